@@ -1,0 +1,7 @@
+"""Training and testing as the tools do, from Python."""
+
+from .config import load_config
+from .test import test
+from .train import train
+
+__all__ = ['load_config', 'test', 'train']

@@ -1,0 +1,86 @@
+"""What training and testing share before the Runner: config, processes, device."""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from .. import compat
+
+# The variable in which a launcher tells how many processes there are; torchrun sets WORLD_SIZE.
+WORLD_SIZE_OF = dict(slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
+
+
+def load_config(
+    config: str,
+    launcher: str = 'none',
+    work_dir: str | None = None,
+    cfg_options: dict | None = None,
+) -> Config:
+    """Read a config for a run and fit it to the machine.
+
+    Starts the process group where mmengine could not (gloo, without CUDA), and lets the config
+    know the number of processes, by which it divides the batch.
+
+    Args:
+        config (str): Path of the config.
+        launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        work_dir (str, optional): Where logs and checkpoints go. Defaults to the config's
+            ``work_dir``, or ``work_dirs/<name of the config>``.
+        cfg_options (dict, optional): Overrides, ``{'train_cfg.max_iters': 100}``.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    if not os.path.isfile(config):
+        raise FileNotFoundError(
+            f'config={config!r}: no such file, expected one such as '
+            'configs/res50_srp_affwild2.py; correct the path'
+        )
+    if launcher == 'none':
+        os.environ.pop('WORLD_SIZE', None)  # of a cluster's login shell, not of this run
+    elif launcher in WORLD_SIZE_OF:
+        os.environ['WORLD_SIZE'] = os.environ[WORLD_SIZE_OF[launcher]]
+    cfg = Config.fromfile(config)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
+    compat.init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    return cfg
+
+
+def set_loader_flags(cfg: Config, pin_memory: bool, persistent_workers: bool) -> None:
+    """Set two arguments of every data loader as the tools' flags say; pinning needs CUDA."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        loader.pin_memory = loader.get('pin_memory', True) and pin_memory and (
+            torch.cuda.is_available()
+        )
+        loader.persistent_workers = loader.get('persistent_workers', True) and (
+            persistent_workers and loader.get('num_workers', 0) > 0
+        )
+
+
+def log_batch(cfg: Config) -> None:
+    """One line on the batch over all processes, which the recipe counts on."""
+    batch, world = cfg.train_dataloader.batch_size, get_world_size()
+    total = world * batch
+    line = f'batch: {world} x {batch} = {total} frames a step'
+    base = cfg.get('auto_scale_lr', {}).get('base_batch_size', total)
+    if total == base:
+        print_log(line, logger='current')
+    else:
+        print_log(
+            f'{line}, the learning rate was chosen for {base}: --auto-scale-lr scales it, or set '
+            'train_dataloader.batch_size (frames a process)',
+            logger='current', level=logging.WARNING
+        )

@@ -1,0 +1,108 @@
+"""Score a checkpoint."""
+
+import os
+from pathlib import Path
+
+import mmengine
+from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.hooks import PrepareTTAHook
+from mmengine.runner import Runner
+
+from .. import compat
+from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
+from ..evaluation import DumpPredictions
+from .config import load_config, set_loader_flags
+
+OUT_ITEMS = ('metrics', 'pred')
+
+
+def test(
+    config: str,
+    checkpoint: str,
+    work_dir: str | None = None,
+    out: str | None = None,
+    out_item: str = 'pred',
+    amp: bool = False,
+    tta: bool = False,
+    show_dir: str | None = None,
+    show: bool = False,
+    interval: int = 1,
+    wait_time: float = 2,
+    pin_memory: bool = True,
+    cfg_options: dict | None = None,
+    launcher: str = 'none',
+) -> dict:
+    """Score a checkpoint on the test set of a config as ``tools/test.py`` does.
+
+    Args:
+        config (str): Path of the config.
+        checkpoint (str): Path or URL of the checkpoint.
+        work_dir (str, optional): Where the log goes, see :func:`load_config`.
+        out (str, optional): File for every frame's scores (.npz, .csv, .pkl), or for the metrics
+            (.json, .yaml, .pkl).
+        out_item (str): What goes to ``out``: ``'pred'`` or ``'metrics'``.
+        amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
+        tta (bool): Test-time augmentation as ``tta_model`` and ``tta_pipeline`` say.
+        show_dir (str, optional): Folder for pictures of the predictions, under ``work_dir``.
+        show (bool): Whether to show the pictures in a window.
+        interval (int): A picture every so many frames.
+        wait_time (float): Seconds that a window stays.
+        pin_memory (bool): Of the data loader.
+        cfg_options (dict, optional): Overrides of the config.
+        launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+
+    Returns:
+        dict: The metrics, such as ``affwild2/macro_f1`` in %.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint is not there.
+        ValueError: If the checkpoint does not fit the model, or the config lacks what was asked.
+    """
+    cfg = load_config(config, launcher, work_dir, cfg_options)
+    check_checkpoint_path(checkpoint, 'CHECKPOINT')
+    cfg.load_from, cfg.resume = checkpoint, False
+    if amp:
+        cfg.test_cfg.fp16 = True
+    if show or show_dir is not None:
+        cfg.default_hooks.visualization = dict(
+            type='VisualizationHook', enable=True, show=show, out_dir=show_dir,
+            interval=interval, wait_time=wait_time
+        )
+    if tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise ValueError(
+                f'--tta: {config} has no tta_model and tta_pipeline; inherit '
+                'configs/_base_/affwild2.py or set both'
+            )
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if out is not None and out_item not in OUT_ITEMS:
+        raise ValueError(f"--out-item: got {out_item!r}, expected 'metrics' or 'pred'")
+    dump = DumpPredictions(out) if out is not None and out_item == 'pred' else None
+    set_loader_flags(cfg, pin_memory, persistent_workers=True)
+    # The training half is not needed; its data need not be there.
+    for name in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
+                 'val_cfg', 'val_dataloader', 'val_evaluator'):
+        cfg[name] = None
+    cfg = compat.adapt_cfg_to_cpu(cfg, launcher)
+    runner = Runner.from_cfg(cfg)
+    if tta:
+        # wraps the model after the checkpoint has filled it
+        runner.register_hook(PrepareTTAHook(tta_cfg=ConfigDict(cfg.tta_model)))
+    if dump is not None:
+        runner.test_evaluator.metrics.append(dump)
+    metrics = runner.test()
+    if out is not None and out_item == 'metrics' and is_main_process():
+        _dump_whole(metrics, Path(out))
+    return metrics
+
+
+def _dump_whole(metrics: dict, path: Path) -> None:
+    """Write the metrics beside their place and move them there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{os.getpid()}.part{path.suffix}')
+    try:
+        mmengine.dump(metrics, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,299 @@
+"""Aff-Wild2's expression track as a dataset of mmpretrain."""
+
+import copy
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import force_full_init
+from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.registry import DATASETS
+
+from . import frame_index
+from .frame_index import EXPRESSIONS, FilenameTemplate, FrameIndex, named
+
+
+@DATASETS.register_module()
+class AffWild2Dataset(BaseDataset):
+    """Frames of Aff-Wild2 with their expressions, or the challenge's list of test frames.
+
+    Every edition of the challenge fits; only ``ann_file`` and ``data_prefix`` differ. The i-th
+    label line of ``<clip>.txt`` after the header, i from 0, belongs to the crop numbered
+    ``i + start_index``. Frames labelled -1 are dropped, frames without a crop are left out, and
+    one summary line counts both.
+
+    The rows live in three arrays, not in an object per frame (``frames``); a data info is made
+    when it is asked for: ``img_path``, ``clip`` (str), ``frame_no`` (int, the number in the file
+    name), ``sample_idx``, and ``gt_label`` (int, 0..7) unless the labels are hidden.
+
+    Args:
+        ann_file (str): Folder of official annotation files, such as
+            ``annotations/EXPR_Recognition_Challenge/Train_Set``; or the challenge's list of
+            frames, which makes a test set without labels.
+        data_root (str): Folder that the other paths start from.
+        data_prefix (str | Sequence[str] | dict): Folder of the crops, ``<clip>/00001.jpg`` under
+            it, or several (``dict(img_path=[...])``), for an archive that was not merged; the
+            first that holds a frame counts. Defaults to ``'cropped_aligned'``.
+        pipeline (Sequence): Transforms.
+        test_mode (bool): As in mmengine's ``BaseDataset``: a frame that the pipeline cannot
+            deliver is an error instead of being replaced by another one.
+        start_index (int): Number of a clip's first frame. Defaults to 1, as in the official
+            crops. 0 only fits crops that were cut with numbers from 0; what contradicts the files
+            on disk is an error.
+        filename_tmpl (str): File name of a frame. Defaults to ``'{:05d}.jpg'``.
+        clips (Sequence[str] | str, optional): Names of the clips to keep, as for a fold, or a
+            text file with a name a line. Defaults to all.
+        indices (int | Sequence[int], optional): The first n frames (the last n for a negative
+            number), or these rows.
+        metainfo (dict, optional): Merged into ``METAINFO``.
+        lazy_init (bool): Leave reading the folders to ``full_init()``.
+        max_refetch (int): As in mmengine's ``BaseDataset``.
+        classes (str | Sequence[str], optional): As in mmpretrain's ``BaseDataset``.
+
+    Attributes:
+        frames (FrameIndex): The rows of this dataset.
+        listed (FrameIndex | None): For a list of frames, every line it names in its order, with
+            and without a crop (``root_id`` -1); None for annotations.
+
+    Raises:
+        FileNotFoundError: For a folder or file that is not there.
+        ValueError: For annotations that are no official ones, naming the file and the line.
+    """
+
+    METAINFO = {'classes': EXPRESSIONS}
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: str | Sequence[str] | dict = 'cropped_aligned',
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        start_index: int = 1,
+        filename_tmpl: str = '{:05d}.jpg',
+        clips: Sequence[str] | str | None = None,
+        indices: int | Sequence[int] | None = None,
+        metainfo: dict | None = None,
+        lazy_init: bool = False,
+        max_refetch: int = 1000,
+        classes: str | Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(start_index, int) or start_index < 0:
+            raise ValueError(
+                f"AffWild2Dataset: start_index={start_index!r}, expected the number of a clip's "
+                'first crop, 1 for the official ones; set start_index'
+            )
+        self.start_index = start_index
+        self.filename_tmpl = filename_tmpl
+        self._filenames = FilenameTemplate(filename_tmpl)
+        self.clips = clips
+        self.listed: FrameIndex | None = None
+        if not isinstance(data_prefix, dict):
+            data_prefix = dict(img_path=data_prefix)
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            indices=indices,
+            serialize_data=False,  # the arrays are shared between processes as they are
+            pipeline=pipeline,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch,
+            classes=classes,
+        )
+
+    # ------------------------------------------------------------------------------- reading
+
+    @property
+    def img_roots(self) -> list[str]:
+        """Folders of the crops."""
+        roots = self.data_prefix['img_path']
+        return [roots] if isinstance(roots, str) else list(roots)
+
+    def _join_prefix(self) -> None:
+        """Let paths start at ``data_root``; mmengine's own takes no list of folders."""
+        def join(path: str) -> str:
+            return os.path.join(os.path.expanduser(self.data_root), os.path.expanduser(path))
+
+        if 'img_path' not in self.data_prefix:
+            raise ValueError(
+                f'AffWild2Dataset: data_prefix={self.data_prefix}, expected the key img_path; set '
+                "data_prefix=dict(img_path='cropped_aligned')"
+            )
+        self.ann_file = join(self.ann_file)
+        self.data_prefix = {
+            key: join(value) if isinstance(value, str) else [join(path) for path in value]
+            for key, value in self.data_prefix.items()
+        }
+
+    def full_init(self) -> None:
+        """Read the annotations and list the crops, once; logs one summary line."""
+        if self._fully_initialized:
+            return
+        for root in self.img_roots:
+            if not os.path.isdir(root):
+                raise FileNotFoundError(
+                    f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg '
+                    'under it; set data_root, and data_prefix=dict(img_path=...) relative to it'
+                )
+        clips = list_from_file(self.clips) if isinstance(self.clips, str) else self.clips
+        if os.path.isfile(self.ann_file):
+            frames = self._read_list(clips)
+        elif os.path.isdir(self.ann_file):
+            frames = self._read_annotations(clips)
+        else:
+            raise FileNotFoundError(
+                f'AffWild2Dataset: no folder or file {self.ann_file!r}, expected a folder of '
+                "<clip>.txt or the challenge's list of frames; set data_root, and ann_file "
+                'relative to it'
+            )
+        self.frames = frames
+        self._log_summary()
+        if self._indices is not None:
+            self.frames = frames.take(self._rows(self._indices))
+        self._fully_initialized = True
+
+    def _read_annotations(self, clips: Sequence[str] | None) -> FrameIndex:
+        labels = frame_index.read_annotation_folder(self.ann_file, clips)
+        crops = frame_index.list_crops(self.img_roots, labels, self.filename_tmpl)
+        frames = frame_index.join_labels_and_crops(labels, crops, self.start_index)
+        if not len(frames):
+            raise ValueError(
+                f'AffWild2Dataset: no frame of {self.ann_file} has both a label and a crop '
+                f'({frames.counts["lines"]} lines, {frames.counts["unlabelled"]} of them -1), '
+                'expected at least one; check that the crops belong to these annotations'
+            )
+        return frames
+
+    def _read_list(self, clips: Sequence[str] | None) -> FrameIndex:
+        listed = frame_index.read_frame_list(self.ann_file, self.filename_tmpl, clips)
+        crops = frame_index.list_crops(self.img_roots, listed.clips, self.filename_tmpl)
+        self.listed = frame_index.find_crops(listed, crops)
+        frames = self.listed.take(self.listed.root_id >= 0)
+        if not len(frames):
+            raise ValueError(
+                f'AffWild2Dataset: none of the {len(listed)} frames of {self.ann_file} has a crop '
+                f'in {self.img_roots}; check data_prefix and filename_tmpl'
+            )
+        return frames
+
+    def _log_summary(self) -> None:
+        counts, frames = self.frames.counts, self.frames
+        line = (
+            f'AffWild2Dataset {self.ann_file}: {counts["clips"]} clips, {counts["lines"]} lines, '
+            f'{counts["unlabelled"]} unlabelled (-1), {counts["missing"]} missing crops, '
+            f'{len(frames)} kept'
+        )
+        if self.listed is None:
+            per_class = np.bincount(frames.label, minlength=len(EXPRESSIONS))
+            pairs = zip(EXPRESSIONS, per_class, strict=True)
+            line += ' (' + ', '.join(f'{name} {number}' for name, number in pairs) + ')'
+        else:
+            line += ' (test set, labels hidden)'
+        print_log(line, logger='current')
+        if counts['no_folder']:
+            print_log(
+                f'AffWild2Dataset: {len(counts["no_folder"])} of {counts["clips"]} clips have no '
+                f'crop at all: {named(counts["no_folder"])}. Some archives come in parts (such as '
+                'cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
+                'data_prefix=dict(img_path=[...]).',
+                logger='current', level=logging.WARNING
+            )
+        if counts['overhang']:
+            clip, last, lines = counts['overhang'][0]
+            print_log(
+                f'AffWild2Dataset: {len(counts["overhang"])} clips have crops beyond their last '
+                f'label, such as {clip!r} with crops up to {last} for {lines} labels; official '
+                'crops never do. Crops and annotations may be of different editions.',
+                logger='current', level=logging.WARNING
+            )
+
+    # -------------------------------------------------------------------------------- access
+
+    @force_full_init
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict:
+        """One frame: ``img_path``, ``clip``, ``frame_no``, ``sample_idx``, ``gt_label``."""
+        idx = range(len(self.frames))[idx]  # negative as in a list, IndexError beyond the end
+        frames = self.frames
+        clip, frame_no = frames.clips[frames.clip_id[idx]], int(frames.frame_no[idx])
+        root = self.img_roots[frames.root_id[idx]]
+        info = dict(
+            img_path=os.path.join(root, clip, self._filenames.name(frame_no)),
+            clip=clip,
+            frame_no=frame_no,
+            sample_idx=idx,
+        )
+        if self.listed is None:
+            info['gt_label'] = int(frames.label[idx])
+        return info
+
+    @force_full_init
+    def get_gt_labels(self) -> np.ndarray:
+        """Labels of all frames, (F, ) int64.
+
+        Raises:
+            ValueError: For a list of frames, whose labels are hidden.
+        """
+        if self.listed is not None:
+            raise ValueError(
+                f'AffWild2Dataset: {self.ann_file} is a list of test frames, its labels are '
+                'hidden; use a folder of annotation files where labels are needed'
+            )
+        return self.frames.label.astype(np.int64)
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The label of one frame, in a list as in mmpretrain."""
+        info = self.get_data_info(idx)
+        if 'gt_label' not in info:
+            self.get_gt_labels()  # explains
+        return [info['gt_label']]
+
+    # ------------------------------------------------------------------------------- subsets
+
+    def _rows(self, indices: int | Sequence[int]) -> np.ndarray:
+        """Row numbers of mmengine's ``indices``: n for the first n, -n for the last n."""
+        size = len(self.frames)
+        if isinstance(indices, (int, np.integer)):
+            rows = np.arange(size)
+            rows = rows[:indices] if indices >= 0 else rows[indices:]
+            fits = abs(indices) <= size
+        else:
+            rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+            fits = not len(rows) or (-size <= rows.min() and rows.max() < size)
+        if not fits:
+            raise ValueError(
+                f'AffWild2Dataset: indices={named(np.atleast_1d(indices).tolist())} of {size} '
+                'frames, expected no more than there are; correct indices'
+            )
+        return rows
+
+    @force_full_init
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keep only these rows, in place."""
+        self.frames = self.frames.take(self._rows(indices))
+
+    @force_full_init
+    def get_subset(self, indices: int | Sequence[int]) -> 'AffWild2Dataset':
+        """A dataset of these rows; the other attributes are copied."""
+        subset = self._copy_without_annotation()
+        subset.frames = self.frames.take(self._rows(indices))
+        return subset
+
+    def _copy_without_annotation(self, memo: dict | None = None) -> 'AffWild2Dataset':
+        """Copy all but the columns, which nobody writes to and copies can share."""
+        memo = {} if memo is None else memo
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        for key, value in self.__dict__.items():
+            shared = key in ('frames', 'listed')
+            setattr(other, key, value if shared else copy.deepcopy(value, memo))
+        return other

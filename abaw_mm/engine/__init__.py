@@ -1,0 +1,5 @@
+"""Hooks that keep a run honest: weights that load, widths that fit."""
+
+from .hooks import FeatureWidthHook, PretrainedBackboneHook, StrictCheckpointHook
+
+__all__ = ['FeatureWidthHook', 'PretrainedBackboneHook', 'StrictCheckpointHook']

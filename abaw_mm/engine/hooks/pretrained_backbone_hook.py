@@ -1,0 +1,106 @@
+"""The config's ``checkpoint`` becomes the backbone's weights, and its absence is said aloud."""
+
+import logging
+import os
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from mmpretrain.registry import HOOKS
+
+META_KEY = 'random_backbone'  # in the meta of a checkpoint whose run began without weights
+
+
+def check_checkpoint_path(checkpoint: str | None, setting: str = 'checkpoint') -> None:
+    """Raise FileNotFoundError for a path of weights that is not there; None and URLs pass.
+
+    Args:
+        checkpoint (str, optional): The path.
+        setting (str): Where the user gave it, for the message.
+    """
+    if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise FileNotFoundError(
+            f'{setting}={checkpoint!r}: no such file, expected a checkpoint; correct the path'
+            + (
+                ' at the top of the config or in --cfg-options (None trains on random frozen '
+                'stages)' if setting == 'checkpoint' else ''
+            )
+        )
+
+
+@HOOKS.register_module()
+class PretrainedBackboneHook(Hook):
+    """Start ``model.backbone`` from the config's ``checkpoint``; say so if it is random.
+
+    The weights of a run are one setting, ``checkpoint`` at the top of the config, read when a
+    training starts, so that a config that inherits can override it. ``None`` leaves the backbone
+    to its own ``init_cfg``; if that has no weights either, a warning at the start, at the end, and
+    at each test of the resulting checkpoint says that the frozen stages are random.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.random = False
+
+    def before_run(self, runner: Runner) -> None:
+        """Set the backbone's ``init_cfg``, just before the Runner initialises the weights."""
+        if not isinstance(runner._train_loop, BaseLoop):  # a validation or a test
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(model, 'backbone', None)
+        checkpoint = runner.cfg.get('checkpoint')
+        check_checkpoint_path(checkpoint)
+        if checkpoint:
+            backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
+        self.random = not (
+            any(_has_weights(module) for module in (model, backbone))
+            or runner._load_from or runner._resume
+        )
+
+    def before_train(self, runner: Runner) -> None:
+        """Warn at the start."""
+        self._warn(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Warn at the end."""
+        self._warn(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note in the checkpoint that it began without weights."""
+        checkpoint['meta'][META_KEY] = self.random
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember it when the checkpoint is resumed or tested."""
+        self.random = bool(checkpoint.get('meta', {}).get(META_KEY, False))
+
+    def before_test(self, runner: Runner) -> None:
+        """Warn at a test."""
+        self._warn(runner)
+
+    def _warn(self, runner: Runner) -> None:
+        if not self.random:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        frozen = getattr(getattr(model, 'backbone', None), 'frozen_stages', -1)
+        stays = (
+            f'its {frozen} frozen stages stay random' if frozen > 0 else 'it learns from scratch'
+        )
+        print_log(
+            f'The backbone started from random weights: {stays}, the scores are not those of the '
+            'paper. Set `checkpoint` at the top of the config, or '
+            '`--cfg-options checkpoint=PATH`, to the weights of a self-supervised backbone.',
+            logger='current', level=logging.WARNING
+        )
+
+
+def _has_weights(module: object) -> bool:
+    """Whether a module's ``init_cfg`` reads weights from a file."""
+    init_cfg = getattr(module, 'init_cfg', None) or []
+    init_cfg = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+    return any('checkpoint' in cfg for cfg in init_cfg)

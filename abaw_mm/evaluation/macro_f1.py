@@ -1,0 +1,142 @@
+"""The challenge's metric: the mean of eight F1 over all frames of all videos."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.logging import print_log
+from mmpretrain.registry import METRICS
+
+from ..datasets.frame_index import EXPRESSIONS
+from .frame_metric import HIDDEN, FrameMetric, FrameResults
+
+ABSENT = ('zero', 'skip')
+
+
+def f1_per_class(
+    pred: np.ndarray, target: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """F1 of each class, 2TP / (2TP + FP + FN) (Eq. 4), and its number of frames.
+
+    The form with counts equals 2PR / (P + R) and needs no rule for an empty precision or recall:
+    only a class that is neither labelled nor predicted is 0/0, and counts 0.
+
+    Args:
+        pred (ndarray): (F, ) predicted classes.
+        target (ndarray): (F, ) labels.
+        num_classes (int): Number C of classes.
+
+    Returns:
+        tuple: F1 (C, ) float64 in 0-1, and support (C, ) int64 in frames.
+
+    >>> f1_per_class(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    (array([0.66666667, 0.66666667, 0.        ]), array([1, 2, 0]))
+    """
+    hits = np.bincount(target[pred == target], minlength=num_classes)
+    support = np.bincount(target, minlength=num_classes)
+    # 2TP + FP + FN: every frame predicted as the class, and every frame labelled with it.
+    total = np.bincount(pred, minlength=num_classes) + support
+    return 2 * hits / np.maximum(total, 1), support
+
+
+@METRICS.register_module()
+class MacroF1(FrameMetric):
+    """Macro-F1 of the ABAW expression challenge (Eq. 4 and 5), in %.
+
+    The mean goes over all classes, whether the set holds them or not, as the challenge's does;
+    scikit-learn's and mmpretrain's own means drop or misjudge absent classes. Per-class F1,
+    support and accuracy come with it: ``affwild2/macro_f1``, ``affwild2/accuracy``,
+    ``affwild2/f1_Neutral``, ``affwild2/support_Neutral``, ...
+
+    The figures are the same on any number of processes: each frame counts once. Frames whose
+    labels are hidden, as in the challenge's list, give no figures and one warning.
+
+    Args:
+        num_classes (int): Defaults to 8.
+        absent (str): What a class without a labelled frame does: ``'zero'`` counts it as 0,
+            ``'skip'`` leaves it out of the mean. Defaults to ``'zero'``.
+        collect_device (str): As in mmengine's ``BaseMetric``. Defaults to ``'cpu'``.
+        prefix (str, optional): Defaults to ``'affwild2'``.
+
+    Raises:
+        ValueError: For an unknown ``absent``, labels beyond ``num_classes``, or a set of which
+            only some frames have labels.
+    """
+
+    default_prefix = 'affwild2'
+
+    def __init__(
+        self,
+        num_classes: int = len(EXPRESSIONS),
+        absent: str = 'zero',
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if absent not in ABSENT:
+            raise ValueError(
+                f"MacroF1: absent={absent!r}, expected 'zero' (an absent class counts 0, as in "
+                "the challenge) or 'skip'; set val_evaluator.absent and test_evaluator.absent"
+            )
+        self.num_classes = num_classes
+        self.absent = absent
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The dataset's names, or the official ones, or numbers."""
+        names = (self.dataset_meta or {}).get('classes', EXPRESSIONS)
+        if len(names) < self.num_classes:
+            return [str(i) for i in range(self.num_classes)]
+        return names[:self.num_classes]
+
+    def compute_metrics(self, results: FrameResults) -> dict:
+        """Macro-F1, accuracy and F1 in %, support in frames."""
+        hidden = np.count_nonzero(results.gt_label == HIDDEN)
+        if hidden == len(results):
+            print_log(
+                f'MacroF1: the labels of all {hidden} frames are hidden, so there is no score; '
+                '`--out predictions.npz` of tools/test.py keeps the predictions.',
+                logger='current', level=logging.WARNING
+            )
+            return {}
+        if hidden:
+            raise ValueError(
+                f'MacroF1: {hidden} of {len(results)} frames have no label, expected all or none; '
+                "score annotated sets and the challenge's list apart"
+            )
+        largest = max(results.gt_label.max(), results.pred_label.max())
+        if largest >= self.num_classes:
+            raise ValueError(
+                f'MacroF1: got class {largest}, expected 0..{self.num_classes - 1}; set '
+                'num_classes of the evaluator to that of model.head'
+            )
+        f1, support = f1_per_class(results.pred_label, results.gt_label, self.num_classes)
+        names = self.class_names
+        absent = [name for name, n in zip(names, support, strict=True) if n == 0]
+        if absent:
+            effect = 'counts 0 in' if self.absent == 'zero' else 'is left out of'
+            print_log(
+                f'MacroF1: no frame is labelled {", ".join(absent)}; each {effect} the mean '
+                f'(absent={self.absent!r}).',
+                logger='current', level=logging.WARNING
+            )
+        counted = f1 if self.absent == 'zero' else f1[support > 0]
+        metrics = dict(
+            macro_f1=100 * float(counted.mean()),
+            accuracy=100 * float(np.mean(results.pred_label == results.gt_label)),
+        )
+        metrics.update({f'f1_{n}': 100 * float(x) for n, x in zip(names, f1, strict=True)})
+        metrics.update({f'support_{n}': int(x) for n, x in zip(names, support, strict=True)})
+        print_log(f'{len(results)} frames\n{self._table(metrics)}', logger='current')
+        return metrics
+
+    def _table(self, metrics: dict) -> str:
+        """F1 per class, for people."""
+        rows = [f'{"class":<12}{"F1 (%)":>8}{"frames":>10}']
+        rows += [
+            f'{name:<12}{metrics[f"f1_{name}"]:>8.2f}{metrics[f"support_{name}"]:>10}'
+            for name in self.class_names
+        ]
+        rows.append(f'{"macro-F1":<12}{metrics["macro_f1"]:>8.2f}')
+        rows.append(f'{"accuracy":<12}{metrics["accuracy"]:>8.2f}')
+        return '\n'.join(rows)

@@ -1,0 +1,6 @@
+"""Necks, backbones and the weights they start from."""
+
+from .backbones import SSLPretrained
+from .necks import SpatialReservePooling
+
+__all__ = ['SSLPretrained', 'SpatialReservePooling']

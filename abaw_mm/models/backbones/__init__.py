@@ -1,0 +1,3 @@
+from .ssl_pretrained import SSLPretrained
+
+__all__ = ['SSLPretrained']

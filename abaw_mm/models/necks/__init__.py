@@ -1,0 +1,3 @@
+from .spatial_reserve_pooling import SpatialReservePooling
+
+__all__ = ['SpatialReservePooling']

@@ -1,0 +1,39 @@
+"""What every run shares: hooks, logging, environment."""
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['abaw_mm'], allow_failed_imports=False)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        by_epoch=False,
+        interval=2000,
+        max_keep_ckpts=2,
+        save_best='affwild2/macro_f1',
+        rule='greater',
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    pretrained_backbone=dict(type='PretrainedBackboneHook'),
+    strict_checkpoint=dict(type='StrictCheckpointHook'),
+    feature_width=dict(type='FeatureWidthHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=True,  # every batch has the same shape
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+# TensorBoard: `--tensorboard`, or vis_backends=[..., dict(type='TensorboardVisBackend')].
+visualizer = dict(
+    type='UniversalVisualizer',
+    vis_backends=[dict(type='LocalVisBackend')],
+)
+
+log_processor = dict(by_epoch=False)
+log_level = 'INFO'
+randomness = dict(seed=0)
+load_from = None
+resume = False

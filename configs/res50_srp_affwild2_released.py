@@ -1,0 +1,20 @@
+"""ResNet-50 with Spatial Reserve Pooling as the released code trains it.
+
+Two frozen stages, balanced classes, SyncBN, fp16, warm-up; see docs/paper_vs_code.md.
+Paper: macro-F1 37.57 on the validation set (Table 5); it does not say with which settings.
+Time: not run at full size here; see docs/performance.md.
+
+    bash tools/dist_train.sh configs/res50_srp_affwild2_released.py 2
+"""
+_base_ = [
+    '_base_/affwild2_balanced.py', '_base_/res50_srp.py', '_base_/schedule_8k_released.py',
+    '_base_/runtime.py'
+]
+
+# Weights of a self-supervised ResNet-50: a path or URL. None: random frozen stages, for trials.
+checkpoint = None
+
+model = dict(
+    backbone=dict(frozen_stages=2),
+    neck=dict(norm_cfg=dict(type='SyncBN')),
+)

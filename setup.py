@@ -1,0 +1,39 @@
+"""Install abaw_mm: ``pip install .`` or ``pip install -e .``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+?)'", (HERE / 'abaw_mm/__init__.py').read_text()).group(1)
+
+setup(
+    name='abaw_mm',
+    version=VERSION,
+    description='Expressions in video with mmpretrain: Spatial Reserve Pooling on Aff-Wild2',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['abaw_mm', 'abaw_mm.*']),
+    python_requires='>=3.10',
+    # Ranges that the import check (abaw_mm/compat.py) enforces; requirements/ holds exact pins.
+    # The onedl continuation has other names for the same imports: install
+    # requirements/onedl.txt, then this package with --no-deps.
+    install_requires=[
+        'torch>=2.0',
+        'torchvision>=0.15',
+        'mmengine>=0.10.4,<1.0',
+        'mmcv-lite>=2.0.0,<2.4.0',
+        'mmpretrain>=1.2.0,<2.0',
+        'numpy>=1.23',
+        'pillow>=9.0',
+    ],
+    extras_require={'tensorboard': ['tensorboard']},
+    classifiers=[
+        'License :: OSI Approved :: Apache Software License',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+    ],
+)

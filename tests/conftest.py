@@ -1,0 +1,107 @@
+"""Data and processes that several tests need."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from PIL import Image
+
+import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpretrain
+
+REPO = Path(__file__).parents[1]
+SHARED = REPO.parent / 'shared'  # real faces and outputs of the released code, where there are any
+HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
+
+
+@pytest.fixture
+def repo() -> Path:
+    """Root of the repository."""
+    return REPO
+
+
+@pytest.fixture
+def affwild2_mini() -> Path:
+    """Real faces in the official layout; tests that need them skip where they are absent."""
+    root = SHARED / 'affwild2_mini'
+    if not root.is_dir():
+        pytest.skip('no affwild2_mini beside the repository')
+    return root
+
+
+@pytest.fixture
+def golden() -> Path:
+    """Outputs of the released code; tests that need them skip where they are absent."""
+    root = SHARED / 'golden'
+    if not root.is_dir():
+        pytest.skip('no golden outputs beside the repository')
+    return root
+
+
+def write_clip(
+    root: Path, split: str, clip: str, labels: list[int], missing: tuple[int, ...] = (),
+    size: int = 16, start: int = 1, crops: str = 'cropped_aligned', header: str = HEADER
+) -> None:
+    """Write one clip in the official layout: its annotation file and its crops."""
+    folder = root / 'annotations/EXPR_Recognition_Challenge' / split
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f'{clip}.txt').write_text('\n'.join([header, *map(str, labels)]) + '\n')
+    images = root / crops / clip
+    images.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(labels))
+    for number in range(start, start + len(labels)):
+        if number not in missing:
+            pixels = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(images / f'{number:05d}.jpg')
+
+
+@pytest.fixture
+def make_clip() -> Callable:
+    """:func:`write_clip`, for tests that write data of their own."""
+    return write_clip
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A data root with three training clips, two validation clips and a list of test frames."""
+    root = tmp_path / 'affwild2'
+    write_clip(root, 'Train_Set', '1-30-1280x720', [0, 1, -1, 2, 3, 4, 5, 6, 7, 0, 0])
+    write_clip(root, 'Train_Set', 'video10_left', [0] * 20, missing=(3, 4))
+    write_clip(root, 'Train_Set', 'face clip 3', [4, -1, -1, 4, 7] * 3, missing=(2, 5))
+    write_clip(root, 'Validation_Set', '5-60-1920x1080-1', [0, 1, 2, 3, 4, 5, 6, 7, -1])
+    write_clip(root, 'Validation_Set', 'video11_right', [7, 7, 0], missing=(1, ))
+    for number in (1, 2, 4):
+        folder = root / 'cropped_aligned/video65'
+        folder.mkdir(exist_ok=True)
+        Image.new('RGB', (16, 16)).save(folder / f'{number:05d}.jpg')
+    rows = [f'video65/{number:05d}.jpg,' for number in range(1, 5)]
+    (root / 'test_set_format.txt').write_text('\n'.join([f'image_location,{HEADER}', *rows]))
+    return root
+
+
+def _worker(rank: int, world_size: int, port: int, function: Callable, args: tuple) -> None:
+    os.environ.update(
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world_size)
+    )
+    dist.init_process_group('gloo', rank=rank, world_size=world_size)
+    try:
+        function(*args)
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture
+def run_distributed() -> Callable:
+    """Run a module-level function in several gloo processes; raises what one of them raises."""
+    def run(function: Callable, *args: object, world_size: int = 2) -> None:
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        mp.spawn(_worker, (world_size, port, function, args), nprocs=world_size)
+
+    return run

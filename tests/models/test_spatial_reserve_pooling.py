@@ -1,0 +1,84 @@
+"""Spatial Reserve Pooling against the released code's outputs and against torch by hand."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from abaw_mm.models import SpatialReservePooling
+
+
+@pytest.mark.parametrize('channels', [512, 2048])
+def test_equals_released_code(golden, channels):
+    spec = importlib.util.spec_from_file_location('fill', golden / 'fill.py')
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    name = f'srp_released_{channels}'
+    shapes = json.loads((golden / 'state_dict_shapes.json').read_text())[name]
+    holder = nn.Module()
+    holder.neck = SpatialReservePooling(channels)
+    holder.load_state_dict(fill.state_dict(shapes), strict=True)  # the released key names
+    holder.eval()
+    expected = np.load(golden / 'released_code.npz')[name]
+    with torch.no_grad():
+        out = holder.neck((fill.image((2, channels, 7, 7), seed=channels), ))[0]
+    assert out.shape == (2, 2304)
+    torch.testing.assert_close(out, torch.from_numpy(expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('kernels', [(2, 2), (1, 3), (3, 1)])
+def test_equals_formula(kernels):
+    torch.manual_seed(0)
+    neck = SpatialReservePooling(8, hidden_channels=4, kernel_sizes=kernels).eval()
+    x = torch.randn(3, 8, 7, 7)
+    y = F.relu(F.conv2d(x, neck.conv1.conv.weight) / (1 + 1e-5) ** .5)
+    y = F.relu(F.conv2d(y, neck.conv2.conv.weight, stride=2) / (1 + 1e-5) ** .5)
+    torch.testing.assert_close(neck(x)[0], y.flatten(1), atol=1e-5, rtol=1e-5)
+    assert neck.flat_width(7) == y.flatten(1).shape[1]
+
+
+def test_parameter_counts_of_the_paper():
+    def millions(kernels):
+        head = nn.Linear(2304, 8)
+        neck = SpatialReservePooling(512, kernel_sizes=kernels)
+        return sum(p.numel() for m in (neck, head) for p in m.parameters()) / 1e6
+
+    assert millions((2, 2)) == pytest.approx(0.806, abs=5e-4)
+    assert millions((1, 3)) == pytest.approx(0.740, abs=5e-4)  # the abstract's 0.7 M
+
+
+def test_takes_last_map_of_a_tuple():
+    neck = MODELS.build(dict(type='SpatialReservePooling', in_channels=4)).eval()
+    last = torch.randn(2, 4, 7, 7)
+    out = neck((torch.randn(2, 9, 14, 14), last))
+    assert isinstance(out, tuple) and len(out) == 1
+    torch.testing.assert_close(out[0], neck(last)[0])
+
+
+@pytest.mark.parametrize(('size', 'width'), [(7, 2304), (4, 256), ((7, 4), 768), (3, 256)])
+def test_flat_width(size, width):
+    neck = SpatialReservePooling(4).eval()
+    assert neck.flat_width(size) == width
+    height, width_cells = (size, size) if isinstance(size, int) else size
+    assert neck(torch.zeros(1, 4, height, width_cells))[0].shape == (1, width)
+
+
+def test_refuses_a_small_map():
+    with pytest.raises(ValueError, match=r'got a map of 2x2 cells, expected at least 3x3'):
+        SpatialReservePooling(4)(torch.zeros(2, 4, 2, 2))
+
+
+def test_refuses_other_channels():
+    with pytest.raises(ValueError, match=r'\(2, 8, 7, 7\), expected \(N, 4, H, W\)'):
+        SpatialReservePooling(4)(torch.zeros(2, 8, 7, 7))
+
+
+@pytest.mark.parametrize('kernels', [(2, ), (2, 0), (2, 2, 2), (2.0, 2)])
+def test_refuses_kernel_sizes(kernels):
+    with pytest.raises(ValueError, match='two positive integers'):
+        SpatialReservePooling(4, kernel_sizes=kernels)

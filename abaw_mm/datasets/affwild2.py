@@ -139,7 +139,8 @@ class AffWild2Dataset(BaseDataset):
             if not os.path.isdir(root):
                 raise FileNotFoundError(
                     f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg '
-                    'under it; set data_root, and data_prefix=dict(img_path=...) relative to it'
+                    'under it; set data_root of the dataset (train_dataloader.dataset.data_root; a '
+                    'data_root at the top of a config reaches none) and data_prefix relative to it'
                 )
         clips = list_from_file(self.clips) if isinstance(self.clips, str) else self.clips
         if os.path.isfile(self.ann_file):

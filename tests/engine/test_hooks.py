@@ -1,0 +1,145 @@
+"""Hooks on a real Runner: weights are told of, checkpoints fit, widths fit."""
+
+import logging
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+
+from abaw_mm import compat
+from abaw_mm.apis.config import load_config, set_loader_flags
+
+
+@pytest.fixture
+def warnings():
+    """Warnings of all loggers of mmengine, of which every Runner makes its own."""
+    records = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            records.append(record.getMessage())
+
+    handler = Keep(logging.WARNING)
+    init = MMLogger.__init__
+
+    def init_and_add(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.addHandler(handler)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MMLogger, '__init__', init_and_add)
+        yield records
+
+
+def config(repo, tiny, work_dir, **options):
+    """The Res-18 recipe, for one step on tiny data."""
+    cfg = load_config(str(repo / 'configs/res18_srp_affwild2.py'), work_dir=str(work_dir))
+    for name in ('train', 'val', 'test'):
+        loader = cfg[f'{name}_dataloader']
+        loader.dataset.data_root = str(tiny)
+        loader.num_workers, loader.batch_size = 0, 4
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    cfg.default_hooks.checkpoint.update(interval=1)
+    cfg.merge_from_dict(options)
+    set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
+    return compat.adapt_cfg_to_cpu(cfg, 'none')
+
+
+def about_random(warnings):
+    return [line for line in warnings if 'random weights' in line]
+
+
+@pytest.fixture
+def ssl_weights(tmp_path):
+    torch.manual_seed(1)
+    backbone = MODELS.build(dict(type='ResNet', depth=18))
+    path = tmp_path / 'ssl.pth'
+    state_dict = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
+    torch.save(dict(state_dict=state_dict), path)
+    return path
+
+
+def test_random_frozen_stages_are_told_at_start_and_end(repo, tiny, tmp_path, warnings):
+    Runner.from_cfg(config(repo, tiny, tmp_path / 'run')).train()
+    assert len(about_random(warnings)) == 2
+    assert 'its 3 frozen stages stay random' in warnings[0]
+    # and again when the checkpoint is tested
+    cfg = config(repo, tiny, tmp_path / 'test', load_from=str(tmp_path / 'run/iter_1.pth'))
+    Runner.from_cfg(cfg).test()
+    assert len(about_random(warnings)) == 3
+
+
+def test_checkpoint_setting_fills_frozen_stages(repo, tiny, tmp_path, ssl_weights, warnings):
+    cfg = config(repo, tiny, tmp_path / 'run', checkpoint=str(ssl_weights))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert not about_random(warnings)
+    expected = torch.load(ssl_weights, weights_only=True)['state_dict']
+    frozen = [k for k in expected if k.split('.')[1] in ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')]
+    state = runner.model.state_dict()
+    assert len(frozen) == 93
+    for key in frozen:  # weights and BN statistics, after a step of training
+        assert torch.equal(state[key], expected[key]), key
+    assert not torch.equal(state['backbone.layer4.0.conv1.weight'],
+                           expected['backbone.layer4.0.conv1.weight'])
+    assert not torch.equal(state['backbone.layer4.0.bn1.running_mean'],
+                           expected['backbone.layer4.0.bn1.running_mean'])
+
+
+def test_checkpoint_that_is_not_there(repo, tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match="checkpoint='gone.pth': no such file"):
+        Runner.from_cfg(config(repo, tiny, tmp_path, checkpoint='gone.pth')).train()
+
+
+def test_a_checkpoint_of_another_model_is_no_test(repo, tiny, tmp_path):
+    wrong = MODELS.build(Config.fromfile(repo / 'configs/res18_gap_affwild2.py').model)
+    torch.save(dict(state_dict=wrong.state_dict(), meta={}), tmp_path / 'gap.pth')
+    cfg = config(repo, tiny, tmp_path, load_from=str(tmp_path / 'gap.pth'))
+    with pytest.raises(ValueError, match=r'does not fit the model: \d+ tensors differ: neck.conv1'):
+        Runner.from_cfg(cfg).test()
+
+
+def test_load_from_may_lack_a_head_but_no_backbone(
+    repo, tiny, tmp_path, ssl_weights, warnings
+):
+    cfg = config(repo, tiny, tmp_path / 'a', load_from=str(ssl_weights))
+    Runner.from_cfg(cfg).train()
+    assert any('load_from: ' in line and 'head.fc.weight' in line for line in warnings)
+    state = torch.load(ssl_weights, weights_only=True)['state_dict']
+    renamed = {key.replace('backbone.', 'encoder.'): value for key, value in state.items()}
+    torch.save(dict(state_dict=renamed), ssl_weights)
+    with pytest.raises(ValueError, match='belong into `checkpoint`, not into load_from'):
+        Runner.from_cfg(config(repo, tiny, tmp_path / 'b', load_from=str(ssl_weights))).train()
+
+
+def test_a_config_in_a_checkpoint_is_not_run(repo, tiny, tmp_path):
+    Runner.from_cfg(config(repo, tiny, tmp_path / 'run')).train()
+    path = tmp_path / 'run/iter_1.pth'
+    checkpoint = compat.load_checkpoint_file(str(path))
+    sentinel = tmp_path / 'executed'
+    checkpoint['meta']['cfg'] = checkpoint['meta']['config'] = (
+        f'open({str(sentinel)!r}, "w").close()'
+    )
+    torch.save(checkpoint, path)
+    cfg = config(repo, tiny, tmp_path / 'run', load_from=str(path), resume=True)
+    cfg.train_cfg.max_iters = 2
+    Runner.from_cfg(cfg).train()
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'model.head.in_channels': 512},
+     r'gives 2304 features a frame for images of 224x224 pixels, model.head.in_channels expects '
+     r'512'),
+    ({'train_dataloader.dataset.pipeline.1.scale': 112},
+     r'gives 256 features a frame for images of 112x112 pixels, model.head.in_channels expects '
+     r'2304'),
+    ({'train_dataloader.dataset.pipeline.1.scale': 64}, 'got a map of 2x2 cells'),
+])
+def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        Runner.from_cfg(config(repo, tiny, tmp_path, **options)).train()
+    assert not list(tmp_path.glob('*.pth'))

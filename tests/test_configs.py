@@ -1,0 +1,105 @@
+"""Every config builds, runs a step, and says what the paper says."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from abaw_mm import compat
+from abaw_mm.apis.config import load_config, set_loader_flags
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+SRP = [path for path in CONFIGS if '_srp_affwild2' in path.name]
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_runs_one_step_and_scores(path, tiny, tmp_path):
+    cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
+    for name in ('train', 'val', 'test'):
+        loader = cfg[f'{name}_dataloader']
+        loader.dataset.data_root = str(tiny)
+        loader.num_workers, loader.batch_size = 0, 2
+    cfg.val_dataloader.dataset.indices = 2
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
+    runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
+    runner.train()
+    assert list((tmp_path / 'run').glob('best_affwild2_macro_f1_iter_1.pth'))
+    frozen = cfg.model.backbone.frozen_stages
+    for name, module in runner.model.backbone.named_children():
+        stage = int(name[5:]) if name.startswith('layer') else 0
+        trained = [p.requires_grad for p in module.parameters()]
+        assert not any(trained) if stage <= frozen else all(trained)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_opens_with_what_it_reproduces(path):
+    text = path.read_text()
+    assert text.startswith('"""') and 'bash tools/' in text.split('"""')[1]
+    assert '\ncheckpoint = None' in text
+
+
+def test_recipe_of_the_paper():
+    for name, depth in (('res50_srp_affwild2', 50), ('res18_srp_affwild2', 18)):
+        cfg = Config.fromfile(CONFIGS[0].parent / f'{name}.py')
+        assert cfg.optim_wrapper.optimizer.type == 'SGD'
+        assert cfg.optim_wrapper.optimizer.lr == 5e-3
+        assert [s.type for s in cfg.param_scheduler] == ['CosineAnnealingLR']
+        assert cfg.train_cfg.max_iters == 8000 and not cfg.train_cfg.by_epoch
+        assert cfg.train_dataloader.sampler.stride == 10 and cfg.train_dataloader.sampler.infinite
+        assert cfg.model.backbone.frozen_stages == 3 and cfg.model.backbone.depth == depth
+        assert cfg.default_hooks.checkpoint.save_best == 'affwild2/macro_f1'
+        assert cfg.default_hooks.checkpoint.rule == 'greater'
+
+
+def test_settings_of_the_released_code():
+    cfg = Config.fromfile(CONFIGS[0].parent / 'res50_srp_affwild2_released.py')
+    assert cfg.model.backbone.frozen_stages == 2
+    assert cfg.model.neck.norm_cfg.type == 'SyncBN'
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == 512
+    assert cfg.optim_wrapper.optimizer.weight_decay == 0.01
+    assert cfg.param_scheduler[0].start_factor == 0.1 and cfg.param_scheduler[0].end == 100
+    assert cfg.param_scheduler[1].eta_min == 1e-5
+    assert cfg.train_dataloader.sampler.class_balance.oversample_thr == 0.15
+    gap = Config.fromfile(CONFIGS[0].parent / 'res18_gap_affwild2_released.py')
+    assert gap.model.backbone.frozen_stages == -1
+    assert gap.model.neck == dict(type='GlobalAveragePooling')
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 8])
+def test_batch_of_128_over_all_ranks(monkeypatch, world_size):
+    monkeypatch.setenv('WORLD_SIZE', str(world_size))
+    cfg = Config.fromfile(CONFIGS[0].parent / 'res50_srp_affwild2.py')
+    assert cfg.train_dataloader.batch_size * world_size == 128
+
+
+def test_learning_rate_follows_a_shorter_run(tiny, tmp_path):
+    """A config that only shortens the run still ends its cosine at 0."""
+    child = tmp_path / 'mine.py'
+    base = os.path.relpath(CONFIGS[0].parent / 'res18_srp_affwild2.py', tmp_path)
+    child.write_text(
+        f"_base_ = ['{base}']\n"
+        'train_cfg = dict(max_iters=4)\n'
+        'optim_wrapper = dict(optimizer=dict(lr=0.01))\n'
+        'val_cfg = val_dataloader = val_evaluator = None\n'
+        'default_hooks = dict(checkpoint=dict(save_best=None))\n'
+    )
+    cfg = load_config(str(child), work_dir=str(tmp_path / 'run'))
+    cfg.train_dataloader.dataset.data_root = str(tiny)
+    cfg.train_dataloader.update(num_workers=0, batch_size=1)
+    set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
+    runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
+    rates = []
+    step = runner.model.train_step
+
+    def record(*args, **kwargs):
+        rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+        return step(*args, **kwargs)
+
+    runner.model.train_step = record
+    runner.train()
+    expected = [0.01 * (1 + torch.cos(torch.tensor(torch.pi * i / 4))).item() / 2 for i in range(4)]
+    assert rates == pytest.approx(expected, rel=1e-4)

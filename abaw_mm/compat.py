@@ -1,562 +1,610 @@
-"""The distance between OpenMMLab's frozen releases and today's PyTorch, in one place.
+"""The only place that knows how far OpenMMLab's frozen releases are from today's stack.
 
-Each function mends one thing and says for which version; nothing else in the package knows of it.
-Two stacks are supported: OpenMMLab's last releases (mmengine 0.10.7, mmcv-lite 2.2.0, mmpretrain
-1.2.0) and their continuation onedl-mmengine 0.10.12 and onedl-mmpretrain 1.3.6.
+Each mending is one function that first looks whether it is needed, so that it does nothing on
+releases that mend it themselves, such as the ``onedl-*`` continuation. Its docstring says which
+release it is for and when it may go; ``tests/test_compat.py`` has a test for each.
 """
 
-import contextlib
-import importlib
-import importlib.metadata
+import copy
+import datetime
 import importlib.util
+import inspect
 import logging
 import os
 import pickle
 import re
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
 
-import numpy as np
-import torch
-
-# Import name, smallest version, first version that is too new, what to install.
-REQUIREMENTS = (
-    ('torch', '2.0', None, 'torch>=2.0'),
-    ('numpy', '1.23', None, 'numpy>=1.23'),
-    ('PIL', '9.0', None, 'pillow>=9.0'),
-    ('mmengine', '0.10.4', '1.0', 'mmengine>=0.10.4,<1.0'),
-    ('mmcv', '2.0.0', '2.4.0', 'mmcv-lite>=2.0.0,<2.4.0'),
-)
-# Importing mmpretrain needs what apply() mends; its version is read from the file beside it.
-MMPRETRAIN = ('mmpretrain', '1.2.0', '2.0', 'mmpretrain>=1.2.0,<2.0')
-
-
-# -------------------------------------------------------------------------------- versions
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """Leading numbers of a version: '2.13.0+cpu' -> (2, 13, 0)."""
-    return tuple(int(part) for part in re.match(r'\d+(\.\d+)*', version).group().split('.'))
-
-
-def check_version(name: str, version: str | None, low: str, high: str | None, pip: str) -> None:
-    """Raise ImportError with the line that mends it, if a version (None: missing) does not fit."""
-    fits = version is not None and _release(version) >= _release(low) and (
-        high is None or _release(version) < _release(high)
-    )
-    if not fits:
-        wanted = f'>={low}' + (f',<{high}' if high else '')
-        raise ImportError(
-            f'abaw_mm: got {name} {version or "that is not installed"}, expected {wanted}; '
-            f'run `pip install "{pip}"`, or take all of requirements/openmmlab.txt'
-        )
+# Module: lowest version, first version too new (None: any), what pip calls it. The module's own
+# version counts: the onedl-* continuation has the same modules under other names at the index.
+SUPPORTED = {
+    'torch': ('2.0', None, 'torch'),
+    'numpy': ('1.23', None, 'numpy'),
+    'PIL': ('9.0', None, 'pillow'),
+    'mmengine': ('0.10.4', '0.12', 'mmengine'),
+    'mmcv': ('2.0', '2.4', 'mmcv-lite'),
+    'mmpretrain': ('1.2', '1.4', 'mmpretrain'),
+}
 
 
 def check_versions() -> None:
-    """Check what is imported, whatever the distribution is called, against what we support.
+    """Check that the stack is one that this package was made for.
 
     Raises:
-        ImportError: Naming the package, its version, the range and the pip line.
+        ImportError: If a package is missing or out of :data:`SUPPORTED`, with the mending command.
     """
-    for name, low, high, pip in REQUIREMENTS:
-        try:
-            version = importlib.import_module(name).__version__
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-            version = None
-        check_version(name, version, low, high, pip)
-    name, low, high, pip = MMPRETRAIN
-    spec = importlib.util.find_spec(name)
-    version = None
-    if spec is not None:
-        text = Path(spec.origin).with_name('version.py').read_text(encoding='utf-8')
-        version = re.search(r"__version__ = '(.+?)'", text).group(1)
-    check_version(name, version, low, high, pip)
+    for name, (lowest, too_new, package) in SUPPORTED.items():
+        got = _version_of(name)
+        if got is not None and _release(got) >= _release(lowest) and (
+            too_new is None or _release(got) < _release(too_new)
+        ):
+            continue
+        wanted = f'>={lowest}' + (f',<{too_new}' if too_new else '')
+        raise ImportError(
+            f'abaw_mm does not run with this {name}: got {got or "none installed"}, expected '
+            f"{wanted}; mend it with `pip install '{package}{wanted}'`, or install "
+            'requirements/openmmlab.txt or requirements/onedl.txt in a fresh environment',
+            name=name
+        )
 
 
-_applied = False
-_torchvision_library: Any = None  # torch drops the definitions with the object
+def _release(version: str) -> tuple[int, ...]:
+    # packaging would do it, but comes with mmengine, which may be what is missing.
+    return tuple(int(number) for number in re.match(r'\d+(\.\d+)*', version)[0].split('.'))
+
+
+def _version_of(name: str) -> str | None:
+    """``__version__`` of a module, None if there is no such module."""
+    if name == 'mmpretrain':
+        # Its import asserts mmcv's version in its own words: read the version without it.
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            return None
+        path = Path(spec.origin).with_name('version.py')
+        spec = importlib.util.spec_from_file_location('_mmpretrain_version', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.__version__
+    try:
+        return import_module(name).__version__
+    except ModuleNotFoundError as error:
+        if error.name != name:  # it is there, and lacks something else
+            raise
+        return None
+
+
+check_versions()  # before the imports below, which would fail without saying how to mend it
+
+# ruff: noqa: E402
+import mmcv.cnn
+import mmengine.dist
+import mmengine.utils.package_utils
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.model.utils import _BatchNormXd
+from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.registry import MODELS, OPTIM_WRAPPERS
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import nn
 
 
 def apply() -> None:
-    """Mend what an import of mmpretrain and a run need; a second call does nothing."""
-    global _applied
-    if not _applied:
-        mend_torchvision()
-        mend_in1d()
-        mend_package_utils()
-        mend_adjust_hue()
-        mend_adjust_bbox()
-        mend_checkpoint_loading()
-        mend_resume()
-        register_cpu_amp()
-        _applied = True
+    """Mend what today's stack needs before mmpretrain is imported; again has no effect."""
+    mend_torchvision_import()
+    mend_package_lookup()
+    mend_negative_hue()
+    mend_adjust_bbox()
+    mend_checkpoint_loading()
+    mend_retrieval_metric()  # imports mmpretrain's metrics, after what their import needs
 
 
-# ------------------------------------------------------------------------- import-time mendings
+# Import-time mendings
 
 
-def mend_torchvision() -> None:
-    """Let torchvision import beside a torch of another build.
+class _Overlay(ModuleType):
+    """A module as one other module sees it, with some of its names replaced."""
 
-    For torchvision built for CUDA beside torch for the CPU (0.28.0 with 2.13.0+cpu): its compiled
-    operators do not load, and registering fake versions of nms fails with *operator
-    torchvision::nms does not exist*. mmpretrain needs only the Python transforms. Declaring both
-    operators is enough; calling them still fails. May go when both come from one index.
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        super().__init__(module.__name__)
+        self.__dict__.update(names, _module=module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _rebind(old: Callable, new: Callable) -> None:
+    """Put a function in another's place in all OpenMMLab modules that have imported it by name."""
+    for name, module in list(sys.modules.items()):
+        if name.split('.')[0] in ('mmcv', 'mmengine', 'mmpretrain'):
+            if vars(module).get(old.__name__) is old:
+                setattr(module, old.__name__, new)
+
+
+def mend_torchvision_import() -> None:
+    """Let torchvision be imported where its wheel and torch's were built for different devices.
+
+    For torchvision 0.28 from the index (CUDA) beside torch 2.13 for the CPU: its compiled
+    operators do not load, and ``import torchvision`` fails where it describes them to torch.
+    mmpretrain takes only Python transforms from it. May go when torchvision tests for the
+    operators before it describes them.
+
+    Raises:
+        ImportError: If torchvision is not installed.
     """
-    global _torchvision_library
     try:
-        importlib.import_module('torchvision')
-    except RuntimeError as error:
-        if 'torchvision::' not in str(error):
+        import_module('torchvision')
+    except ModuleNotFoundError as error:
+        if error.name != 'torchvision':
             raise
-        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
-            del sys.modules[name]
-        _torchvision_library = torch.library.Library('torchvision', 'DEF')
+        raise ImportError(
+            'abaw_mm needs torchvision, for its transforms: got none installed, expected the '
+            'release that goes with torch (0.28 with 2.13); mend it with `pip install torchvision`',
+            name='torchvision'
+        ) from None
+    except RuntimeError as error:
+        if 'operator torchvision::' not in str(error):
+            raise
         for operator in ('nms', 'qnms'):
-            _torchvision_library.define(
-                f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
+            torch.library.define(
+                f'torchvision::{operator}',
+                '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
             )
-        importlib.import_module('torchvision')
+        import_module('torchvision')
 
 
-def mend_in1d() -> None:
-    """Give NumPy its ``in1d`` back: NumPy 2.4 removed it, mmpretrain's retrieval metric calls it.
+def mend_package_lookup() -> None:
+    """Find installed packages without ``pkg_resources``, which setuptools 82 has dropped.
 
-    The name is set on the module because the metric looks it up there at each call.
+    For mmengine 0.10: ``_base_ = 'mmpretrain::...'``, ``is_installed`` and mmengine.hub. May go
+    with the last release before onedl-mmengine 0.10.12, which does the same.
     """
-    if not hasattr(np, 'in1d'):
-        np.in1d = lambda ar1, ar2, **kwargs: np.isin(np.ravel(ar1), ar2, **kwargs)
-
-
-def is_installed(package: str) -> bool:
-    """mmengine's function of this name, without ``pkg_resources``."""
-    try:
-        importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
-        spec = importlib.util.find_spec(package)
-        return spec is not None and spec.origin is not None
-    return True
-
-
-def get_installed_path(package: str) -> str:
-    """mmengine's function of this name, without ``pkg_resources``: the folder of a package."""
-    from mmengine.utils.package_utils import package2module
-
-    module = package
-    if importlib.util.find_spec(package) is None:
-        module = package2module(package)
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            f'{package} is not installed as a package with files, expected one; run '
-            f'`pip install {package}`'
-        )
-    return str(Path(spec.origin).parent)
-
-
-def _package2module(package: str) -> str:
-    """mmengine's function of this name, without ``pkg_resources``."""
-    text = importlib.metadata.distribution(package).read_text('top_level.txt')
-    if not text:
-        raise ValueError(f'cannot infer the module name of {package}: no top_level.txt')
-    return text.split('\n')[0]
-
-
-def mend_package_utils() -> None:
-    """Let mmengine 0.10 find packages (``_base_ = 'mmpretrain::...'``).
-
-    setuptools 82 removed ``pkg_resources``; onedl-mmengine does not use it any more.
-    """
-    if importlib.util.find_spec('pkg_resources') is not None:
+    utils = mmengine.utils.package_utils
+    needed = 'pkg_resources' in utils.is_installed.__code__.co_names
+    if not needed or importlib.util.find_spec('pkg_resources'):
         return
-    mendings = dict(
-        is_installed=is_installed, get_installed_path=get_installed_path,
-        package2module=_package2module
-    )
-    replace_everywhere('mmengine.utils.package_utils', mendings, within='mmengine')
+
+    def is_installed(package: str) -> bool:
+        try:
+            return metadata.distribution(package) is not None
+        except metadata.PackageNotFoundError:
+            spec = importlib.util.find_spec(package)
+            return spec is not None and spec.origin is not None
+
+    def package2module(package: str) -> str:
+        names = (metadata.distribution(package).read_text('top_level.txt') or '').split()
+        if not names:
+            raise ValueError(f'can not infer the module name of {package}')
+        return names[0]
+
+    def get_installed_path(package: str) -> str:
+        spec = importlib.util.find_spec(package)
+        if spec is None:  # the name of a distribution that has another one than its module
+            spec = importlib.util.find_spec(package2module(package))
+        if spec.origin is None:
+            raise RuntimeError(
+                f'{package} is a namespace package, which is invalid for `get_installed_path`'
+            )
+        return os.path.dirname(spec.origin)
+
+    for new in (is_installed, package2module, get_installed_path):
+        _rebind(getattr(utils, new.__name__), new)
 
 
-def replace_everywhere(module: str, functions: dict[str, Any], within: str) -> None:
-    """Replace functions in their module and wherever a package has imported them by name."""
-    home = importlib.import_module(module)
-    olds = {name: getattr(home, name) for name in functions}
-    for name, loaded in list(sys.modules.items()):
-        if not isinstance(loaded, ModuleType) or name.split('.')[0] != within:
-            continue
-        for attribute, new in functions.items():
-            if vars(loaded).get(attribute) is olds[attribute]:
-                setattr(loaded, attribute, new)
+def mend_negative_hue() -> None:
+    """Let ``ColorJitter`` turn the hue backwards under NumPy 2.
 
-
-def mend_adjust_hue() -> None:
-    """Let ``ColorJitter`` shift hue down.
-
-    mmcv 2.2's ``adjust_hue`` calls ``np.uint8`` with a negative shift, which NumPy 2 refuses.
-    Hue is a circle: a shift h below 0 equals h + 1, which the function's own range check would
-    refuse, so the shift is made here for the OpenCV backend in the function's own steps.
+    For mmcv 2.0 to 2.2: ``np.uint8(hue_factor * 255)`` raises for a negative product, where
+    NumPy 1 took it modulo 256, as a turn of the hue circle should be. May go with the last mmcv
+    before onedl-mmcv 2.3.
     """
-    import mmcv
-    from mmcv.image import photometric
+    original = mmcv.adjust_hue
+    try:
+        original(np.zeros((1, 1, 3), np.uint8), -0.1)
+        return
+    except OverflowError:
+        pass
 
-    original = photometric.adjust_hue
+    class Hue(float):
+        """A hue whose product is a number of steps on the circle already."""
 
-    def adjust_hue(img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
-        chosen = backend or photometric.imread_backend or 'cv2'
-        if chosen != 'cv2' or not -0.5 <= hue_factor < 0 or not isinstance(img, np.ndarray):
-            return original(img, hue_factor, backend)
-        import cv2
+        def __mul__(self, steps: float) -> int:
+            return int(float(self) * steps) % 256
 
-        dtype = img.dtype
-        hue, saturation, value = cv2.split(cv2.cvtColor(img.astype(np.uint8), cv2.COLOR_RGB2HSV_FULL))
-        hue = ((hue.astype(np.int16) + int(hue_factor * 255)) % 256).astype(np.uint8)
-        shifted = cv2.merge([hue, saturation, value])
-        return cv2.cvtColor(shifted, cv2.COLOR_HSV2RGB_FULL).astype(dtype)
+    def adjust_hue(
+        img: np.ndarray, hue_factor: float, backend: str | None = None
+    ) -> np.ndarray:
+        return original(img, Hue(hue_factor), backend)
 
-    adjust_hue.__doc__ = original.__doc__
-    del mmcv
-    replace_everywhere('mmcv.image.photometric', dict(adjust_hue=adjust_hue), within='mmcv')
+    _rebind(original, adjust_hue)
 
 
 def mend_adjust_bbox() -> None:
-    """Let mmpretrain's ``browse_dataset.py`` crop its figure.
+    """Let ``browse_dataset.py`` call matplotlib's ``adjust_bbox`` without a renderer.
 
-    matplotlib 3.11's private ``adjust_bbox`` wants a renderer; the tool calls it without one.
+    For the tools of all releases of mmpretrain up to onedl's 1.3.6, on matplotlib 3.11, which
+    made the argument mandatory; it only goes to axes that are placed by a locator, and was None
+    before. The default is set on the function itself, as the tool has imported it by name before
+    its config imports this package. May go when the tool passes a renderer.
     """
-    import inspect
-
-    try:
-        from matplotlib import _tight_bbox
-    except ImportError:  # an older matplotlib, whose function the tool was written for
+    if importlib.util.find_spec('matplotlib._tight_bbox') is None:
         return
-    original = _tight_bbox.adjust_bbox
-    parameters = inspect.signature(original).parameters
-    if 'renderer' not in parameters or (
-        parameters['renderer'].default is not inspect.Parameter.empty
-    ):
+    adjust_bbox = import_module('matplotlib._tight_bbox').adjust_bbox
+    renderer = inspect.signature(adjust_bbox).parameters.get('renderer')
+    if renderer is not None and renderer.default is inspect.Parameter.empty:
+        adjust_bbox.__defaults__ = (None, *(adjust_bbox.__defaults__ or ()))
+
+
+def mend_retrieval_metric() -> None:
+    """Give mmpretrain's retrieval metrics ``np.in1d``, which NumPy 2.4 has dropped.
+
+    For mmpretrain 1.2. Only this module sees the name: in NumPy itself it would mislead others
+    that look for it to tell versions apart. May go with mmpretrain 1.2; onedl's 1.3 has
+    ``torch.isin``.
+    """
+    retrieval = import_module('mmpretrain.evaluation.metrics.retrieval')
+    if hasattr(retrieval.np, 'in1d'):
         return
-
-    def adjust_bbox(fig: Any, bbox_inches: Any, renderer: Any = None, **kwargs: Any) -> Any:
-        renderer = fig.canvas.get_renderer() if renderer is None else renderer
-        return original(fig, bbox_inches, renderer=renderer, **kwargs)
-
-    _tight_bbox.adjust_bbox = adjust_bbox
+    retrieval.np = _Overlay(np, in1d=lambda ar1, ar2: np.isin(np.ravel(ar1), ar2))
 
 
-# ------------------------------------------------------------------------------- checkpoints
+# Checkpoints are data
 
 
 class UnsafeCheckpointError(pickle.UnpicklingError):
-    """A checkpoint asks for a type that could run code."""
+    """A checkpoint asks for more than data."""
 
 
-def _getattr_of_known_methods(owner: type, name: str) -> Any:
-    """Stand-in for ``builtins.getattr`` in old checkpoints: these classes' own methods only."""
-    from mmengine.logging import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+class _OneCycleMethods:
+    """What a scheduler's state names of its class; the class itself stays out of reach."""
 
-    allowed = {
-        HistoryBuffer: ('min', 'max', 'mean', 'current'),
-        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
-    }
-    if not isinstance(owner, type) or name not in allowed.get(owner, ()):
-        raise UnsafeCheckpointError(f'getattr({owner!r}, {name!r})')
-    return getattr(owner, name)
+    _annealing_cos = staticmethod(OneCycleParamScheduler._annealing_cos)
+    _annealing_linear = staticmethod(OneCycleParamScheduler._annealing_linear)
 
 
-def safe_globals() -> list:
-    """The types that a checkpoint may name beside torch's own; no other is ever loaded.
-
-    mmengine's Runner stores ``HistoryBuffer`` (the log), ``OneCycleParamScheduler`` and NumPy
-    numbers; NumPy's names differ between its versions 1 and 2, so both are listed.
-    """
-    from mmengine.logging import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-
-    core = importlib.import_module('numpy._core' if hasattr(np, '_core') else 'numpy.core')
-    multiarray = importlib.import_module(f'{core.__name__}.multiarray')
-    allowed: list = [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype]
-    numbers = 'bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64'
-    allowed += sorted({type(np.dtype(getattr(np, x))) for x in numbers.split()}, key=str)
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        for name in ('_reconstruct', 'scalar'):
-            allowed.append((getattr(multiarray, name), f'{module}.{name}'))
-    allowed.append((_getattr_of_known_methods, 'builtins.getattr'))
-    return allowed
+# An instance, as it can neither be called nor instantiated nor filled by a pickle.
+_ONE_CYCLE = _OneCycleMethods()
+_NAMED_METHODS = {
+    HistoryBuffer: ('current', 'max', 'mean', 'min'),
+    _ONE_CYCLE: ('_annealing_cos', '_annealing_linear'),
+}
 
 
-@contextlib.contextmanager
-def _allowing_safe_globals() -> Iterator[None]:
-    """torch's own context, in which a name may differ from where the object is today."""
-    serialization = torch.serialization
-    if hasattr(serialization, 'safe_globals') and _release(torch.__version__) >= (2, 6):
-        with serialization.safe_globals(safe_globals()):
-            yield
-    else:  # older: no other names; checkpoints of its own mmengine may then be refused, not run
-        yield
+def _named_method(owner: Any, name: str) -> Callable:
+    """``getattr`` for the methods that mmengine's own checkpoints name, and for nothing else."""
+    for known, names in _NAMED_METHODS.items():
+        if owner is known and name in names:
+            return getattr(owner, name)
+    raise UnsafeCheckpointError(f'GLOBAL builtins.getattr of {name!r} of {owner!r}')
 
 
-def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = 'cpu') -> dict:
-    """Read a checkpoint as data: ``weights_only=True`` and :func:`safe_globals`, always.
+# What a checkpoint may name besides tensors, as pairs of the object and its name in the file:
+# what mmengine's Runner stores. Arrays and their dtypes are NumPy's own pickles; its module
+# `core` is called `_core` from NumPy 2 on.
+SAFE_GLOBALS: list[tuple[Any, str]] = [
+    (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_ONE_CYCLE, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
+    (_named_method, 'builtins.getattr'),
+    (np.ndarray, 'numpy.ndarray'),
+    (np.dtype, 'numpy.dtype'),
+    *(
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for core in ('core', '_core')
+        for function in (np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+    ),
+    *(
+        (type(np.dtype(name)), f'numpy.dtypes.{type(np.dtype(name)).__name__}')
+        for name in (
+            'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64',
+            'float16', 'float32', 'float64', 'complex64', 'complex128'
+        )
+    ),
+]
 
-    There is no fall-back and no switch that weakens this. mmengine's own loading goes through
-    here, too (:func:`mend_checkpoint_loading`).
+# What torch.load raises for a file that is not whole.
+_DAMAGED = (
+    RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
+    AssertionError, struct.error
+)
+_PICKLE = b'\x80'  # the first byte of a file from before torch 1.6; later ones are zip archives
+
+
+def load_checkpoint_file(
+    filename: str | os.PathLike, map_location: str | torch.device | Callable | None = 'cpu'
+) -> dict:
+    """Read a checkpoint as data: nothing in it is run, whoever wrote it.
 
     Args:
-        filename: Path, or an http(s) URL, which is downloaded into torch hub's folder first.
-        map_location: As in ``torch.load``.
+        filename: Path or ``http(s)://`` address; a download stays in torch.hub's cache.
+        map_location: As for ``torch.load``.
 
     Raises:
+        UnsafeCheckpointError: If it names a type that is not in :data:`SAFE_GLOBALS`.
         FileNotFoundError: If there is no such file.
-        UnsafeCheckpointError: If it asks for another type, with the type's name.
-        ValueError: If it is empty, cut off, or no checkpoint.
+        ValueError: If it is empty, damaged or something else.
+        OSError: If it cannot be downloaded.
     """
-    name = str(filename)
-    if name.startswith(('http://', 'https://')):
-        name = _download(name)
-    path = Path(name).expanduser()
+    filename = os.fspath(filename)
+    path = _download(filename) if _is_url(filename) else Path(filename).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'{filename}: no such file, expected a checkpoint; correct the path')
-    if path.stat().st_size == 0:
-        raise ValueError(f'{filename}: the file is empty, expected a checkpoint; download it again')
+        raise FileNotFoundError(
+            f'{filename}: got no such file, expected a checkpoint (.pth); correct the path'
+        )
+    with path.open('rb') as file:
+        start = file.read(4)
+    again = 'copy or download it again' + (
+        f' after deleting {path}' if _is_url(filename) else ', or correct the path'
+    )
+    if not start:
+        raise ValueError(f'{path}: got an empty file, expected a checkpoint; {again}')
+    if start.startswith(b'PK') and not zipfile.is_zipfile(path):
+        raise ValueError(
+            f'{path}: got the beginning of a checkpoint ({path.stat().st_size} bytes, the end is '
+            f'cut off), expected a whole one; {again}'
+        )
+    if not start.startswith((b'PK', _PICKLE)):
+        raise ValueError(
+            f'{path}: got a file that begins with {start!r}, expected a checkpoint written by '
+            f'torch.save; {again}'
+        )
     try:
-        with _allowing_safe_globals():
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, IndexError,
-            AttributeError, UnicodeDecodeError, TypeError) as error:
-        raise _explain(filename, path, error) from None
+        checkpoint = _load_data(str(path), map_location)
+    except _DAMAGED as error:
+        raise ValueError(
+            f'{path}: got a file that torch.load cannot read ({error!r}), expected a checkpoint '
+            f'written by torch.save; if it is damaged, {again}'
+        ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
-            f'{filename}: got a {type(checkpoint).__name__}, expected a dict of tensors; save '
-            "model.state_dict() and not the model"
+            f'{path}: got a file with a {type(checkpoint).__name__}, expected a dict, as '
+            'model.state_dict() or a checkpoint of mmengine is; save it as one'
         )
     return checkpoint
 
 
-def _explain(filename: str | os.PathLike, path: Path, error: Exception) -> Exception:
-    """What a failed reading means for the one who gave the file."""
-    text = str(error)
-    blocked = re.search(
-        r'(?:GLOBAL|instance of|call to|class|function) (?:of type )?[`\'"]?'
-        r'((?:[\w]+\.)+[\w]+)[`\'"]?(?: was not|, which| is not| with|,|\.| )', text
+def _load_data(
+    file: Any, map_location: Any = None, pickle_module: Any = None, **kwargs: Any
+) -> Any:
+    """``torch.load`` with ``weights_only=True``, whatever the caller asks for."""
+    kwargs['weights_only'] = True
+    # From 2.6 on torch takes pairs with the name in the file; before, only plain tensors load.
+    new = _release(torch.__version__) >= (2, 6)
+    try:
+        with torch.serialization.safe_globals(SAFE_GLOBALS) if new else nullcontext():
+            return torch.load(file, map_location=map_location, **kwargs)
+    except pickle.UnpicklingError as error:
+        text = str(error)
+    blocked = re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)(.*)', text)
+    if blocked is None:
+        what = (re.search(r'WeightsUnpickler error: (.+)', text) or [None, text])[1]
+    else:  # torch leaves the module out where it is builtins
+        what = blocked[1] if '.' in blocked[1] else f'builtins.{blocked[1]}'
+        what += blocked[2] if blocked[2].startswith(' of ') else ''
+    raise UnsafeCheckpointError(
+        f'{getattr(file, "name", file)}: got a checkpoint that asks for {what}, expected tensors, '
+        'plain values and what mmengine stores; nothing of it was run. Such a file can run any '
+        'program when it is read: if you trust who wrote it, read it where nothing can be lost, '
+        "and save again what is needed with torch.save(dict(state_dict=...), 'new.pth')"
+        + ('' if new else '; a run of mmengine resumes from torch 2.6 on (`pip install -U torch`)')
     )
-    if isinstance(error, UnsafeCheckpointError) or 'Unsupported' in text or 'Trying to' in text:
-        name = blocked.group(1) if blocked else text.split('\n')[-1][:200]
-        return UnsafeCheckpointError(
-            f'{filename} asks for {name}, which is not on the list of safe types; a checkpoint is '
-            'read as data and never run. Save only its tensors (state_dict) again where you trust '
-            'it, and give that file'
-        )
-    return ValueError(
-        f'{filename}: not a whole checkpoint ({path.stat().st_size} bytes; '
-        f'{type(error).__name__}: {text.splitlines()[0][:150] if text else "no detail"}), expected '
-        'a file that torch.save wrote; download it again'
-    )
 
 
-def _download(url: str) -> str:
-    """Fetch a file into torch hub's folder, on the first process of each machine; its path."""
-    from mmengine.dist import barrier, get_local_rank
+def _is_url(filename: str) -> bool:
+    return filename.startswith(('http://', 'https://'))
 
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    target = folder / Path(url.split('?')[0]).name
-    if get_local_rank() == 0 and not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(target), progress=False)  # moves it whole
-    barrier()
-    return str(target)
+
+def _download(url: str) -> Path:
+    """Fetch a file into torch.hub's cache, unless it is there; the first process goes ahead."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
+
+    def fetch() -> None:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
+        except OSError as error:
+            raise OSError(
+                f'{url}: got {error!r} from the download, expected a checkpoint; correct the '
+                'address, or fetch the file yourself and give its path'
+            ) from error
+
+    try:
+        if mmengine.dist.get_rank() == 0:
+            fetch()
+    finally:  # the others wait for it, even where it failed
+        mmengine.dist.barrier()
+    fetch()  # for the processes of machines that do not share the cache
+    return path
+
+
+def load_from_weights_only(filename: str, map_location: Any = None, **_: Any) -> dict:
+    """Load for mmengine's ``CheckpointLoader``, which logs the end of this name."""
+    checkpoint = load_checkpoint_file(filename, map_location)
+    # `Runner.resume` runs this text as a config to look for a list of GPUs, which no mmengine has
+    # ever stored there; so whoever wrote the file could run a program by it.
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
 
 
 def mend_checkpoint_loading() -> None:
-    """Send mmengine's loading of files and URLs through :func:`load_checkpoint_file`.
+    """Let mmengine read checkpoints as data only, its own ones included.
 
-    mmengine 0.10.7 takes torch's default (unsafe before torch 2.6, and always for URLs) and cannot
-    read its own checkpoints from 2.6 on; onedl-mmengine 0.10.12 falls back to unsafe loading by
-    itself. Model-zoo names (``torchvision://``, ``open-mmlab://``, ...) end in one of both; for
-    petrel and pavi ``torch.load`` inside mmengine's module is replaced by a strict one.
+    For mmengine 0.10: torch 2.6 refuses the ``HistoryBuffer`` and NumPy objects of its own
+    checkpoints, an older torch and a download take whatever the file says; and for onedl-mmengine
+    0.10.12, which reads again without the safeguard what was refused. Paths and ``http(s)://``
+    get the errors of :func:`load_checkpoint_file`, and so does what leads to them
+    (``torchvision://``, ``openmmlab://``, ``mmcls://``); the other schemes (``pavi://``,
+    ``s3://``, ``petrel://``) are held to data by the module's ``torch.load``. May go when
+    mmengine has a list of its own and no way around it.
     """
-    from mmengine.runner import checkpoint
-
-    def load_from_local(filename: str, map_location: Any = None) -> dict:
-        return load_checkpoint_file(filename, map_location)
-
-    def load_from_http(filename: str, map_location: Any = None, **_: Any) -> dict:
-        return load_checkpoint_file(filename, map_location)
-
-    def strict_load(file: Any, map_location: Any = None, **_: Any) -> dict:
-        if isinstance(file, (str, os.PathLike)):
-            return load_checkpoint_file(file, map_location)
-        with _allowing_safe_globals():
-            return torch.load(file, map_location=map_location, weights_only=True)
-
-    class StrictTorch:
-        """``torch`` for mmengine's module, with a ``load`` that never runs code."""
-
-        load = staticmethod(strict_load)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(torch, name)
-
-    loader = checkpoint.CheckpointLoader
-    loader.register_scheme(prefixes='', loader=load_from_local, force=True)
-    loader.register_scheme(prefixes=('http://', 'https://'), loader=load_from_http, force=True)
-    checkpoint.load_from_local, checkpoint.load_from_http = load_from_local, load_from_http
-    checkpoint.torch = StrictTorch()
-    checkpoint.load_url = load_from_http
-    if hasattr(checkpoint, '_safe_torch_load'):  # onedl's, whose fall-back is unsafe
-        checkpoint._safe_torch_load = strict_load
-
-
-# ------------------------------------------------------------------------------------- resume
-
-
-class _ResumedIterator:
-    """A loop's iterator over its data that passes ``steps`` steps without reading a frame."""
-
-    def __init__(self, dataloader: Any, steps: int) -> None:
-        self.dataloader, self.steps, self.iterator = dataloader, steps, None
-
-    def __iter__(self) -> '_ResumedIterator':
-        return self
-
-    def __next__(self) -> Any:
-        if self.steps > 0:
-            self.steps -= 1
-            return None
-        if self.iterator is None:
-            from mmengine.runner.loops import _InfiniteDataloaderIterator
-
-            self.iterator = _InfiniteDataloaderIterator(self.dataloader)
-        return next(self.iterator)
-
-
-def mend_resume() -> None:
-    """Resume an iteration-based training without decoding again what it has read.
-
-    mmengine 0.10.7's loop replays all steps before the checkpoint. Where the sampler can ``skip``,
-    it does so here; onedl-mmengine 0.10.12 does it itself (its iterator has ``skip_iter``).
-    """
-    from mmengine.runner import loops
-
-    if hasattr(loops._InfiniteDataloaderIterator, 'skip_iter'):
+    if isinstance(mmengine_checkpoint.torch, _Overlay):
         return
-    original = loops.IterBasedTrainLoop.run
-
-    def run(self: Any) -> Any:
-        sampler = getattr(self.dataloader, 'sampler', None)
-        if self._iter > 0 and hasattr(sampler, 'skip') and self.dataloader.batch_size:
-            sampler.skip(self._iter * self.dataloader.batch_size)
-            self.dataloader_iterator = _ResumedIterator(self.dataloader, self._iter)
-        return original(self)
-
-    loops.IterBasedTrainLoop.run = run
+    for name in ('load_from_local', 'load_from_http'):
+        _rebind(getattr(mmengine_checkpoint, name), load_from_weights_only)
+    mmengine_checkpoint.CheckpointLoader.register_scheme(
+        ('', 'http://', 'https://'), load_from_weights_only, force=True
+    )
+    mmengine_checkpoint.torch = _Overlay(torch, load=_load_data)
+    # A resumed SwAV reads its queue from a file beside the checkpoint.
+    import_module('mmpretrain.engine.hooks.swav_hook').torch = mmengine_checkpoint.torch
 
 
-# --------------------------------------------------------------------------------- without CUDA
+# Without CUDA
+
+# Each launcher's variables: those of torch.distributed, and what they are taken from.
+LAUNCHERS = dict(
+    none={},
+    pytorch={name: name for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE')},
+    slurm=dict(RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS'),
+    mpi=dict(
+        RANK='OMPI_COMM_WORLD_RANK', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE'
+    ),
+)
 
 
 def init_dist(launcher: str, **dist_cfg: Any) -> None:
-    """Start a gloo group where there is no CUDA; with CUDA mmengine starts its own.
+    """Start a gloo group before the Runner where there is no CUDA.
 
-    mmengine 0.10's ``init_dist`` calls ``torch.cuda.set_device`` for every launcher. The Runner
-    leaves a group alone that is there already.
+    For all releases of mmengine, whose own ``init_dist`` calls ``torch.cuda.set_device``; the
+    Runner leaves a group alone that is there. With CUDA this does nothing. May go when mmengine
+    knows the CPU.
 
     Args:
-        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``; the environment is that of mmengine.
-        dist_cfg: ``env_cfg.dist_cfg``; ``port`` and ``timeout`` are used.
+        launcher (str): ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi`` (Open MPI).
+        **dist_cfg: As ``env_cfg.dist_cfg``: ``timeout`` (seconds), ``port`` (slurm), and further
+            arguments of ``init_process_group``. ``backend`` is gloo here.
+
+    Raises:
+        ValueError: If the launcher is unknown, or did not set its variables.
     """
-    if launcher == 'none' or torch.cuda.is_available() or torch.distributed.is_initialized():
+    if launcher not in LAUNCHERS:
+        raise ValueError(
+            f'launcher={launcher!r}: no such launcher, expected one of {", ".join(LAUNCHERS)}; '
+            'correct --launcher'
+        )
+    if launcher == 'none' or torch.cuda.is_available() or mmengine.dist.is_distributed():
         return
-    environment = os.environ
-    if launcher == 'slurm':
-        if 'MASTER_ADDR' not in environment:
-            hosts = subprocess.run(
-                ['scontrol', 'show', 'hostname', environment['SLURM_NODELIST']],
-                check=True, text=True, stdout=subprocess.PIPE
-            ).stdout.split()
-            environment['MASTER_ADDR'] = hosts[0]
-        environment.update(
-            WORLD_SIZE=environment['SLURM_NTASKS'], RANK=environment['SLURM_PROCID'],
-            LOCAL_RANK=environment.get('SLURM_LOCALID', '0')
-        )
-    elif launcher == 'mpi':
-        environment.update(
-            WORLD_SIZE=environment['OMPI_COMM_WORLD_SIZE'],
-            RANK=environment['OMPI_COMM_WORLD_RANK'],
-            LOCAL_RANK=environment['OMPI_COMM_WORLD_LOCAL_RANK']
-        )
+    for name, source in LAUNCHERS[launcher].items():
+        os.environ[name] = _from_environment(source, launcher)
     if 'port' in dist_cfg:
-        environment['MASTER_PORT'] = str(dist_cfg['port'])
-    environment.setdefault('MASTER_PORT', '29500')
-    kwargs = {key: value for key, value in dist_cfg.items() if key == 'timeout'}
-    torch.distributed.init_process_group('gloo', **kwargs)
+        os.environ['MASTER_PORT'] = str(dist_cfg['port'])
+    os.environ.setdefault('MASTER_PORT', '29500')  # the default of torch.distributed
+    if 'MASTER_ADDR' not in os.environ and launcher == 'slurm':
+        os.environ['MASTER_ADDR'] = _first_slurm_node()
+    _from_environment('MASTER_ADDR', launcher)
+    options = {k: v for k, v in dist_cfg.items() if k not in ('backend', 'init_backend', 'port')}
+    if options.get('timeout') is not None:
+        options['timeout'] = datetime.timedelta(seconds=options['timeout'])
+    torch.distributed.init_process_group('gloo', **options)
 
 
-def register_cpu_amp() -> None:
-    """Register ``CPUAmpOptimWrapper``: mmengine's ``AmpOptimWrapper`` asserts an accelerator."""
-    from mmengine.optim import OptimWrapper
-    from mmengine.registry import OPTIM_WRAPPERS
-
-    class CPUAmpOptimWrapper(OptimWrapper):
-        """Forward in bf16, the CPU's autocast type, whose range needs no loss scaling."""
-
-        @contextlib.contextmanager
-        def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-            with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
-                yield
-
-    OPTIM_WRAPPERS.register_module(module=CPUAmpOptimWrapper, force=True)
+def _from_environment(name: str, launcher: str) -> str:
+    if name not in os.environ:
+        raise ValueError(
+            f'launcher={launcher!r}: got no {name} in the environment, which this launcher needs; '
+            'start with torchrun (tools/dist_train.sh), srun (tools/slurm_train.sh) or `mpirun -x '
+            'MASTER_ADDR=<first host>`, or use --launcher none'
+        )
+    return os.environ[name]
 
 
-def _sync_bn_to_bn(node: Any) -> int:
-    """Replace SyncBN in a config, in place; how often."""
-    if isinstance(node, dict):
-        found = int(node.get('type') == 'SyncBN')
-        if found:
-            node['type'] = 'BN'
-        return found + sum(_sync_bn_to_bn(value) for value in node.values())
-    if isinstance(node, (list, tuple)):
-        return sum(_sync_bn_to_bn(value) for value in node)
-    return 0
+def _first_slurm_node() -> str:
+    command = ['scontrol', 'show', 'hostname', _from_environment('SLURM_NODELIST', 'slurm')]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise ValueError(
+            f"launcher='slurm': got {error!r} from `{' '.join(command)}`, expected the names of "
+            'the nodes; set MASTER_ADDR to the first one'
+        ) from error
 
 
-def adapt_cfg_to_cpu(cfg: Any, launcher: str) -> Any:
-    """Fit a config to a machine without CUDA; with CUDA nothing changes.
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """Mixed precision on the CPU: the forward pass in bfloat16, the weights in float32.
 
-    SyncBN becomes BN (it refuses CPU tensors), DDP gets ``device_ids=None`` (mmengine passes the
-    rank of a GPU), ``AmpOptimWrapper`` becomes ``CPUAmpOptimWrapper``. One line tells each of the
-    replacements.
+    For all releases of mmengine, whose ``AmpOptimWrapper`` insists on an accelerator. bfloat16
+    has float32's range of exponents, so that no loss is scaled; ``backward`` and ``step`` run
+    outside autocast. Arguments as for ``OptimWrapper``.
     """
-    from mmengine.logging import print_log
 
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast, and leave gradients unsynchronised while they accumulate."""
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+            yield
+
+
+def adapt_cfg_to_cpu(cfg: Config, launcher: str) -> Config:
+    """Fit a config to a machine without CUDA; with CUDA it is returned as it is.
+
+    For all releases: BN for SyncBN, which refuses the CPU's tensors; DDP without device ids; bf16
+    without loss scaling for fp16 (``test_cfg.fp16`` is bf16 in mmengine already); gloo for nccl.
+    One warning a change tells of the first and the third, which are not quite the same training.
+
+    Args:
+        cfg (Config): Of a Runner; left as it is.
+        launcher (str): ``none`` for a single process.
+
+    Returns:
+        Config: Its copy for the CPU.
+    """
     if torch.cuda.is_available():
         return cfg
-    replaced = _sync_bn_to_bn(cfg.get('model'))
-    if cfg.get('sync_bn'):
-        cfg.sync_bn = None
-        replaced += 1
-    if replaced:
-        print_log('No CUDA: SyncBN becomes BN, each process has its own statistics.',
-                  logger='current', level=logging.WARNING)
+    cfg = copy.deepcopy(cfg)
+    if _replace_sync_bn(cfg._cfg_dict) + (cfg.pop('sync_bn', None) is not None):
+        _warn('No CUDA: BN takes the place of SyncBN, each process has statistics of its own')
+    # Some of mmpretrain's necks have SyncBN as their default, and give it vectors, too.
+    MODELS.register_module('SyncBN', module=_BatchNormXd, force=True)
     if launcher != 'none':
-        wrapper = dict(
-            type='MMDistributedDataParallel', broadcast_buffers=False,
+        own = cfg.get('model_wrapper_cfg') or dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False)
         )
-        wrapper.update(cfg.get('model_wrapper_cfg') or {})
-        wrapper['device_ids'] = None
-        cfg.model_wrapper_cfg = wrapper
-        cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
-    optim = cfg.get('optim_wrapper')
-    if optim is not None and optim.get('type') == 'AmpOptimWrapper':
-        optim['type'] = 'CPUAmpOptimWrapper'
-        for name in ('loss_scale', 'dtype', 'use_fsdp'):
-            optim.pop(name, None)
-        print_log('No CUDA: mixed precision is bf16 without loss scaling.',
-                  logger='current', level=logging.WARNING)
+        cfg.model_wrapper_cfg = dict(own, device_ids=None)
+    wrapper = cfg.get('optim_wrapper') or {}
+    if _type_name(wrapper.get('type')) == 'AmpOptimWrapper':
+        wrapper.type = 'CPUAmpOptimWrapper'
+        dropped = [f'{key}={wrapper.pop(key)!r}' for key in ('loss_scale', 'dtype', 'use_fsdp')
+                   if key in wrapper]
+        _warn('No CUDA: CPUAmpOptimWrapper (bfloat16, no loss scaling) takes the place of '
+              f'AmpOptimWrapper({", ".join(dropped)})')
+    cfg.merge_from_dict(dict(env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))))
     return cfg
+
+
+def _replace_sync_bn(node: Any) -> int:
+    """Turn ``type='SyncBN'`` into BN wherever it is; returns how often."""
+    if isinstance(node, (list, tuple)):
+        return sum(_replace_sync_bn(child) for child in node)
+    if not isinstance(node, dict):
+        return 0
+    replaced = _type_name(node.get('type')) in ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+    if replaced:
+        node['type'] = 'BN'
+    return replaced + sum(_replace_sync_bn(child) for child in node.values())
+
+
+def _type_name(type_: Any) -> str:
+    """Name of a registered type, given as a class or as a name that may have a scope."""
+    return type_.__name__ if isinstance(type_, type) else str(type_).split('.')[-1]
+
+
+def _warn(line: str) -> None:
+    print_log(line, logger='current', level=logging.WARNING)

@@ -145,11 +145,11 @@ class Identity:
             cloth=tuple(rng.uniform(20, 230, 3)),
             head_width=rng.uniform(.92, 1.06), head_height=rng.uniform(1.2, 1.36),
             jaw=rng.uniform(.1, .38), eye_x=rng.uniform(.38, .46), eye_y=rng.uniform(-.16, -.06),
-            eye_width=rng.uniform(.17, .22), eye_height=rng.uniform(.075, .105),
-            brow_gap=rng.uniform(.23, .3), brow_thickness=rng.uniform(.04, .085),
+            eye_width=rng.uniform(.17, .22), eye_height=rng.uniform(.085, .11),
+            brow_gap=rng.uniform(.23, .3), brow_thickness=rng.uniform(.055, .095),
             nose_length=rng.uniform(.36, .46), nose_width=rng.uniform(.11, .18),
-            mouth_y=rng.uniform(.6, .7), mouth_width=rng.uniform(.29, .37),
-            lip_thickness=rng.uniform(.045, .085), hairline=rng.uniform(-.88, -.68),
+            mouth_y=rng.uniform(.6, .7), mouth_width=rng.uniform(.32, .41),
+            lip_thickness=rng.uniform(.05, .09), hairline=rng.uniform(-.98, -.8),
             hair_style=str(rng.choice(['short', 'long', 'fringe', 'bald'], p=[.4, .3, .2, .1])),
             beard=str(rng.choice(['none', 'stubble', 'moustache', 'full'], p=[.7, .12, .08, .1])),
             glasses=bool(rng.random() < .25), rest=actions(**rest)
@@ -207,7 +207,7 @@ class Canvas:
     def __init__(self, image: Image.Image, view: View) -> None:
         self.image = image
         self.view = view
-        self.unit = .4 * image.width * view.scale  # pixels in half a head's width
+        self.unit = .42 * image.width * view.scale  # pixels in half a head's width
         self.pen = ImageDraw.Draw(image)
 
     def project(self, points: np.ndarray, flat: bool = False) -> list[tuple[float, float]]:
@@ -285,7 +285,8 @@ def _draw_head(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
     width = face.head_width * (1 - face.jaw * np.clip(down, 0, 1) ** 2)
     head = np.stack([width * across, height * down], 1)
     if face.hair_style == 'long':
-        canvas.shape(np.array([[-1.25, -.5], [1.25, -.5], [1.3, 2.2], [-1.3, 2.2]]), face.hair, True)
+        sides = np.array([[-1.25, -.5], [1.25, -.5], [1.3, 2.2], [-1.3, 2.2]])
+        canvas.shape(sides, face.hair, True)
     if face.hair_style != 'bald':
         canvas.oval(0, -.3, 1.12 * face.head_width + .1, face.head_height - .1, face.hair, True)
     canvas.shape(np.array([[-.5, .6], [.5, .6], [.55, 2.2], [-.55, 2.2]]), dim(face.skin, .8), True)
@@ -341,13 +342,12 @@ def _draw_mouth(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
     left, right = corners
     middle = .1 * (left[0] + right[0])
     top = face.mouth_y + .05 * act['lip_pull'] - .11 * act['upper_lip'] - .05 * act['lip_depress']
-    gap = .42 * act['jaw_drop'] + .13 * act['upper_lip'] + .09 * act['lip_stretch']
+    gap = .5 * act['jaw_drop'] + .15 * act['upper_lip'] + .12 * act['lip_stretch']
     bottom = top + gap * (1 - .8 * min(1, act['lip_press']))
-    # a quadratic's corner is narrower than a mouth's: teeth are drawn within the inner outline
-    upper = curve(left, (middle, top - 1.0 * thickness), right)
+    upper = curve(left, (middle, top - thickness), right)
     lower = curve(right, (middle, bottom + 1.4 * thickness), left)
     if face.beard in ('moustache', 'full'):
-        canvas.shape(np.vstack([upper - (0, .1), upper[::-1] * (1, 1)]), face.hair)
+        canvas.shape(np.vstack([upper - (0, .1), upper[::-1]]), face.hair)
     canvas.shape(np.vstack([upper, lower]), face.lips)
     inner = np.vstack([curve(left, (middle, top), right), curve(right, (middle, bottom), left)])
     if bottom - top > .03:
@@ -383,7 +383,7 @@ def _draw_eye(canvas: Canvas, face: Identity, act: dict[str, float], side: int) 
     canvas.line(upper, dim(face.skin, .25), .03)
     canvas.line(lower, dim(face.skin, .6), .014)
     bag = mix(face.skin, dim(face.skin, .5), min(1., .15 + .7 * squeeze))
-    canvas.line(lower * (1, 1) + (0, .7 * height), bag, .02)
+    canvas.line(lower + (0, .7 * height), bag, .02)
     if squeeze > .2:  # crow's feet
         for row in (-1, 0, 1):
             canvas.line([(outer[0] + side * .04, y + .04 * row),
@@ -429,7 +429,9 @@ def _draw_forehead(canvas: Canvas, face: Identity, act: dict[str, float]) -> Non
             canvas.line([(side * .06, y - .02), (side * .045, y + .17)], crease, .025)
 
 
-def photograph(picture: Image.Image, view: View, size: int, rng: np.random.Generator) -> Image.Image:
+def photograph(
+    picture: Image.Image, view: View, size: int, rng: np.random.Generator
+) -> Image.Image:
     """Light, lens and sensor: the drawn picture as a frame of size x size pixels."""
     picture = picture.resize((size, size), Image.Resampling.BOX)
     picture = picture.filter(ImageFilter.GaussianBlur(view.blur * size / 112))
@@ -482,12 +484,11 @@ def perform(
     stage[:, 0], stage[:, -1] = 1, 0  # a clip may begin and end in the middle of an expression
     share = stage[:, :-1] - stage[:, 1:]  # (F, S), sums to 1
 
-    strength = rng.uniform(.5, 1, count) * (1 + .1 * drift(rng, frames, 6))[:, None]
-    shown = []
-    for segment in clip.segments:
-        ways = POSES[EXPRESSIONS[segment]]
-        shown.append(actions(**ways[rng.integers(len(ways))]) * rng.uniform(.85, 1.15, len(ACTIONS)))
-    action = identity.rest + (share * strength) @ np.array(shown)
+    strength = rng.uniform(.5, 1, count) * (1 + .1 * drift(rng, frames, 6))[:, None]  # (F, S)
+    ways = [POSES[EXPRESSIONS[segment]] for segment in clip.segments]
+    shown = np.array([actions(**way[rng.integers(len(way))]) for way in ways])
+    shown *= rng.uniform(.85, 1.15, shown.shape)
+    action = identity.rest + (share * strength) @ shown
     action += .04 * np.stack([drift(rng, frames, 5) for _ in ACTIONS], 1)
 
     speech = np.clip(drift(rng, frames, 25), 0, 1) * np.clip(drift(rng, frames, 1.2), 0, 2)

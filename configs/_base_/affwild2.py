@@ -2,7 +2,6 @@
 
 Where the data lies is `data_root`; editions differ in the name of the annotations' folder.
 """
-import os
 
 dataset_type = 'AffWild2Dataset'
 data_root = 'data/affwild2'
@@ -36,7 +35,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     # 128 frames over all processes (Sec. 4.1); torchrun tells how many those are.
-    batch_size=128 // int(os.environ.get('WORLD_SIZE', 1)),
+    batch_size=128 // int('{{$WORLD_SIZE:1}}'),
     num_workers=4,
     persistent_workers=True,
     pin_memory=True,

@@ -98,6 +98,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner import loops
 from torch import nn
 
 
@@ -108,6 +109,7 @@ def apply() -> None:
     mend_negative_hue()
     mend_adjust_bbox()
     mend_checkpoint_loading()
+    mend_resume()
     mend_retrieval_metric()  # imports mmpretrain's metrics, after what their import needs
 
 
@@ -475,6 +477,45 @@ LAUNCHERS = dict(
         WORLD_SIZE='OMPI_COMM_WORLD_SIZE'
     ),
 )
+
+
+class _ResumedIterator:
+    """A loop's iterator over its data that passes ``steps`` steps without reading a frame."""
+
+    def __init__(self, dataloader: Any, steps: int) -> None:
+        self.dataloader, self.steps, self.iterator = dataloader, steps, None
+
+    def __iter__(self) -> '_ResumedIterator':
+        return self
+
+    def __next__(self) -> Any:
+        if self.steps > 0:
+            self.steps -= 1
+            return None
+        if self.iterator is None:
+            self.iterator = loops._InfiniteDataloaderIterator(self.dataloader)
+        return next(self.iterator)
+
+
+def mend_resume() -> None:
+    """Resume an iteration-based training without decoding again what it has read.
+
+    For mmengine 0.10.7, whose loop replays all steps before the checkpoint: where the sampler can
+    ``skip``, it does. onedl-mmengine 0.10.12 does so itself (its iterator has ``skip_iter``).
+    """
+    original = loops.IterBasedTrainLoop.run
+    if hasattr(loops._InfiniteDataloaderIterator, 'skip_iter') or hasattr(original, 'skips'):
+        return
+
+    def run(self: Any) -> Any:
+        sampler = getattr(self.dataloader, 'sampler', None)
+        if self._iter > 0 and hasattr(sampler, 'skip') and self.dataloader.batch_size:
+            sampler.skip(self._iter * self.dataloader.batch_size)
+            self.dataloader_iterator = _ResumedIterator(self.dataloader, self._iter)
+        return original(self)
+
+    run.skips = True
+    loops.IterBasedTrainLoop.run = run
 
 
 def init_dist(launcher: str, **dist_cfg: Any) -> None:

@@ -68,8 +68,8 @@ class PretrainedBackboneHook(Hook):
         self._warn(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Warn at the end."""
-        self._warn(runner)
+        """Warn at the end, in other words: mmengine's logger drops a warning that it has seen."""
+        self._warn(runner, 'At the end: the')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note in the checkpoint that it began without weights."""
@@ -83,7 +83,7 @@ class PretrainedBackboneHook(Hook):
         """Warn at a test."""
         self._warn(runner)
 
-    def _warn(self, runner: Runner) -> None:
+    def _warn(self, runner: Runner, begin: str = 'The') -> None:
         if not self.random:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -92,7 +92,7 @@ class PretrainedBackboneHook(Hook):
             f'its {frozen} frozen stages stay random' if frozen > 0 else 'it learns from scratch'
         )
         print_log(
-            f'The backbone started from random weights: {stays}, the scores are not those of the '
+            f'{begin} backbone started from random weights: {stays}, the scores are not those of the '
             'paper. Set `checkpoint` at the top of the config, or '
             '`--cfg-options checkpoint=PATH`, to the weights of a self-supervised backbone.',
             logger='current', level=logging.WARNING

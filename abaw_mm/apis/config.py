@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
+
 from .. import compat
 
 # The variable in which a launcher tells how many processes there are; torchrun sets WORLD_SIZE.

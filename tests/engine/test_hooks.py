@@ -78,7 +78,8 @@ def test_checkpoint_setting_fills_frozen_stages(repo, tiny, tmp_path, ssl_weight
     runner.train()
     assert not about_random(warnings)
     expected = torch.load(ssl_weights, weights_only=True)['state_dict']
-    frozen = [k for k in expected if k.split('.')[1] in ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')]
+    parts = ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')
+    frozen = [k for k in expected if k.split('.')[1] in parts]
     state = runner.model.state_dict()
     assert len(frozen) == 90
     for key in frozen:  # weights and BN statistics, after a step of training

@@ -134,7 +134,9 @@ def test_filename_template(tmp_path, make_clip):
         train_set(tmp_path)
 
 
-@pytest.mark.parametrize(('indices', 'rows'), [(5, range(5)), (-3, range(33, 36)), ([7, 2], (7, 2))])
+@pytest.mark.parametrize(('indices', 'rows'), [
+    (5, range(5)), (-3, range(33, 36)), ([7, 2], (7, 2))
+])
 def test_indices_and_subsets(tiny, indices, rows):
     whole = names(train_set(tiny))
     expected = [whole[i] for i in rows]

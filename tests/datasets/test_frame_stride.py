@@ -32,7 +32,9 @@ def by_clip(dataset, rows):
     """Positions of the drawn frames in each clip (no crop is missing here)."""
     frames = dataset.frames
     return {
-        clip: sorted(frames.frame_no[r] - 1 for r in rows if frames.clips[frames.clip_id[r]] == clip)
+        clip: sorted(
+            frames.frame_no[r] - 1 for r in rows if frames.clips[frames.clip_id[r]] == clip
+        )
         for clip in frames.clips
     }
 
@@ -128,7 +130,8 @@ def test_two_processes(dataset, run_distributed):
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 def test_infinite_is_all_epochs_in_one_row(dataset, monkeypatch, world_size):
     samplers = on_ranks(
-        lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True), world_size, monkeypatch
+        lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True), world_size,
+        monkeypatch
     )
     row = np.concatenate([samplers[0].draw(epoch) for epoch in range(20)]).tolist()
     parts = [list(islice(sampler, 60)) for sampler in samplers]

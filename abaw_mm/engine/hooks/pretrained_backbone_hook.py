@@ -92,8 +92,8 @@ class PretrainedBackboneHook(Hook):
             f'its {frozen} frozen stages stay random' if frozen > 0 else 'it learns from scratch'
         )
         print_log(
-            f'{begin} backbone started from random weights: {stays}, the scores are not those of the '
-            'paper. Set `checkpoint` at the top of the config, or '
+            f'{begin} backbone started from random weights: {stays}, the scores are not those of '
+            'the paper. Set `checkpoint` at the top of the config, or '
             '`--cfg-options checkpoint=PATH`, to the weights of a self-supervised backbone.',
             logger='current', level=logging.WARNING
         )

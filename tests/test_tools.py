@@ -94,7 +94,7 @@ def test_out_keeps_every_frames_scores(trained):
     out = folder / 'pred.npz'
     result = run(
         sys.executable, TOOLS / 'test.py', config, folder / 'run/iter_4.pth', '--out', out,
-        '--work-dir', folder / 'test', '--show-dir', 'pictures', '--interval', 4
+        '--work-dir', folder / 'test', '--show-dir', folder / 'pictures', '--interval', 4
     )
     data = np.load(out)
     assert f'Scores of {len(data["frame_no"])} frames' in result.stdout
@@ -103,7 +103,7 @@ def test_out_keeps_every_frames_scores(trained):
     assert 5 not in data['frame_no']
     np.testing.assert_allclose(data['pred_score'].sum(1), 1, atol=1e-5)
     assert (data['pred_score'].argmax(1) == data['pred_label']).all()
-    assert list((folder / 'test').rglob('pictures/*'))
+    assert list((folder / 'pictures').rglob('*.*'))
 
 
 def test_list_of_frames_needs_no_labels(trained):

@@ -576,12 +576,13 @@ def plan(settings: Settings) -> list[Clip]:
         count = getattr(settings, f'{split}_clips')
         rng = np.random.default_rng([settings.seed, 1, number])
         hands: list[list[int]] = [[] for _ in range(count)]
-        queue: list[int] = []  # whose turn it is: a fresh shuffle whenever all had theirs
         for label, share in enumerate(FREQUENCY):
-            wanted = round(share * count * SEGMENTS_PER_CLIP)
-            for _ in range(max(wanted, min(count, MIN_CLIPS_PER_CLASS))):
-                queue = queue or rng.permutation(count).tolist()
-                hands[queue.pop()].append(label)
+            wanted = max(round(share * count * SEGMENTS_PER_CLIP), min(count, MIN_CLIPS_PER_CLASS))
+            for _ in range(wanted):
+                # to whom has the fewest of this class, among those the fewest cards, then by chance
+                turn = min((hand.count(label), len(hand), rng.random(), at)
+                           for at, hand in enumerate(hands))
+                hands[turn[-1]].append(label)
         for hand in hands:
             index = len(clips)
             segments = tuple(rng.permutation(hand).tolist())

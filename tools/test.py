@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='overrides of the config, e.g. test_evaluator.absent=skip')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--show-dir', help='folder for pictures, under the work dir')
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
     parser.add_argument('--interval', type=int, default=1, help='a picture every so many frames')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')

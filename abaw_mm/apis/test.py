@@ -44,7 +44,7 @@ def test(
         out_item (str): What goes to ``out``: ``'pred'`` or ``'metrics'``.
         amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
         tta (bool): Test-time augmentation as ``tta_model`` and ``tta_pipeline`` say.
-        show_dir (str, optional): Folder for pictures of the predictions, under ``work_dir``.
+        show_dir (str, optional): Folder for pictures of the predictions.
         show (bool): Whether to show the pictures in a window.
         interval (int): A picture every so many frames.
         wait_time (float): Seconds that a window stays.

@@ -36,7 +36,10 @@ class FeatureWidthHook(Hook):
         training = model.training
         model.eval()
         with torch.no_grad():
-            batch = pseudo_collate([dataloader.dataset[0]])
+            sample = dataloader.dataset[0]
+            if isinstance(sample['inputs'], (list, tuple)):  # views of test-time augmentation
+                sample = {key: views[0] for key, views in sample.items()}
+            batch = pseudo_collate([sample])
             inputs = model.data_preprocessor(batch, training=False)['inputs']
             features = model.extract_feat(inputs)
         model.train(training)

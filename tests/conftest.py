@@ -91,6 +91,7 @@ def _worker(rank: int, world_size: int, port: int, function: Callable, args: tup
     dist.init_process_group('gloo', rank=rank, world_size=world_size)
     try:
         function(*args)
+        dist.barrier()  # a process that leaves early aborts the other
     finally:
         dist.destroy_process_group()
 

@@ -670,6 +670,7 @@ def two_processes(rank, port, work_dir):
     both = [torch.zeros_like(weights) for _ in range(2)]
     dist.all_gather(both, weights)
     assert torch.equal(*both)  # gradients were averaged: each rank saw other vectors
+    dist.barrier()  # a process that leaves early aborts the other
     dist.destroy_process_group()
 
 

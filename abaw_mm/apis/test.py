@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mmengine
 from mmengine.config import ConfigDict
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import PrepareTTAHook
 from mmengine.runner import Runner
 
@@ -94,6 +94,7 @@ def test(
     metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
         _dump_whole(metrics, Path(out))
+    barrier()  # a process that leaves early aborts those still writing
     return metrics
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 
+from mmengine.dist import barrier
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
@@ -76,6 +77,7 @@ def train(
     runner = Runner.from_cfg(cfg)
     log_batch(cfg)
     model = runner.train()
+    barrier()  # a process that leaves early aborts those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current', level=logging.INFO)
     return model
 

@@ -144,3 +144,33 @@ def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, messa
     with pytest.raises(ValueError, match=message):
         Runner.from_cfg(config(repo, tiny, tmp_path, **options)).train()
     assert not list(tmp_path.glob('*.pth'))
+
+
+def test_resume_skips_in_the_sampler_and_reads_nothing_again(repo, tiny, tmp_path, monkeypatch):
+    """A run that is resumed at step 3 sees the batches of one that was not, and only those."""
+    def batches(work_dir, max_iters, **options):
+        cfg = config(repo, tiny, tmp_path / work_dir, **options)
+        cfg.train_cfg.update(max_iters=max_iters, val_interval=100)
+        cfg.default_hooks.checkpoint.update(interval=3)
+        runner = Runner.from_cfg(cfg)
+        seen, step = [], runner.model.train_step
+
+        def train_step(data, optim_wrapper):
+            seen.append([sample.sample_idx for sample in data['data_samples']])
+            return step(data, optim_wrapper)
+
+        runner.model.train_step = train_step
+        read = []
+        dataset = runner.train_loop.dataloader.dataset
+        get = dataset.get_data_info
+        monkeypatch.setattr(dataset, 'get_data_info', lambda i: read.append(i) or get(i))
+        runner.train()
+        return seen, read
+
+    straight, _ = batches('straight', 5)
+    stopped, _ = batches('run', 3)
+    resumed, read = batches(
+        'run', 5, resume=True, load_from=str(tmp_path / 'run/iter_3.pth')
+    )
+    assert stopped == straight[:3] and resumed == straight[3:]
+    assert len(read) == 1 + 2 * 4  # one image for the widths, two batches

@@ -23,9 +23,9 @@ setup(
     install_requires=[
         'torch>=2.0',
         'torchvision>=0.15',
-        'mmengine>=0.10.4,<1.0',
-        'mmcv-lite>=2.0.0,<2.4.0',
-        'mmpretrain>=1.2.0,<2.0',
+        'mmengine>=0.10.4,<0.12',
+        'mmcv-lite>=2.0,<2.4',
+        'mmpretrain>=1.2,<1.4',
         'numpy>=1.23',
         'pillow>=9.0',
     ],

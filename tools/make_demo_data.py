@@ -320,11 +320,12 @@ def _draw_nose(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
             for row in range(3):
                 y = face.eye_y + .02 + .075 * row
                 canvas.line([(side * .03, y + .03), (side * .15, y - .03)], crease, .025)
-        fold = max(.15, act['lip_pull'], act['nose_wrinkle'], act['upper_lip'],
-                   side * act['lip_skew'])
-        corner = face.mouth_y - .08 * max(act['lip_pull'], act['nose_wrinkle'])
+        skew = max(0., side * act['lip_skew'])
+        fold = max(.15, act['lip_pull'], act['nose_wrinkle'], act['upper_lip'], skew)
+        corner = face.mouth_y - .08 * max(act['lip_pull'], act['nose_wrinkle']) - .18 * skew
+        end = face.mouth_width * (1 + .3 * max(skew, act['lip_pull'])) + .08  # outside the lips
         canvas.line(curve((side * (wing + .04), tip - .04), (side * (wing + .15), tip + .08),
-                          (side * (face.mouth_width + .11), corner)),
+                          (side * end, corner)),
                     mix(face.skin, dim(face.skin, .55), min(1, .9 * fold)), .025)
 
 

@@ -1,0 +1,52 @@
+"""What is installed is what setup.py says."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+import abaw_mm
+from abaw_mm import compat
+
+REPO = Path(__file__).parents[1]
+
+
+def test_ranges_are_those_of_the_import_check():
+    text = (REPO / 'setup.py').read_text()
+    for low, high, pip in compat.SUPPORTED.values():
+        stated = re.search(rf"'{pip}(>=[^']+)'", text).group(1)
+        assert stated == f'>={low}' + (f',<{high}' if high else '')
+
+
+def test_editable_install_has_metadata():
+    assert any(line.startswith('mmpretrain') for line in requires('abaw_mm'))
+
+
+@pytest.mark.parametrize('name', ['openmmlab', 'onedl'])
+def test_pins_lie_in_the_ranges(name):
+    for line in (REPO / f'requirements/{name}.txt').read_text().splitlines():
+        match = re.match(r'(?:onedl-)?([\w-]+)==([\d.]+)', line)
+        if match is None:
+            continue
+        for low, high, pip in compat.SUPPORTED.values():
+            if pip.removesuffix('-lite') == match.group(1).removesuffix('-lite'):
+                version = compat._release(match.group(2))
+                assert version >= compat._release(low)
+                assert high is None or version < compat._release(high)
+
+
+def test_wheel_holds_the_package(tmp_path):
+    subprocess.run(
+        [sys.executable, '-c', (
+            'from setuptools.build_meta import build_wheel; '
+            f'print(build_wheel({str(tmp_path)!r}))'
+        )], cwd=REPO, check=True, stdout=subprocess.PIPE
+    )
+    names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
+    for path in (REPO / 'abaw_mm').rglob('*.py'):
+        assert path.relative_to(REPO).as_posix() in names
+    assert abaw_mm.__version__ in next(tmp_path.glob('*.whl')).name

@@ -85,6 +85,10 @@ def test_score_is_the_same_on_one_process_and_two(trained):
             '--work-dir', folder / 'test', '--out', out, '--out-item', 'metrics')
         frames[processes] = json.loads(out.read_text())
     assert frames[1] == frames[2]
+    # and what two processes scored while they trained is the score of the checkpoint
+    lines = next((folder / 'run').glob('*/vis_data/scalars.json')).read_text().splitlines()
+    while_training = [json.loads(line) for line in lines if 'affwild2/macro_f1' in line][-1]
+    assert {key: while_training[key] for key in frames[1]} == pytest.approx(frames[1])
     support = sum(v for k, v in frames[1].items() if k.startswith('affwild2/support'))
     assert support % 2 == 1 or support > 20
 

@@ -18,6 +18,7 @@ default_hooks = dict(
     pretrained_backbone=dict(type='PretrainedBackboneHook'),
     strict_checkpoint=dict(type='StrictCheckpointHook'),
     feature_width=dict(type='FeatureWidthHook'),
+    sync_bn_statistics=dict(type='SyncBNStatisticsHook'),
 )
 
 env_cfg = dict(

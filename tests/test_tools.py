@@ -224,3 +224,16 @@ def test_slurm(trained, fake_srun):
         '--work-dir', fake_srun / 'test', **env
     )
     assert 'macro-F1' in result.stdout
+
+
+def test_browse_dataset_of_mmpretrain(trained):
+    import mmpretrain
+    folder, config, _ = trained
+    tool = Path(mmpretrain.__file__).parent / '.mim/tools/visualization/browse_dataset.py'
+    if not tool.is_file():
+        pytest.skip('this mmpretrain was installed without its tools')
+    run(sys.executable, '-c', (
+        'import runpy, sys, abaw_mm; sys.argv = sys.argv[1:]; '
+        'runpy.run_path(sys.argv[0], run_name="__main__")'
+    ), tool, config, '-o', folder / 'browse', '-n', 4, '-m', 'pipeline')
+    assert len(list((folder / 'browse').rglob('*.jpg'))) == 4

@@ -4,13 +4,13 @@
 find_python() {
     local candidate
     for candidate in ${PYTHON:-python3.12 python3.11 python3.10 python3 python}; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+        if "$candidate" -c 'import sys; sys.exit(not sys.version_info >= (3, 10))' \
             2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "No Python 3.10, 3.11 or 3.12 found (PYTHON=${PYTHON:-unset}); install one, or set PYTHON" \
+    echo "No Python from 3.10 on found (PYTHON=${PYTHON:-unset}); install one, or set PYTHON" \
         "to its path" >&2
     return 1
 }

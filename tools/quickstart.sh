@@ -3,7 +3,7 @@
 #
 #   bash tools/quickstart.sh
 #
-# VENV: where the virtual environment lies (.venv). PYTHON: the interpreter, 3.10 to 3.12.
+# VENV: where the virtual environment lies (.venv). PYTHON: the interpreter, from 3.10 on.
 # The faces are drawn and the backbone's weights are random: it shows that everything works here,
 # not what the paper reaches.
 set -euo pipefail

@@ -4,7 +4,7 @@
 #   bash tools/run_tests.sh [arguments of pytest]
 #
 # STACK=openmmlab (default) or onedl: which of the two supported stacks. VENV: where the
-# environment lies, .venv or .venv-onedl. PYTHON: the interpreter, 3.10 to 3.12.
+# environment lies, .venv or .venv-onedl. PYTHON: the interpreter, from 3.10 on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh

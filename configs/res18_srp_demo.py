@@ -1,6 +1,7 @@
-"""The Res-18 recipe on drawn faces, at a size that two CPU cores can bear.
+"""ResNet-18 with Spatial Reserve Pooling on drawn faces, at a size that two CPU cores can bear.
 
-It shows that everything works; it reproduces nothing of the paper.
+It shows that everything works and reproduces nothing of the paper: 112x112 pixels, and no stage is
+frozen, as there are no weights worth freezing.
 
     bash tools/quickstart.sh
 """
@@ -8,11 +9,39 @@ _base_ = ['res18_srp_affwild2.py']
 
 checkpoint = None
 
-dataset = dict(data_root='data/demo')
-train_dataloader = dict(batch_size=16, num_workers=1, dataset=dataset)
-val_dataloader = dict(batch_size=32, num_workers=1, dataset=dataset)
-test_dataloader = dict(batch_size=32, num_workers=1, dataset=dataset)
+meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='RandomResizedCrop',
+        scale=112,
+        crop_ratio_range=(0.6, 1.0),
+        aspect_ratio_range=(1.0, 1.0),
+    ),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs', meta_keys=meta_keys),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='PackInputs', meta_keys=meta_keys),
+]
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    sampler=dict(class_balance=dict(oversample_thr=0.15)),
+    dataset=dict(data_root='data/demo', pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=64, num_workers=1, dataset=dict(data_root='data/demo', pipeline=test_pipeline)
+)
+test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=120, val_interval=120)
-default_hooks = dict(checkpoint=dict(interval=120), logger=dict(interval=10))
-auto_scale_lr = dict(base_batch_size=32)
+model = dict(
+    backbone=dict(frozen_stages=-1),
+    head=dict(in_channels=256),  # 4x4 cells of a 112x112 image -> 1x1
+)
+
+optim_wrapper = dict(optimizer=dict(lr=0.02))
+train_cfg = dict(max_iters=400, val_interval=200)
+default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
+auto_scale_lr = dict(base_batch_size=64)

@@ -28,7 +28,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
-    sampler=dict(class_balance=dict(oversample_thr=0.15)),
+    sampler=dict(stride=4, class_balance=dict(oversample_thr=0.15)),
     dataset=dict(data_root='data/demo', pipeline=train_pipeline),
 )
 val_dataloader = dict(
@@ -42,6 +42,6 @@ model = dict(
 )
 
 optim_wrapper = dict(optimizer=dict(lr=0.02))
-train_cfg = dict(max_iters=400, val_interval=200)
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
+train_cfg = dict(max_iters=600, val_interval=300)
+default_hooks = dict(checkpoint=dict(interval=300), logger=dict(interval=20))
 auto_scale_lr = dict(base_batch_size=64)

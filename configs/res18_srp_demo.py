@@ -23,6 +23,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=112, edge='short'),
     dict(type='PackInputs', meta_keys=meta_keys),
 ]
 train_dataloader = dict(

@@ -14,24 +14,18 @@ from abaw_mm.apis.config import load_config, set_loader_flags
 
 
 @pytest.fixture
-def warnings():
+def warnings(monkeypatch):
     """Warnings of all loggers of mmengine, of which every Runner makes its own."""
     records = []
+    call_handlers = MMLogger.callHandlers
 
-    class Keep(logging.Handler):
-        def emit(self, record):
+    def keep(self, record):
+        if record.levelno >= logging.WARNING:
             records.append(record.getMessage())
+        call_handlers(self, record)
 
-    handler = Keep(logging.WARNING)
-    init = MMLogger.__init__
-
-    def init_and_add(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        self.addHandler(handler)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MMLogger, '__init__', init_and_add)
-        yield records
+    monkeypatch.setattr(MMLogger, 'callHandlers', keep)
+    return records
 
 
 def config(repo, tiny, work_dir, **options):

@@ -110,10 +110,10 @@ def test_gaps_and_unlabelled_runs(demo):
 
 
 def test_the_projects_own_reader_agrees(demo):
-    frame_index = pytest.importorskip('abaw_mm.datasets.frame_index')
-    assert frame_index.EXPRESSIONS == tool.EXPRESSIONS
+    annotations = pytest.importorskip('abaw_mm.datasets.annotations')
+    assert annotations.EXPRESSIONS == tool.EXPRESSIONS
     folder = demo / 'annotations/EXPR_Recognition_Challenge/Train_Set'
-    own = frame_index.read_annotation_folder(folder)
+    own = annotations.read_annotation_folder(folder)
     for clip, (labels, _) in read(demo, 'Train_Set').items():
         np.testing.assert_array_equal(own[clip], labels)
 

@@ -1,7 +1,7 @@
 """From the files of Aff-Wild2 to the frames of an epoch."""
 
 from .affwild2 import AffWild2Dataset
-from .frame_index import EXPRESSIONS
+from .annotations import EXPRESSIONS
 from .frame_stride import FrameStrideSampler
 
 __all__ = ['AffWild2Dataset', 'EXPRESSIONS', 'FrameStrideSampler']

@@ -12,8 +12,10 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from . import frame_index
-from .frame_index import EXPRESSIONS, FilenameTemplate, FrameIndex, named
+from ..errors import named
+from .annotations import EXPRESSIONS, read_annotation_folder, read_frame_list
+from .crops import FilenameTemplate, list_crops
+from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
 
 
 @DATASETS.register_module()
@@ -160,9 +162,9 @@ class AffWild2Dataset(BaseDataset):
         self._fully_initialized = True
 
     def _read_annotations(self, clips: Sequence[str] | None) -> FrameIndex:
-        labels = frame_index.read_annotation_folder(self.ann_file, clips)
-        crops = frame_index.list_crops(self.img_roots, labels, self.filename_tmpl)
-        frames = frame_index.join_labels_and_crops(labels, crops, self.start_index)
+        labels = read_annotation_folder(self.ann_file, clips)
+        crops = list_crops(self.img_roots, labels, self.filename_tmpl)
+        frames = join_labels_and_crops(labels, crops, self.start_index)
         if not len(frames):
             raise ValueError(
                 f'AffWild2Dataset: no frame of {self.ann_file} has both a label and a crop '
@@ -172,14 +174,14 @@ class AffWild2Dataset(BaseDataset):
         return frames
 
     def _read_list(self, clips: Sequence[str] | None) -> FrameIndex:
-        listed = frame_index.read_frame_list(self.ann_file, self.filename_tmpl, clips)
-        crops = frame_index.list_crops(self.img_roots, listed.clips, self.filename_tmpl)
-        self.listed = frame_index.find_crops(listed, crops)
+        clips, clip_id, frame_no = read_frame_list(self.ann_file, self.filename_tmpl, clips)
+        crops = list_crops(self.img_roots, clips, self.filename_tmpl)
+        self.listed = find_listed_crops(clips, clip_id, frame_no, crops)
         frames = self.listed.take(self.listed.root_id >= 0)
         if not len(frames):
             raise ValueError(
-                f'AffWild2Dataset: none of the {len(listed)} frames of {self.ann_file} has a crop '
-                f'in {self.img_roots}; check data_prefix and filename_tmpl'
+                f'AffWild2Dataset: none of the {len(frame_no)} frames of {self.ann_file} has a '
+                f'crop in {self.img_roots}; check data_prefix and filename_tmpl'
             )
         return frames
 

@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
-from ..datasets.frame_index import EXPRESSIONS
+from ..datasets.annotations import EXPRESSIONS
 from .frame_metric import FrameMetric, FrameResults
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
-from ..datasets.frame_index import EXPRESSIONS
+from ..datasets.annotations import EXPRESSIONS
 from .frame_metric import HIDDEN, FrameMetric, FrameResults
 
 ABSENT = ('zero', 'skip')

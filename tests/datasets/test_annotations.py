@@ -1,0 +1,108 @@
+"""Official label files and lists, and every way in which they can be broken."""
+
+import numpy as np
+import pytest
+
+from abaw_mm.datasets.annotations import (
+    HEADER,
+    HEADER_7,
+    LIST_HEADER,
+    read_annotation_folder,
+    read_frame_list,
+    read_labels,
+)
+
+
+def write(path, *lines, end='\n'):
+    path.write_text(end.join(map(str, lines)) + end)
+    return path
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_read_labels(tmp_path, end):
+    labels = [0, 7, -1, -1, 3]
+    path = tmp_path / 'a.txt'
+    path.write_bytes(end.join([HEADER, *map(str, labels)]).encode() + end.encode())
+    assert read_labels(path).tolist() == labels
+    assert read_labels(path).dtype == np.int8
+
+
+def test_read_labels_tolerates_blanks_and_bom(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_bytes(b'\xef\xbb\xbf' + HEADER.replace(',', ', ').encode() + b'\n 1\n-1 \n\n\n')
+    assert read_labels(path).tolist() == [1, -1]
+
+
+def test_read_labels_of_the_first_edition(tmp_path):
+    assert read_labels(write(tmp_path / 'a.txt', HEADER_7, 6, -1)).tolist() == [6, -1]
+    with pytest.raises(ValueError, match=r'a\.txt, line 3: got the label 7, expected -1\.\.6'):
+        read_labels(write(tmp_path / 'a.txt', HEADER_7, 6, 7))
+
+
+@pytest.mark.parametrize(('lines', 'message'), [
+    ([], 'the annotation file is empty'),
+    ([HEADER], 'got the header and no label'),
+    (['0', '1'], r"line 1: got the header '0'"),
+    (['Anger,Neutral', '1'], r"line 1: got the header 'Anger,Neutral'"),
+    (['valence,arousal', '0.1,0.2'], 'EXPR'),
+    ([HEADER, 0, 8], r'line 3: got the label 8, expected -1\.\.7'),
+    ([HEADER, 0, -2], 'line 3: got the label -2'),
+    ([HEADER, 0, -5, 1], 'line 3: got the label -5'),
+    ([HEADER, 0, 12, 1], 'line 3: got the label 12'),
+    ([HEADER, 0, 'x'], "line 3: got 'x'"),
+    ([HEADER, 0, '1.0'], "line 3: got '1.0'"),
+    ([HEADER, 0, '', 1], "line 3: got ''"),
+    ([HEADER, 0, '1 2'], "line 3: got '1 2'"),
+    ([HEADER, 0, '--'], "line 3: got '--'"),
+    ([HEADER, 0, '1-'], "line 3: got '1-'"),
+    ([HEADER, 0, '99999999999'], 'line 3: got the label'),
+])
+def test_read_labels_refuses(tmp_path, lines, message):
+    path = write(tmp_path / 'a.txt', *lines) if lines else tmp_path / 'a.txt'
+    path.touch()
+    with pytest.raises(ValueError, match=message) as error:
+        read_labels(path)
+    assert str(path) in str(error.value)
+
+
+def test_annotation_folder(tmp_path):
+    for clip in ('b', 'a b', '1-30-1280x720_left'):
+        write(tmp_path / f'{clip}.txt', HEADER, 0)
+    (tmp_path / '._b.txt').write_bytes(b'\0')
+    (tmp_path / 'notes.md').touch()
+    assert list(read_annotation_folder(tmp_path)) == ['1-30-1280x720_left', 'a b', 'b']
+    assert list(read_annotation_folder(tmp_path, ['b'])) == ['b']
+    with pytest.raises(ValueError, match="clips: got 'c', which"):
+        read_annotation_folder(tmp_path, ['b', 'c'])
+    with pytest.raises(FileNotFoundError, match='without any <clip>.txt'):
+        read_annotation_folder(tmp_path / 'nothing')
+
+
+@pytest.mark.parametrize('tail', ['', '0'])
+def test_frame_list(tmp_path, tail):
+    rows = [f'{name},{tail}' for name in ('b c/00002.jpg', 'b c/00001.jpg', 'a_left/00001.jpg')]
+    path = write(tmp_path / 'list.txt', LIST_HEADER, *rows)
+    clips, clip_id, frame_no = read_frame_list(path)
+    assert clips == ['b c', 'a_left']  # in the list's order
+    assert clip_id.tolist() == [0, 0, 1]
+    assert frame_no.tolist() == [2, 1, 1]
+    clips, clip_id, frame_no = read_frame_list(path, clips=['a_left'])
+    assert (clips, clip_id.tolist(), frame_no.tolist()) == (['a_left'], [0], [1])
+
+
+@pytest.mark.parametrize(('lines', 'message'), [
+    ([], 'without any frame'),
+    ([LIST_HEADER], 'without any frame'),
+    (['a/00001.jpg,'] * 2, 'line 1: got the header'),
+    ([LIST_HEADER, 'a/00001.jpg'], "line 2: got 'a/00001.jpg'"),
+    ([LIST_HEADER, 'a/00001.jpg,', 'a/1.jpg,'], "line 3: got 'a/1.jpg,'"),
+    ([LIST_HEADER, '00001.jpg,'], 'line 2'),
+    ([LIST_HEADER, 'a/00001.jpg,3'], 'line 2'),
+    ([LIST_HEADER, 'a/00001.jpg,', '', 'a/00002.jpg,'], 'line 3'),
+    ([LIST_HEADER, 'a/00001.jpg,', 'b/00001.jpg,', 'a/00001.jpg,0'], 'a/00001.jpg is listed twice'),
+])
+def test_frame_list_refuses(tmp_path, lines, message):
+    path = write(tmp_path / 'list.txt', *lines)
+    with pytest.raises(ValueError, match=message) as error:
+        read_frame_list(path)
+    assert 'list.txt' in str(error.value)

@@ -14,7 +14,7 @@ from mmpretrain.registry import DATASETS
 
 from ..errors import named
 from .annotations import EXPRESSIONS, read_annotation_folder, read_frame_list
-from .crops import FilenameTemplate, list_crops
+from .crops import CropFolder, crop_path, list_crops
 from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
 
 
@@ -45,7 +45,8 @@ class AffWild2Dataset(BaseDataset):
         start_index (int): Number of a clip's first frame. Defaults to 1, as in the official
             crops. 0 only fits crops that were cut with numbers from 0; what contradicts the files
             on disk is an error.
-        filename_tmpl (str): File name of a frame. Defaults to ``'{:05d}.jpg'``.
+        filename_tmpl (str): File name of a frame. Defaults to ``'{:05d}.jpg'``; crops that end in
+            ``.png`` instead are found, too, and the other way round.
         clips (Sequence[str] | str, optional): Names of the clips to keep, as for a fold, or a
             text file with a name a line. Defaults to all.
         indices (int | Sequence[int], optional): The first n frames (the last n for a negative
@@ -90,7 +91,6 @@ class AffWild2Dataset(BaseDataset):
             )
         self.start_index = start_index
         self.filename_tmpl = filename_tmpl
-        self._filenames = FilenameTemplate(filename_tmpl)
         self.clips = clips
         self.listed: FrameIndex | None = None
         if not isinstance(data_prefix, dict):
@@ -132,6 +132,7 @@ class AffWild2Dataset(BaseDataset):
             key: join(value) if isinstance(value, str) else [join(path) for path in value]
             for key, value in self.data_prefix.items()
         }
+        self._roots = [CropFolder(root, self.filename_tmpl) for root in self.img_roots]
 
     def full_init(self) -> None:
         """Read the annotations and list the crops, once; logs one summary line."""
@@ -163,7 +164,7 @@ class AffWild2Dataset(BaseDataset):
 
     def _read_annotations(self, clips: Sequence[str] | None) -> FrameIndex:
         labels = read_annotation_folder(self.ann_file, clips)
-        crops = list_crops(self.img_roots, labels, self.filename_tmpl)
+        crops = list_crops(self._roots, labels)
         frames = join_labels_and_crops(labels, crops, self.start_index)
         if not len(frames):
             raise ValueError(
@@ -175,7 +176,7 @@ class AffWild2Dataset(BaseDataset):
 
     def _read_list(self, clips: Sequence[str] | None) -> FrameIndex:
         clips, clip_id, frame_no = read_frame_list(self.ann_file, self.filename_tmpl, clips)
-        crops = list_crops(self.img_roots, clips, self.filename_tmpl)
+        crops = list_crops(self._roots, clips)
         self.listed = find_listed_crops(clips, clip_id, frame_no, crops)
         frames = self.listed.take(self.listed.root_id >= 0)
         if not len(frames):
@@ -228,9 +229,8 @@ class AffWild2Dataset(BaseDataset):
         idx = range(len(self.frames))[idx]  # negative as in a list, IndexError beyond the end
         frames = self.frames
         clip, frame_no = frames.clips[frames.clip_id[idx]], int(frames.frame_no[idx])
-        root = self.img_roots[frames.root_id[idx]]
         info = dict(
-            img_path=os.path.join(root, clip, self._filenames.name(frame_no)),
+            img_path=crop_path(self._roots, clip, frame_no, int(frames.root_id[idx])),
             clip=clip,
             frame_no=frame_no,
             sample_idx=idx,

@@ -20,7 +20,8 @@ class FrameIndex:
         clip_id (ndarray): (F, ) int32, row of ``clips``.
         frame_no (ndarray): (F, ) int32, the number in the frame's file name.
         label (ndarray): (F, ) int8, 0..7, or -1 where not annotated or hidden.
-        root_id (ndarray): (F, ) int8, which image root holds the crop, or -1 where none does.
+        root_id (ndarray): (F, ) int8, where the crop lies (``crops.crop_path``), or -1 where there
+            is none.
         counts (dict): What was read and what was left out, for the summary.
     """
 

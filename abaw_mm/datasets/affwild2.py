@@ -16,6 +16,7 @@ from ..errors import named
 from .annotations import EXPRESSIONS, read_annotation_folder, read_frame_list
 from .crops import CropFolder, crop_path, list_crops
 from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
+from .index_cache import IndexCache
 
 
 @DATASETS.register_module()
@@ -49,6 +50,10 @@ class AffWild2Dataset(BaseDataset):
             ``.png`` instead are found, too, and the other way round.
         clips (Sequence[str] | str, optional): Names of the clips to keep, as for a fold, or a
             text file with a name a line. Defaults to all.
+        index_cache (str, optional): Folder in which the rows are kept for the next start, in a file
+            that is made anew when annotations or crops change; relative to ``data_root``, or to
+            the folder of ``ann_file`` where that is empty. None lists all folders at each start.
+            Defaults to ``'.frame_index'``.
         indices (int | Sequence[int], optional): The first n frames (the last n for a negative
             number), or these rows.
         metainfo (dict, optional): Merged into ``METAINFO``.
@@ -78,6 +83,7 @@ class AffWild2Dataset(BaseDataset):
         start_index: int = 1,
         filename_tmpl: str = '{:05d}.jpg',
         clips: Sequence[str] | str | None = None,
+        index_cache: str | None = '.frame_index',
         indices: int | Sequence[int] | None = None,
         metainfo: dict | None = None,
         lazy_init: bool = False,
@@ -92,6 +98,7 @@ class AffWild2Dataset(BaseDataset):
         self.start_index = start_index
         self.filename_tmpl = filename_tmpl
         self.clips = clips
+        self.index_cache = index_cache
         self.listed: FrameIndex | None = None
         if not isinstance(data_prefix, dict):
             data_prefix = dict(img_path=data_prefix)
@@ -146,21 +153,40 @@ class AffWild2Dataset(BaseDataset):
                     'data_root at the top of a config reaches none) and data_prefix relative to it'
                 )
         clips = list_from_file(self.clips) if isinstance(self.clips, str) else self.clips
-        if os.path.isfile(self.ann_file):
-            frames = self._read_list(clips)
-        elif os.path.isdir(self.ann_file):
-            frames = self._read_annotations(clips)
-        else:
+        if not os.path.exists(self.ann_file):
             raise FileNotFoundError(
                 f'AffWild2Dataset: no folder or file {self.ann_file!r}, expected a folder of '
                 "<clip>.txt or the challenge's list of frames; set data_root, and ann_file "
                 'relative to it'
             )
+        frames = self._read_index(clips)
+        if os.path.isfile(self.ann_file):
+            self.listed = frames
+            frames = frames.take(frames.root_id >= 0)
         self.frames = frames
         self._log_summary()
         if self._indices is not None:
             self.frames = frames.take(self._rows(self._indices))
         self._fully_initialized = True
+
+    def _read_index(self, clips: Sequence[str] | None) -> FrameIndex:
+        """The rows from the cache, or from the folders, and then into the cache."""
+        read = self._read_list if os.path.isfile(self.ann_file) else self._read_annotations
+        if self.index_cache is None:
+            return read(clips)
+        folder = os.path.join(
+            os.path.expanduser(self.data_root) or os.path.dirname(self.ann_file), self.index_cache
+        )
+        cache = IndexCache(
+            folder, self.ann_file, self._roots, start_index=self.start_index,
+            filename_tmpl=self.filename_tmpl, clips=None if clips is None else sorted(clips)
+        )
+        frames = cache.load()
+        if frames is None:
+            frames = read(clips)
+            cache.save(frames)
+            frames = cache.load() or frames  # from now on shared with the other processes
+        return frames
 
     def _read_annotations(self, clips: Sequence[str] | None) -> FrameIndex:
         labels = read_annotation_folder(self.ann_file, clips)
@@ -177,14 +203,13 @@ class AffWild2Dataset(BaseDataset):
     def _read_list(self, clips: Sequence[str] | None) -> FrameIndex:
         clips, clip_id, frame_no = read_frame_list(self.ann_file, self.filename_tmpl, clips)
         crops = list_crops(self._roots, clips)
-        self.listed = find_listed_crops(clips, clip_id, frame_no, crops)
-        frames = self.listed.take(self.listed.root_id >= 0)
-        if not len(frames):
+        listed = find_listed_crops(clips, clip_id, frame_no, crops)
+        if not np.any(listed.root_id >= 0):
             raise ValueError(
                 f'AffWild2Dataset: none of the {len(frame_no)} frames of {self.ann_file} has a '
                 f'crop in {self.img_roots}; check data_prefix and filename_tmpl'
             )
-        return frames
+        return listed
 
     def _log_summary(self) -> None:
         counts, frames = self.frames.counts, self.frames

@@ -96,6 +96,23 @@ def _parse_line_by_line(path: str | os.PathLike, body: bytes) -> np.ndarray:
     return np.clip(np.array(labels), -1000, 1000)  # any outside -1..7 is refused by the caller
 
 
+def annotation_files(folder: str | os.PathLike) -> dict[str, Path]:
+    """Clip to its annotation file, sorted by clip."""
+    # macOS leaves '._x.txt' beside 'x.txt' in archives; they are no annotations.
+    return {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
+
+
+def stamp_annotations(path: str | os.PathLike) -> list[tuple[str, int, int]]:
+    """What tells whether annotations changed: name, size in bytes and time in ns of each file.
+
+    Args:
+        path: A folder of annotation files, or the challenge's list of frames.
+    """
+    files = annotation_files(path).values() if os.path.isdir(path) else [Path(path)]
+    stats = [(file.name, file.stat()) for file in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
 def read_annotation_folder(
     folder: str | os.PathLike, clips: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
@@ -112,8 +129,7 @@ def read_annotation_folder(
         FileNotFoundError: If the folder holds no annotation.
         ValueError: For a clip that the folder does not have, and as ``read_labels`` does.
     """
-    # macOS leaves '._x.txt' beside 'x.txt' in archives; they are no annotations.
-    files = {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
+    files = annotation_files(folder)
     if not files:
         raise FileNotFoundError(
             f'{folder}: got a folder without any <clip>.txt, expected the official annotation '

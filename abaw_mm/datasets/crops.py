@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +102,16 @@ class CropFolder:
         numbers, first = np.unique(np.concatenate(parts), return_index=True)
         return numbers, variants[first]
 
+    def stamp(self, clip: str) -> tuple[int]:
+        """What tells whether a clip's crops changed: its folder's time in ns, 0 without one.
+
+        A file that is added or removed moves it, one that is written anew does not.
+        """
+        try:
+            return (os.stat(os.path.join(self.root, clip)).st_mtime_ns, )
+        except (FileNotFoundError, NotADirectoryError):
+            return (0, )
+
     def path(self, clip: str, frame_no: int, variant: int = 0) -> str:
         """Where a crop lies."""
         return os.path.join(self.root, clip, self.templates[variant].name(frame_no))
@@ -130,8 +141,19 @@ def list_crops(
         return numbers, np.concatenate(owners)[first]
 
     clips = list(clips)
+    return dict(zip(clips, _side_by_side(list_clip, clips), strict=True))
+
+
+def stamp_crops(roots: Sequence[CropFolder], clips: Iterable[str]) -> list[list[tuple[int, ...]]]:
+    """:meth:`CropFolder.stamp` of each clip in each root."""
+    clips = list(clips)
+    return [_side_by_side(root.stamp, clips) for root in roots]
+
+
+def _side_by_side(function: Callable[[str], Any], clips: list[str]) -> list:
+    """Results of a function for each clip, many at once."""
     with ThreadPoolExecutor(LISTING_THREADS) as pool:
-        return dict(zip(clips, pool.map(list_clip, clips), strict=True))
+        return list(pool.map(function, clips))
 
 
 def crop_path(roots: Sequence[CropFolder], clip: str, frame_no: int, owner: int) -> str:

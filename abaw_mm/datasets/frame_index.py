@@ -7,6 +7,8 @@ import numpy as np
 from ..errors import named
 from .annotations import UNLABELLED
 
+COLUMNS = dict(clip_id='int32', frame_no='int32', label='int8', root_id='int8')
+
 
 @dataclass
 class FrameIndex:
@@ -22,7 +24,7 @@ class FrameIndex:
         label (ndarray): (F, ) int8, 0..7, or -1 where not annotated or hidden.
         root_id (ndarray): (F, ) int8, where the crop lies (``crops.crop_path``), or -1 where there
             is none.
-        counts (dict): What was read and what was left out, for the summary.
+        counts (dict): What was read and what was left out, for the summary; JSON can hold it.
     """
 
     clips: list[str]
@@ -70,7 +72,7 @@ def join_labels_and_crops(
         else:
             first = numbers[0] if first is None else min(first, numbers[0])
             if numbers[-1] >= len(label) + start_index:
-                overhang.append((clip, int(numbers[-1]), len(label)))
+                overhang.append([clip, int(numbers[-1]), len(label)])
         inside = (numbers >= start_index) & (numbers < len(label) + start_index)
         counts['beyond'] += int(np.count_nonzero(~inside))
         numbers, owners = numbers[inside], owners[inside]

@@ -35,7 +35,7 @@ def test_join_refuses_crops_of_the_other_start():
 def test_join_reports_crops_beyond_the_labels():
     frames = join_labels_and_crops({'a': np.zeros(2, np.int8)}, {'a': crops_of(1, 2, 3)})
     assert frames.frame_no.tolist() == [1, 2]
-    assert frames.counts['overhang'] == [('a', 3, 2)]
+    assert frames.counts['overhang'] == [['a', 3, 2]]
 
 
 def test_join_refuses_no_crop_at_all():

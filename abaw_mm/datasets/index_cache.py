@@ -1,0 +1,137 @@
+"""A frame index kept in one file, which all processes of a machine read as one memory map."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+
+from .annotations import stamp_annotations
+from .crops import CropFolder, stamp_crops
+from .frame_index import COLUMNS, FrameIndex
+
+MAGIC = b'abaw_mm frame index 1\n'  # another number for another layout of the file
+ALIGNMENT = 64  # bytes; a column begins at a multiple
+# A folder that changed less than so many seconds ago may change again without a later time:
+# file systems count in ticks of up to two seconds.
+UNSETTLED = 2.0
+
+
+class IndexCache:
+    """Keeps the frame index of one setting, and knows whether it still fits the files.
+
+    The file holds a hash of what it was made from: names, sizes and times of the annotation files,
+    times of the clips' folders, and the setting. Where any of it changed, where the file is
+    damaged or of another layout, there is no cached index, and it is made anew. A file is
+    written beside its place and moved there, so that nobody ever reads half of it.
+
+    Args:
+        folder (str | Path): Where the file lies.
+        ann_file (str): Annotations: a folder, or the challenge's list of frames.
+        roots (Sequence[CropFolder]): Where crops lie.
+        **setting: What else decides the rows, as values that JSON knows.
+    """
+
+    def __init__(
+        self, folder: str | Path, ann_file: str, roots: Sequence[CropFolder], **setting: object
+    ) -> None:
+        self.ann_file = ann_file
+        self.roots = roots
+        # Paths from the folder on: the data may be mounted elsewhere on another machine.
+        paths = [os.path.relpath(path, folder) for path in (ann_file, *(r.root for r in roots))]
+        self._setting = json.dumps([paths, setting], sort_keys=True)
+        name = hashlib.blake2b(self._setting.encode(), digest_size=6).hexdigest()
+        self.path = Path(folder, f'{Path(ann_file).stem}-{name}.index')
+        self._started = time.time()
+
+    def load(self) -> FrameIndex | None:
+        """The index as read-only memory maps, or None where there is none that fits."""
+        self._started = time.time()
+        try:
+            data = np.memmap(self.path, np.uint8, 'r')
+        except (OSError, ValueError):  # no file, none that can be read, an empty one
+            return None
+        try:
+            header, columns = _parse(data)
+        except ValueError:
+            print_log(f'The frame index {self.path} is damaged; it is made anew.',
+                      logger='current', level=logging.WARNING)
+            return None
+        if header['made_from'] != self._made_from(header['clips'])[0]:
+            return None
+        return FrameIndex(header['clips'], **columns, counts=header['counts'])
+
+    def save(self, frames: FrameIndex) -> None:
+        """Keep an index that was read since the last :meth:`load`; no crash where it cannot be.
+
+        What changed only just now, or while it was read, is not kept: the next one to read it
+        will keep it.
+        """
+        made_from, newest = self._made_from(frames.clips)
+        if newest > self._started - UNSETTLED:
+            return
+        draft = self.path.with_name(f'.{self.path.name}.{os.getpid()}.part')
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with draft.open('wb') as file:
+                    file.writelines(_format(frames, made_from))
+                os.replace(draft, self.path)
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            self._warn(error)
+
+    def _made_from(self, clips: Sequence[str]) -> tuple[str, float]:
+        """Hash of all that decides the rows, and the newest time of it, in seconds."""
+        stamps = [stamp_annotations(self.ann_file), *stamp_crops(self.roots, clips)]
+        newest = max(stamp[-1] for part in stamps for stamp in part) / 1e9
+        text = json.dumps([self._setting, stamps])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), newest
+
+    def _warn(self, error: OSError) -> None:
+        # The same words for each data set: the logger shows a warning once.
+        print_log(
+            f'Cannot keep a frame index in {self.path.parent} ({error.strerror}); folders are '
+            'listed at each start. Set index_cache of the dataset to a folder that can be written '
+            'to, or to None.', logger='current', level=logging.WARNING
+        )
+
+
+def _format(frames: FrameIndex, made_from: str) -> list[bytes]:
+    """Pieces of the file: the header, its text behind length and checksum, and the columns."""
+    columns = [np.ascontiguousarray(getattr(frames, name)) for name in COLUMNS]
+    header = json.dumps(dict(
+        made_from=made_from, clips=frames.clips, counts=frames.counts, rows=len(frames),
+        crc32=[zlib.crc32(column) for column in columns]
+    )).encode()
+    preamble = MAGIC + np.array([len(header), zlib.crc32(header)], '<u4').tobytes()
+    pieces = [preamble + header, *map(np.ndarray.tobytes, columns)]
+    return [piece + bytes(-len(piece) % ALIGNMENT) for piece in pieces]
+
+
+def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
+    """Header and columns of a file's bytes; ValueError for any that :func:`_format` never wrote."""
+    start = len(MAGIC) + 8
+    if data[:len(MAGIC)].tobytes() != MAGIC:
+        raise ValueError('other magic bytes')
+    length, crc32 = np.frombuffer(data[len(MAGIC):start].tobytes().ljust(8), '<u4').tolist()
+    end = start + length
+    text = data[start:end].tobytes()
+    if zlib.crc32(text) != crc32:
+        raise ValueError('damaged header')
+    header, columns = json.loads(text), {}
+    for (name, dtype), crc32 in zip(COLUMNS.items(), header['crc32'], strict=True):
+        start = end + -end % ALIGNMENT
+        end = start + header['rows'] * np.dtype(dtype).itemsize
+        column = data[start:end]
+        if end > len(data) or zlib.crc32(column) != crc32:
+            raise ValueError(f'damaged column {name}')
+        columns[name] = column.view(dtype)
+    return header, columns

@@ -1,0 +1,206 @@
+"""The cached index: found again, made anew when it should be, never half, never a crash."""
+
+import logging
+import multiprocessing as mp
+import os
+import pickle
+import time
+
+import numpy as np
+import pytest
+from mmengine.logging import MMLogger
+
+from abaw_mm.datasets import AffWild2Dataset, index_cache
+from abaw_mm.datasets import affwild2 as affwild2_module
+from abaw_mm.datasets.frame_index import COLUMNS
+
+ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
+
+
+@pytest.fixture
+def settled(tiny):
+    """The tiny data root, as if it had been unpacked long ago."""
+    settle(tiny)
+    return tiny
+
+
+def settle(root):
+    """Give all of a data root times in the past: what changed just now is not cached."""
+    past = time.time() - 3600
+    for folder, _, files in os.walk(root):
+        for name in files:
+            os.utime(os.path.join(folder, name), (past, past))
+        os.utime(folder, (past, past))
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often crops were listed."""
+    calls = []
+    list_crops = affwild2_module.list_crops
+    monkeypatch.setattr(
+        affwild2_module, 'list_crops', lambda *args: calls.append(args) or list_crops(*args)
+    )
+    return calls
+
+
+@pytest.fixture
+def warnings(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield lambda: [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    logger.removeHandler(caplog.handler)
+
+
+def load(root, **kwargs):
+    dataset = AffWild2Dataset(**{**dict(data_root=str(root), ann_file=ANN_FILE), **kwargs})
+    return dataset
+
+
+def rows(dataset):
+    frames = dataset.frames
+    return [frames.clips, *(getattr(frames, name).tolist() for name in COLUMNS), frames.counts]
+
+
+def test_second_start_lists_nothing(settled, reads):
+    first = load(settled)
+    assert [path.name[:10] for path in (settled / '.frame_index').iterdir()] == ['Train_Set-']
+    second = load(settled)
+    assert len(reads) == 1
+    assert rows(first) == rows(second) == rows(load(settled, index_cache=None))
+    assert all(first[i] == second[i] for i in range(len(first)))
+    for name, dtype in COLUMNS.items():
+        column = getattr(second.frames, name)
+        assert isinstance(column, np.memmap) and not column.flags.writeable
+        assert column.dtype == dtype
+
+
+def test_a_list_of_frames_is_cached_too(settled, reads):
+    first = load(settled, ann_file='test_set_format.txt')
+    second = load(settled, ann_file='test_set_format.txt')
+    assert len(reads) == 1
+    assert rows(first) == rows(second)
+    assert first.listed.root_id.tolist() == second.listed.root_id.tolist() == [0, 0, -1, 0]
+
+
+def test_pickled_rows_are_whole(settled):
+    load(settled)
+    dataset = load(settled)
+    assert rows(pickle.loads(pickle.dumps(dataset))) == rows(dataset)
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(clips=['video10_left']), dict(data_prefix=['cropped_aligned', 'annotations']),
+    dict(filename_tmpl='{:05d}.png'),
+])
+def test_each_setting_has_an_index_of_its_own(settled, reads, kwargs):
+    load(settled)
+    load(settled, **kwargs)
+    assert len(reads) == 2
+    assert rows(load(settled, **kwargs)) == rows(load(settled, index_cache=None, **kwargs))
+    assert len(list((settled / '.frame_index').iterdir())) == 2
+
+
+def test_an_index_serves_where_the_data_is_mounted_elsewhere(settled, reads, tmp_path):
+    load(settled)
+    settled.rename(tmp_path / 'elsewhere')
+    moved = load(tmp_path / 'elsewhere')
+    assert len(reads) == 1
+    assert os.path.isfile(moved[0]['img_path'])
+
+
+def add_crop(root):
+    source = root / 'cropped_aligned/video10_left/00001.jpg'
+    (source.parent / '00003.jpg').write_bytes(source.read_bytes())
+
+
+def remove_crop(root):
+    (root / 'cropped_aligned/video10_left/00001.jpg').unlink()
+
+
+def change_label(root):
+    path = root / ANN_FILE / 'video10_left.txt'
+    path.write_text(path.read_text().replace('\n0\n', '\n7\n'))
+
+
+def add_clip(root):
+    (root / ANN_FILE / 'video11.txt').write_text((root / ANN_FILE / 'video10_left.txt').read_text())
+
+
+def remove_clip(root):
+    (root / ANN_FILE / 'video10_left.txt').unlink()
+
+
+@pytest.mark.parametrize('change', [add_crop, remove_crop, change_label, add_clip, remove_clip])
+def test_what_changed_is_read_anew(settled, reads, change):
+    before = rows(load(settled))
+    change(settled)
+    after = rows(load(settled))
+    assert after != before
+    assert after == rows(load(settled, index_cache=None))
+
+
+def test_what_changed_just_now_is_not_kept(tiny, reads):
+    """A download may go on, with no later time to show for it."""
+    load(tiny)
+    assert not (tiny / '.frame_index').exists()
+    settle(tiny)
+    load(tiny)
+    load(tiny)
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize('damage', [
+    lambda data: b'', lambda data: data[:10], lambda data: data[:25], lambda data: data[:-70],
+    lambda data: b'x' + data[1:], lambda data: data.replace(b'"crc32": [', b'"crc33": ['),
+    lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
+])
+def test_a_damaged_file_is_made_anew(settled, reads, warnings, damage):
+    expected = rows(load(settled))
+    path = next((settled / '.frame_index').iterdir())
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert rows(load(settled)) == expected
+    assert path.read_bytes() == whole
+    assert len(reads) == 2
+    assert damage(whole) == b'' or 'damaged' in warnings()[0]
+
+
+def test_a_folder_that_cannot_be_written_is_one_warning(settled, warnings):
+    (settled / '.frame_index').write_text('in the way')
+    expected = rows(load(settled, index_cache=None))
+    assert rows(load(settled)) == expected
+    assert len(set(warnings())) == 1 and 'Cannot keep a frame index' in warnings()[0]
+    assert (settled / '.frame_index').read_text() == 'in the way'
+
+
+def test_a_full_disk_is_one_warning_and_leaves_nothing(settled, warnings, monkeypatch):
+    def fails(source, target):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(index_cache.os, 'replace', fails)
+    assert len(load(settled)) > 0
+    assert len(set(warnings())) == 1 and 'No space left on device' in warnings()[0]
+    assert not list((settled / '.frame_index').iterdir())
+
+
+def _open(root, barrier, results):
+    barrier.wait()
+    results.put([rows(load(root)) for _ in range(20)])
+
+
+def test_two_processes_at_once(settled):
+    """One opens while the other writes, again and again; both always see whole rows."""
+    expected = rows(load(settled, index_cache=None))
+    context = mp.get_context('fork')
+    barrier, results = context.Barrier(2), context.Queue()
+    workers = [
+        context.Process(target=_open, args=(settled, barrier, results)) for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    seen = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert all(each == expected for part in seen for each in part)
+    assert len(list((settled / '.frame_index').iterdir())) == 1

@@ -23,7 +23,7 @@ def clip_columns(dataset: Sized) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     clip.
 
     Returns:
-        tuple: Three (F, ) arrays: clip id (int64), frame number (int32), label (int8).
+        tuple: Three (F, ) arrays: clip id (int32), frame number (int32), label (int8).
 
     Raises:
         TypeError: For a dataset that has no frames of clips.
@@ -31,7 +31,7 @@ def clip_columns(dataset: Sized) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if isinstance(dataset, AffWild2Dataset):
         dataset.full_init()
         frames = dataset.frames
-        return frames.clip_id.astype(np.int64), frames.frame_no, frames.label
+        return frames.clip_id, frames.frame_no, frames.label
     if isinstance(dataset, KFoldDataset):
         dataset.full_init()
         return clip_columns(dataset.dataset)
@@ -160,20 +160,25 @@ class FrameStrideSampler(Sampler):
         self._skipped = 0
         self._drawn: tuple[int, np.ndarray] | None = None
 
-        clip_id, frame_no, self._label = clip_columns(dataset)
-        if self.oversample_thr and np.any(self._label < 0):
+        clip_id, frame_no, label = clip_columns(dataset)
+        if self.oversample_thr and np.any(label < 0):
             raise ValueError(
                 'FrameStrideSampler: class_balance needs labels, got a set whose labels are '
                 'hidden; leave class_balance out for a list of test frames'
             )
+        self._label = label if self.oversample_thr else None
         # A fold or a subset may hold its rows in any order; the draw goes by clip and number.
-        order = np.lexsort((frame_no, clip_id))
-        names, self._clip = np.unique(clip_id[order], return_inverse=True)
-        self._row = order if np.any(np.diff(order) != 1) else None
-        self._num_clips = len(names)
-        starts = np.searchsorted(self._clip, np.arange(self._num_clips))
-        self._position = np.arange(len(order)) - starts[self._clip]
-        longest = int(self._position.max(initial=-1)) + 1
+        same = clip_id[1:] == clip_id[:-1]
+        rising = (clip_id[1:] > clip_id[:-1]) | (same & (frame_no[1:] > frame_no[:-1]))
+        self._row = None
+        if not rising.all():
+            self._row = np.lexsort((frame_no, clip_id))
+            same = clip_id[self._row[1:]] == clip_id[self._row[:-1]]
+        # Of each clip: its first row, and how many it has.
+        ends = np.flatnonzero(np.append(~same, len(clip_id) > 0)) + 1
+        self._starts = np.append(0, ends[:-1])[:len(ends)]
+        self._lengths = ends - self._starts
+        longest = int(self._lengths.max(initial=0))
         if longest <= (offset if isinstance(offset, int) else 0):
             raise ValueError(
                 f'FrameStrideSampler: the longest clip has {longest} frames, expected more than '
@@ -191,12 +196,16 @@ class FrameStrideSampler(Sampler):
     def _draw(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch])
         if self.offset == 'clip':
-            offset = rng.integers(self.stride, size=self._num_clips)[self._clip]
+            offset = rng.integers(self.stride, size=len(self._starts))
         elif self.offset == 'epoch':
             offset = rng.integers(self.stride)
         else:
             offset = self.offset
-        drawn = np.flatnonzero(self._position % self.stride == offset)
+        # Frames offset, offset + stride, ... of each clip, of all clips in one go.
+        count = np.maximum(0, -((offset - self._lengths) // self.stride))
+        before = np.cumsum(count) - count
+        first = self._starts + offset - self.stride * before
+        drawn = np.repeat(first, count) + self.stride * np.arange(count.sum())
         if self._row is not None:
             drawn = self._row[drawn]
         if self.oversample_thr:

@@ -19,7 +19,10 @@ from .frame_metric import FrameMetric, FrameResults
 def write_npz(path: Path, results: FrameResults, classes: list[str]) -> None:
     """Columns as arrays: ``np.load(path)['pred_score']`` is (F, C); nothing in it is pickled."""
     with open(path, 'wb') as file:
-        np.savez_compressed(file, classes=np.array(classes), **vars(results))
+        np.savez_compressed(
+            file, classes=np.array(classes), clip=results.clip, frame_no=results.frame_no,
+            gt_label=results.gt_label, pred_label=results.pred_label, pred_score=results.pred_score
+        )
 
 
 def write_csv(path: Path, results: FrameResults, classes: list[str]) -> None:
@@ -27,9 +30,10 @@ def write_csv(path: Path, results: FrameResults, classes: list[str]) -> None:
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(['clip', 'frame_no', 'gt_label', 'pred_label', *classes])
+        clip = results.clip
         for row in range(len(results)):
             writer.writerow([
-                results.clip[row], results.frame_no[row], results.gt_label[row],
+                clip[row], results.frame_no[row], results.gt_label[row],
                 results.pred_label[row], *(f'{x:.6f}' for x in results.pred_score[row])
             ])
 
@@ -38,9 +42,9 @@ def write_pkl(path: Path, results: FrameResults, classes: list[str]) -> None:
     """A dict a frame, as mmpretrain's tools/analysis_tools read it."""
     rows = [
         dict(
-            clip=str(results.clip[row]), frame_no=int(results.frame_no[row]),
-            gt_label=torch.tensor([results.gt_label[row]]),
-            pred_label=torch.tensor([results.pred_label[row]]),
+            clip=results.clips[results.clip_id[row]], frame_no=int(results.frame_no[row]),
+            gt_label=torch.tensor([int(results.gt_label[row])]),
+            pred_label=torch.tensor([int(results.pred_label[row])]),
             pred_score=torch.from_numpy(results.pred_score[row].copy()),
         )
         for row in range(len(results))

@@ -64,6 +64,7 @@ class MacroF1(FrameMetric):
     """
 
     default_prefix = 'affwild2'
+    keeps_scores = False
 
     def __init__(
         self,

@@ -96,6 +96,23 @@ def _parse_line_by_line(path: str | os.PathLike, body: bytes) -> np.ndarray:
     return np.clip(np.array(labels), -1000, 1000)  # any outside -1..7 is refused by the caller
 
 
+def annotation_files(folder: str | os.PathLike) -> dict[str, Path]:
+    """Clip to its annotation file, sorted by clip.
+
+    Raises:
+        FileNotFoundError: If the folder holds no annotation.
+    """
+    # macOS leaves '._x.txt' beside 'x.txt' in archives; they are no annotations.
+    files = {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
+    if not files:
+        raise FileNotFoundError(
+            f'{folder}: got a folder without any <clip>.txt, expected the official annotation '
+            'files; set ann_file to the folder that holds them, e.g. '
+            'annotations/EXPR_Recognition_Challenge/Train_Set'
+        )
+    return files
+
+
 def read_annotation_folder(
     folder: str | os.PathLike, clips: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
@@ -112,14 +129,7 @@ def read_annotation_folder(
         FileNotFoundError: If the folder holds no annotation.
         ValueError: For a clip that the folder does not have, and as ``read_labels`` does.
     """
-    # macOS leaves '._x.txt' beside 'x.txt' in archives; they are no annotations.
-    files = {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
-    if not files:
-        raise FileNotFoundError(
-            f'{folder}: got a folder without any <clip>.txt, expected the official annotation '
-            'files; set ann_file to the folder that holds them, e.g. '
-            'annotations/EXPR_Recognition_Challenge/Train_Set'
-        )
+    files = annotation_files(folder)
     if clips is not None:
         unknown = sorted(set(clips) - set(files))
         if unknown:

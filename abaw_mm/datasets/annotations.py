@@ -97,9 +97,20 @@ def _parse_line_by_line(path: str | os.PathLike, body: bytes) -> np.ndarray:
 
 
 def annotation_files(folder: str | os.PathLike) -> dict[str, Path]:
-    """Clip to its annotation file, sorted by clip."""
+    """Clip to its annotation file, sorted by clip.
+
+    Raises:
+        FileNotFoundError: If the folder holds no annotation.
+    """
     # macOS leaves '._x.txt' beside 'x.txt' in archives; they are no annotations.
-    return {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
+    files = {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
+    if not files:
+        raise FileNotFoundError(
+            f'{folder}: got a folder without any <clip>.txt, expected the official annotation '
+            'files; set ann_file to the folder that holds them, e.g. '
+            'annotations/EXPR_Recognition_Challenge/Train_Set'
+        )
+    return files
 
 
 def stamp_annotations(path: str | os.PathLike) -> list[tuple[str, int, int]]:
@@ -130,12 +141,6 @@ def read_annotation_folder(
         ValueError: For a clip that the folder does not have, and as ``read_labels`` does.
     """
     files = annotation_files(folder)
-    if not files:
-        raise FileNotFoundError(
-            f'{folder}: got a folder without any <clip>.txt, expected the official annotation '
-            'files; set ann_file to the folder that holds them, e.g. '
-            'annotations/EXPR_Recognition_Challenge/Train_Set'
-        )
     if clips is not None:
         unknown = sorted(set(clips) - set(files))
         if unknown:

@@ -87,6 +87,12 @@ class CropFolder:
         twin = [stem + TWINS[suffix]] if suffix in TWINS else []
         self.templates = [FilenameTemplate(tmpl) for tmpl in [filename_tmpl, *twin]]
 
+    def clips(self) -> list[str]:
+        """Names of the clips that have a folder here, sorted."""
+        with os.scandir(self.root) as entries:
+            # Archives made on macOS or Windows bring hidden folders along; they are no clips.
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+
     def frames(self, clip: str) -> tuple[np.ndarray, np.ndarray]:
         """Crops of a clip: their numbers (F, ) int32, rising, and the variant of each (F, ) int8.
 

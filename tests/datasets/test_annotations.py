@@ -7,6 +7,7 @@ from abaw_mm.datasets.annotations import (
     HEADER,
     HEADER_7,
     LIST_HEADER,
+    annotation_files,
     read_annotation_folder,
     read_frame_list,
     read_labels,
@@ -72,6 +73,7 @@ def test_annotation_folder(tmp_path):
     (tmp_path / 'notes.md').touch()
     assert list(read_annotation_folder(tmp_path)) == ['1-30-1280x720_left', 'a b', 'b']
     assert list(read_annotation_folder(tmp_path, ['b'])) == ['b']
+    assert annotation_files(tmp_path)['a b'] == tmp_path / 'a b.txt'
     with pytest.raises(ValueError, match="clips: got 'c', which"):
         read_annotation_folder(tmp_path, ['b', 'c'])
     with pytest.raises(FileNotFoundError, match='without any <clip>.txt'):

@@ -55,6 +55,13 @@ def test_list_crops_of_two_roots(tmp_path):
     assert [column.tolist() for column in crops['b']] == [[], []]
 
 
+def test_clips_are_the_folders(tmp_path):
+    for name in ('b', 'a b', '1-30-1280x720_left', '.hidden'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'notes.txt').touch()
+    assert CropFolder(tmp_path).clips() == ['1-30-1280x720_left', 'a b', 'b']
+
+
 def test_reading_does_not_depend_on_listing_order(tmp_path, monkeypatch):
     (tmp_path / 'a').mkdir()
     for number in (2, 1, 3):

@@ -8,7 +8,10 @@ Time: not run at full size here; see docs/performance.md.
     bash tools/dist_test.sh configs/res18_srp_affwild2.py CHECKPOINT 2
 """
 _base_ = [
-    '_base_/affwild2.py', '_base_/res18_srp.py', '_base_/schedule_8k.py', '_base_/runtime.py'
+    '_base_/datasets/affwild2.py',
+    '_base_/models/res18_srp.py',
+    '_base_/schedules/sgd_8k.py',
+    '_base_/default_runtime.py',
 ]
 
 # Weights of a self-supervised ResNet-18: a path or URL. None: random frozen stages, for trials.

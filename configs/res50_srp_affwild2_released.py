@@ -7,8 +7,10 @@ Time: not run at full size here; see docs/performance.md.
     bash tools/dist_train.sh configs/res50_srp_affwild2_released.py 2
 """
 _base_ = [
-    '_base_/affwild2_balanced.py', '_base_/res50_srp.py', '_base_/schedule_8k_released.py',
-    '_base_/runtime.py'
+    '_base_/datasets/affwild2_balanced.py',
+    '_base_/models/res50_srp.py',
+    '_base_/schedules/sgd_8k_released.py',
+    '_base_/default_runtime.py',
 ]
 
 # Weights of a self-supervised ResNet-50: a path or URL. None: random frozen stages, for trials.

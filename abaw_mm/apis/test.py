@@ -73,7 +73,7 @@ def test(
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise ValueError(
                 f'--tta: {config} has no tta_model and tta_pipeline; inherit '
-                'configs/_base_/affwild2.py or set both'
+                'configs/_base_/datasets/affwild2.py or set both'
             )
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     if out is not None and out_item not in OUT_ITEMS:

@@ -11,6 +11,6 @@ __version__ = '0.1.0'
 compat.check_versions()
 compat.apply()  # before mmpretrain, whose import needs what is mended here
 
-from . import datasets, engine, evaluation, models  # noqa: E402
+from . import datasets, engine, evaluation, models, structures  # noqa: E402
 
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'structures']

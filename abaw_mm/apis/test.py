@@ -69,6 +69,12 @@ def test(
             type='VisualizationHook', enable=True, show=show, out_dir=show_dir,
             interval=interval, wait_time=wait_time
         )
+    if (tta or show or show_dir is not None) and 'collate_fn' in cfg.test_dataloader:
+        raise ValueError(
+            f'--tta, --show, --show-dir: {config} hands over batches as arrays (collate_fn), '
+            'expected a data sample a frame; give the config without _fast, whose checkpoints are '
+            'the same'
+        )
     if tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise ValueError(

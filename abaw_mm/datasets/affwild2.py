@@ -6,17 +6,23 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.dataset import force_full_init
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
+from torch.utils.data import get_worker_info
 
 from ..errors import named
 from .annotations import EXPRESSIONS, read_annotation_folder, read_frame_list
 from .crops import CropFolder, crop_path, list_crops
 from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
 from .index_cache import IndexCache
+from .load_face_crop import UnreadableFrameError
+
+STOP, NEAREST = 'stop', 'nearest'  # what to do at a frame that cannot be read
+COUNTERS = 64
 
 
 @DATASETS.register_module()
@@ -54,6 +60,9 @@ class AffWild2Dataset(BaseDataset):
             that is made anew when annotations or crops change; relative to ``data_root``, or to
             the folder of ``ann_file`` where that is empty. None lists all folders at each start.
             Defaults to ``'.frame_index'``.
+        unreadable (str): What a training does at a frame that cannot be read whole: ``'stop'`` with
+            the file's name, or take the ``'nearest'`` frame of the clip that can be read, and count
+            it (``replaced``). A test always stops. Defaults to ``'stop'``.
         indices (int | Sequence[int], optional): The first n frames (the last n for a negative
             number), or these rows.
         metainfo (dict, optional): Merged into ``METAINFO``.
@@ -63,6 +72,7 @@ class AffWild2Dataset(BaseDataset):
 
     Attributes:
         frames (FrameIndex): The rows of this dataset.
+        replaced (Tensor): (64, ) int64, how often each worker took the nearest frame instead.
         listed (FrameIndex | None): For a list of frames, every line it names in its order, with
             and without a crop (``root_id`` -1); None for annotations.
 
@@ -84,6 +94,7 @@ class AffWild2Dataset(BaseDataset):
         filename_tmpl: str = '{:05d}.jpg',
         clips: Sequence[str] | str | None = None,
         index_cache: str | None = '.frame_index',
+        unreadable: str = STOP,
         indices: int | Sequence[int] | None = None,
         metainfo: dict | None = None,
         lazy_init: bool = False,
@@ -99,6 +110,14 @@ class AffWild2Dataset(BaseDataset):
         self.filename_tmpl = filename_tmpl
         self.clips = clips
         self.index_cache = index_cache
+        if unreadable not in (STOP, NEAREST):
+            raise ValueError(
+                f'AffWild2Dataset: unreadable={unreadable!r}, expected {STOP!r} or {NEAREST!r}; '
+                'set train_dataloader.dataset.unreadable'
+            )
+        self.unreadable = unreadable
+        # Shared memory, in which each worker counts for itself.
+        self.replaced = torch.zeros(COUNTERS, dtype=torch.int64).share_memory_()
         self.listed: FrameIndex | None = None
         if not isinstance(data_prefix, dict):
             data_prefix = dict(img_path=data_prefix)
@@ -285,6 +304,35 @@ class AffWild2Dataset(BaseDataset):
             self.get_gt_labels()  # explains
         return [info['gt_label']]
 
+    def prepare_data(self, idx: int) -> object:
+        """One frame through the pipeline; where it cannot be read, what ``unreadable`` says."""
+        try:
+            return super().prepare_data(idx)
+        except UnreadableFrameError as error:
+            if self.unreadable == STOP or self.test_mode:
+                raise
+            return self._nearest(idx, error)
+
+    def _nearest(self, idx: int, error: UnreadableFrameError) -> object:
+        """The nearest frame of the clip that can be read, with its own label."""
+        frames = self.frames
+        rows = np.flatnonzero(frames.clip_id == frames.clip_id[idx])
+        distance = np.abs(frames.frame_no[rows] - frames.frame_no[idx])
+        for row in rows[np.argsort(distance, kind='stable')]:
+            try:
+                data = super().prepare_data(int(row))
+            except UnreadableFrameError:
+                continue
+            worker = get_worker_info()
+            self.replaced[0 if worker is None else worker.id % COUNTERS] += 1
+            print_log(f'Unreadable, the nearest frame stands in: {error}',
+                      logger='current', level=logging.WARNING)
+            return data
+        raise UnreadableFrameError(
+            f'no frame of the clip {frames.clips[frames.clip_id[idx]]!r} can be read, the first '
+            f'that was tried: {error}'
+        ) from error
+
     # ------------------------------------------------------------------------------- subsets
 
     def _rows(self, indices: int | Sequence[int]) -> np.ndarray:
@@ -317,11 +365,11 @@ class AffWild2Dataset(BaseDataset):
         return subset
 
     def _copy_without_annotation(self, memo: dict | None = None) -> 'AffWild2Dataset':
-        """Copy all but the columns, which nobody writes to and copies can share."""
+        """Copy all but columns and counters: nobody writes to the former, all to the latter."""
         memo = {} if memo is None else memo
         other = self.__class__.__new__(self.__class__)
         memo[id(self)] = other
         for key, value in self.__dict__.items():
-            shared = key in ('frames', 'listed')
+            shared = key in ('frames', 'listed', 'replaced')
             setattr(other, key, value if shared else copy.deepcopy(value, memo))
         return other

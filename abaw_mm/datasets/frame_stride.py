@@ -11,6 +11,7 @@ from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler, Subset
 
 from .affwild2 import AffWild2Dataset
+from .keyed_random import random_keys
 
 OFFSETS = ('clip', 'epoch')
 
@@ -158,6 +159,7 @@ class FrameStrideSampler(Sampler):
         self.oversample_thr = class_balance['oversample_thr'] if class_balance else None
         self.epoch = 0
         self._skipped = 0
+        self._passed: list[int] = []  # frames up to the end of each epoch, where infinite
         self._drawn: tuple[int, np.ndarray] | None = None
 
         clip_id, frame_no, label = clip_columns(dataset)
@@ -227,9 +229,30 @@ class FrameStrideSampler(Sampler):
         ahead = self.rank + skipped * self.world_size
         for epoch in itertools.count(self.epoch):
             drawn = self.draw(epoch)
+            if len(self._passed) == epoch - self.epoch:
+                self._passed.append(len(drawn) + (self._passed[-1] if self._passed else 0))
             yield from drawn[ahead::self.world_size].tolist()
             passed = range(ahead, len(drawn), self.world_size)
             ahead += len(passed) * self.world_size - len(drawn)
+
+    def keys(self, first: int, number: int) -> np.ndarray:
+        """Keys of random numbers for some of this rank's frames, (number, ) uint64.
+
+        A key depends on seed, epoch and the frame's place in the epoch's draw: the same frame of
+        the same epoch has the same key on any number of workers and ranks, and a frame that is
+        repeated to balance classes has another one each time.
+
+        Args:
+            first (int): How many frames this rank has passed: since the first epoch where
+                ``infinite``, else since the beginning of this one.
+            number (int): Of frames that follow, all of them drawn already.
+        """
+        place = self.rank + (first + np.arange(number)) * self.world_size
+        if not self.infinite:
+            return random_keys(self.seed, self.epoch, place % max(1, len(self.draw(self.epoch))))
+        passed = np.append(0, self._passed)
+        epoch = np.searchsorted(passed, place, side='right') - 1
+        return random_keys(self.seed, self.epoch + epoch, place - passed[epoch])
 
     def __len__(self) -> int:
         """Frames of this rank in the epoch (in its first epoch, where ``infinite``)."""

@@ -2,11 +2,14 @@
 
 from .hooks import (
     FeatureWidthHook,
+    FrameKeyHook,
     PretrainedBackboneHook,
     StrictCheckpointHook,
     SyncBNStatisticsHook,
+    UnreadableFramesHook,
 )
 
 __all__ = [
-    'FeatureWidthHook', 'PretrainedBackboneHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook'
+    'FeatureWidthHook', 'FrameKeyHook', 'PretrainedBackboneHook', 'StrictCheckpointHook',
+    'SyncBNStatisticsHook', 'UnreadableFramesHook'
 ]

@@ -104,31 +104,58 @@ class FrameMetric(BaseMetric):
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keep a batch of results.
 
+        Args:
+            data_batch: Not used.
+            data_samples: A dict a frame, or one with the arrays of a ``FrameBatch``.
+
         Raises:
             KeyError: If a data sample does not say which frame it is.
             ValueError: If the scores of a frame are not finite.
         """
         if not data_samples:
             return
-        clip, frame_no = zip(*map(self._frame_of, data_samples), strict=True)
-        score = torch.stack([sample['pred_score'] for sample in data_samples]).float().cpu()
-        finite = torch.isfinite(score)
-        if not finite.all():
-            row = int(finite.all(1).int().argmin())
-            raise ValueError(
-                f'{type(self).__name__}: got the scores {score[row].tolist()} for frame '
-                f'{frame_no[row]} of {clip[row]!r}, expected finite numbers; the training '
-                'diverged: lower the learning rate or turn AMP off, and test an earlier checkpoint'
-            )
+        if 'clip_id' in data_samples[0]:
+            parts = [self._of_batch(batch) for batch in data_samples]
+        else:
+            parts = [self._of_frames(data_samples)]
+        for part in parts:
+            self._check_finite(part)
+            if not self.keeps_scores:
+                part.pred_score = np.empty((len(part), 0), np.float32)
+        self.results += parts
+
+    @staticmethod
+    def _of_batch(batch: dict) -> FrameResults:
+        hidden = torch.full_like(batch['frame_no'], HIDDEN)
+        columns = dict(batch, gt_label=batch.get('gt_label', hidden))
+        return FrameResults(
+            batch['clips'],
+            **{name: columns[name].cpu().numpy().astype(np.int32) for name in COLUMNS[:-1]},
+            pred_score=batch['pred_score'].float().cpu().numpy()
+        )
+
+    def _of_frames(self, samples: Sequence[dict]) -> FrameResults:
+        clip, frame_no = zip(*map(self._frame_of, samples), strict=True)
         row_of = {name: row for row, name in enumerate(dict.fromkeys(clip))}
-        self.results.append(FrameResults(
+        return FrameResults(
             list(row_of),
             clip_id=np.array([row_of[name] for name in clip], np.int32),
             frame_no=np.array(frame_no, np.int32),
-            gt_label=_labels(data_samples, 'gt_label'),
-            pred_label=_labels(data_samples, 'pred_label'),
-            pred_score=score.numpy() if self.keeps_scores else np.empty((len(score), 0), np.float32)
-        ))
+            gt_label=_labels(samples, 'gt_label'),
+            pred_label=_labels(samples, 'pred_label'),
+            pred_score=torch.stack([s['pred_score'] for s in samples]).float().cpu().numpy()
+        )
+
+    def _check_finite(self, part: FrameResults) -> None:
+        finite = np.isfinite(part.pred_score)
+        if not finite.all():
+            row = int(finite.all(axis=1).argmin())
+            raise ValueError(
+                f'{type(self).__name__}: got the scores {part.pred_score[row].tolist()} for frame '
+                f'{part.frame_no[row]} of {part.clips[part.clip_id[row]]!r}, expected finite '
+                'numbers; the training diverged: lower the learning rate or turn AMP off, and '
+                'test an earlier checkpoint'
+            )
 
     def _frame_of(self, sample: dict) -> tuple[str, int]:
         if 'clip' in sample and 'frame_no' in sample:

@@ -19,6 +19,8 @@ default_hooks = dict(
     strict_checkpoint=dict(type='StrictCheckpointHook'),
     feature_width=dict(type='FeatureWidthHook'),
     sync_bn_statistics=dict(type='SyncBNStatisticsHook'),
+    frame_key=dict(type='FrameKeyHook'),
+    unreadable_frames=dict(type='UnreadableFramesHook'),
 )
 
 env_cfg = dict(

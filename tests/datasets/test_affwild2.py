@@ -11,8 +11,9 @@ import pytest
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
+from torch.utils.data import DataLoader, Subset
 
-from abaw_mm.datasets import EXPRESSIONS, AffWild2Dataset
+from abaw_mm.datasets import EXPRESSIONS, AffWild2Dataset, UnreadableFrameError
 
 TRAIN = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 VAL = 'annotations/EXPR_Recognition_Challenge/Validation_Set'
@@ -227,3 +228,61 @@ def test_no_frame_with_label_and_crop(tmp_path, make_clip):
     make_clip(tmp_path, 'Train_Set', 'a', [-1, -1])
     with pytest.raises(ValueError, match='no frame of .* has both a label and a crop'):
         train_set(tmp_path)
+
+
+def damage(root, *numbers):
+    for number in numbers:
+        path = root / f'cropped_aligned/video10_left/{number:05d}.jpg'
+        path.write_bytes(path.read_bytes()[:-2])
+
+
+def unreadable_set(root, **kwargs):
+    return AffWild2Dataset(
+        data_root=str(root), ann_file=TRAIN,
+        pipeline=[dict(type='LoadFaceCrop')], **kwargs
+    )
+
+
+def row_of(dataset, clip, frame_no):
+    frames = dataset.frames
+    return int(np.flatnonzero(
+        (frames.clip_id == frames.clips.index(clip)) & (frames.frame_no == frame_no)
+    )[0])
+
+
+def test_an_unreadable_frame_stops_a_training_with_its_name(tiny):
+    damage(tiny, 10)
+    dataset = unreadable_set(tiny)
+    with pytest.raises(UnreadableFrameError, match=r'video10_left/00010\.jpg: got Premature end'):
+        dataset[row_of(dataset, 'video10_left', 10)]
+
+
+def test_the_nearest_frame_of_the_clip_stands_in_and_is_counted(tiny):
+    damage(tiny, 9, 10, 11)
+    dataset = unreadable_set(tiny, unreadable='nearest')
+    for number, stands_in in ((9, 8), (10, 8), (11, 12), (12, 12)):
+        frame = dataset[row_of(dataset, 'video10_left', number)]
+        assert (frame['clip'], frame['frame_no']) == ('video10_left', stands_in)
+    assert dataset.replaced.sum() == 3
+    rows = [row_of(dataset, 'video10_left', n) for n in range(5, 21)]
+    loader = DataLoader(Subset(dataset, rows * 2), batch_size=4, num_workers=2,
+                        collate_fn=lambda frames: [frame['frame_no'] for frame in frames])
+    assert not {9, 10, 11} & set(sum(loader, []))
+    assert dataset.replaced.sum() == 3 + 6  # counted in the workers
+    assert dataset.get_subset([0]).replaced is dataset.replaced
+
+
+def test_a_clip_without_a_readable_frame_is_told(tiny):
+    damage(tiny, *(n for n in range(1, 21) if n not in (3, 4)))
+    dataset = unreadable_set(tiny, unreadable='nearest')
+    with pytest.raises(UnreadableFrameError, match="no frame of the clip 'video10_left'"):
+        dataset[row_of(dataset, 'video10_left', 7)]
+
+
+def test_a_test_never_scores_another_frame(tiny):
+    damage(tiny, 10)
+    dataset = unreadable_set(tiny, unreadable='nearest', test_mode=True)
+    with pytest.raises(UnreadableFrameError):
+        dataset[row_of(dataset, 'video10_left', 10)]
+    with pytest.raises(ValueError, match="unreadable='skip', expected 'stop' or 'nearest'"):
+        unreadable_set(tiny, unreadable='skip')

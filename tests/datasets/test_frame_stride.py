@@ -260,3 +260,41 @@ def test_full_size_draw():
     dataset = AffWild2Dataset('unread', lazy_init=True)
     dataset.frames, dataset._fully_initialized = columns, True
     assert len(FrameStrideSampler(dataset, seed=0)) == pytest.approx(frames / 10, rel=0.01)
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3])
+@pytest.mark.parametrize('batch', [4, 5])
+def test_keys_belong_to_frame_and_epoch_whatever_the_ranks(
+    dataset, monkeypatch, world_size, batch
+):
+    """Every frame of every epoch has one key, for any ranks, any batch, resumed or not."""
+    expected = FrameStrideSampler(dataset, stride=3, seed=2, infinite=True)
+    row = list(islice(expected, 120))
+    by_place = dict(enumerate(zip(row, expected.keys(0, 120).tolist(), strict=True)))
+    assert len(set(expected.keys(0, 120).tolist())) == 120
+    for skipped in (0, 3):
+        samplers = on_ranks(
+            lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True), world_size,
+            monkeypatch
+        )
+        for rank, sampler in enumerate(samplers):
+            sampler.skip(skipped * batch)
+            frames = iter(sampler)
+            for step in range(skipped, 8):
+                drawn = list(islice(frames, batch))
+                keys = sampler.keys(step * batch, batch).tolist()
+                places = [rank + (step * batch + i) * world_size for i in range(batch)]
+                pairs = list(zip(drawn, keys, strict=True))
+                assert pairs == [by_place[place] for place in places]
+
+
+def test_keys_of_an_epoch_that_ends(dataset, monkeypatch):
+    endless = FrameStrideSampler(dataset, stride=3, seed=2, infinite=True)
+    row = list(islice(endless, len(endless)))
+    samplers = on_ranks(lambda: FrameStrideSampler(dataset, stride=3, seed=2), 2, monkeypatch)
+    keys = dict(zip(row, endless.keys(0, len(row)).tolist(), strict=True))
+    for sampler in samplers:
+        drawn = list(sampler)
+        assert sampler.keys(0, len(drawn)).tolist() == [keys[frame] for frame in drawn]
+        sampler.set_epoch(1)
+        assert not set(sampler.keys(0, 3).tolist()) & set(keys.values())

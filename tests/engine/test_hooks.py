@@ -28,9 +28,9 @@ def warnings(monkeypatch):
     return records
 
 
-def config(repo, tiny, work_dir, **options):
+def config(repo, tiny, work_dir, name='res18_srp_affwild2', **options):
     """The Res-18 recipe, for one step on tiny data."""
-    cfg = load_config(str(repo / 'configs/res18_srp_affwild2.py'), work_dir=str(work_dir))
+    cfg = load_config(str(repo / f'configs/{name}.py'), work_dir=str(work_dir))
     for name in ('train', 'val', 'test'):
         loader = cfg[f'{name}_dataloader']
         loader.dataset.data_root = str(tiny)
@@ -140,17 +140,23 @@ def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, messa
     assert not list(tmp_path.glob('*.pth'))
 
 
-def test_resume_skips_in_the_sampler_and_reads_nothing_again(repo, tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', ['res18_srp_affwild2', 'res18_srp_affwild2_fast'])
+def test_resume_skips_in_the_sampler_and_reads_nothing_again(
+    repo, tiny, tmp_path, monkeypatch, name
+):
     """A run that is resumed at step 3 sees the batches of one that was not, and only those."""
     def batches(work_dir, max_iters, **options):
-        cfg = config(repo, tiny, tmp_path / work_dir, **options)
+        cfg = config(repo, tiny, tmp_path / work_dir, name, **options)
         cfg.train_cfg.update(max_iters=max_iters, val_interval=100)
         cfg.default_hooks.checkpoint.update(interval=3)
         runner = Runner.from_cfg(cfg)
         seen, step = [], runner.model.train_step
 
         def train_step(data, optim_wrapper):
-            seen.append([sample.sample_idx for sample in data['data_samples']])
+            if 'key' in data:  # frames and, by their keys, their crops
+                seen.append([data['sample_idx'].tolist(), data['key'].tolist()])
+            else:
+                seen.append([sample.sample_idx for sample in data['data_samples']])
             return step(data, optim_wrapper)
 
         runner.model.train_step = train_step
@@ -168,3 +174,52 @@ def test_resume_skips_in_the_sampler_and_reads_nothing_again(repo, tiny, tmp_pat
     )
     assert stopped == straight[:3] and resumed == straight[3:]
     assert len(read) == 1 + 2 * 4  # one image for the widths, two batches
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_same_crops_for_any_number_of_workers(repo, tiny, tmp_path, workers):
+    """The network's inputs of some steps, against those without workers."""
+    def inputs(work_dir, workers):
+        cfg = config(repo, tiny, tmp_path / work_dir, 'res18_srp_affwild2_fast')
+        cfg.train_dataloader.num_workers = workers
+        cfg.train_cfg.update(max_iters=3, val_interval=100)
+        runner = Runner.from_cfg(cfg)
+        seen, forward = [], runner.model.data_preprocessor.forward
+
+        def keep(data, training=False):
+            out = forward(data, training)
+            if training:
+                seen.append(out['inputs'])
+            return out
+
+        runner.model.data_preprocessor.forward = keep
+        runner.train()
+        return torch.cat(seen)
+
+    assert torch.equal(inputs('a', 0), inputs('b', workers))
+
+
+def test_unreadable_frames_are_counted_at_each_evaluation(repo, tiny, tmp_path, warnings):
+    for number in range(5, 21):
+        path = tiny / f'cropped_aligned/video10_left/{number:05d}.jpg'
+        path.write_bytes(path.read_bytes()[:-2])
+    cfg = config(repo, tiny, tmp_path / 'run', **{
+        'train_dataloader.dataset.unreadable': 'nearest', 'train_dataloader.sampler.stride': 1,
+        'train_dataloader.batch_size': 36, 'train_dataloader.num_workers': 1,
+    })
+    cfg.train_cfg.update(max_iters=2, val_interval=1)
+    Runner.from_cfg(cfg).train()
+    counts = [line for line in warnings if line.startswith('Unreadable frames: ')]
+    # 16 of the 36 frames, each once an epoch; the worker has read some epochs ahead
+    times = [int(line.split('stood in ')[1].split()[0]) for line in counts]
+    assert times and all(number > 0 and number % 16 == 0 for number in times)
+
+
+def test_a_training_stops_at_an_unreadable_frame(repo, tiny, tmp_path):
+    for path in tiny.glob('cropped_aligned/video10_left/*.jpg'):
+        path.write_bytes(path.read_bytes()[:-2])
+    cfg = config(repo, tiny, tmp_path / 'run', **{
+        'train_dataloader.sampler.stride': 1, 'train_dataloader.batch_size': 36,
+    })
+    with pytest.raises(ValueError, match=r'video10_left/000\d\d\.jpg: got Premature end'):
+        Runner.from_cfg(cfg).train()

@@ -1,7 +1,6 @@
 """The neck's width must fit the head before a training starts, not at its first step."""
 
 import torch
-from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -37,9 +36,9 @@ class FeatureWidthHook(Hook):
         model.eval()
         with torch.no_grad():
             sample = dataloader.dataset[0]
-            if isinstance(sample['inputs'], (list, tuple)):  # views of test-time augmentation
+            if isinstance(sample.get('inputs'), (list, tuple)):  # views of test-time augmentation
                 sample = {key: views[0] for key, views in sample.items()}
-            batch = pseudo_collate([sample])
+            batch = dataloader.collate_fn([sample])
             inputs = model.data_preprocessor(batch, training=False)['inputs']
             features = model.extract_feat(inputs)
         model.train(training)

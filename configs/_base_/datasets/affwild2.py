@@ -16,7 +16,7 @@ data_preprocessor = dict(
 
 meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')  # MacroF1 tells frames by these
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadFaceCrop'),
     dict(
         type='RandomResizedCrop',
         scale=224,
@@ -27,7 +27,7 @@ train_pipeline = [
     dict(type='PackInputs', meta_keys=meta_keys),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadFaceCrop'),
     dict(type='ResizeEdge', scale=256, edge='short'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs', meta_keys=meta_keys),
@@ -71,7 +71,7 @@ test_evaluator = val_evaluator
 # `tools/test.py --tta` averages the scores of a frame and its mirror image.
 tta_model = dict(type='AverageClsScoreTTA')
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadFaceCrop'),
     dict(
         type='TestTimeAug',
         transforms=[

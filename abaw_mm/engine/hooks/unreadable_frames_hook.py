@@ -1,0 +1,53 @@
+"""How many frames could not be read, told at each evaluation."""
+
+import logging
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ...datasets.affwild2 import NEAREST, AffWild2Dataset
+
+
+def frame_datasets(dataset: object) -> list[AffWild2Dataset]:
+    """The ``AffWild2Dataset`` within wrappers such as ``ConcatDataset`` or ``KFoldDataset``."""
+    if isinstance(dataset, AffWild2Dataset):
+        return [dataset]
+    parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    return [found for part in parts if part is not None for found in frame_datasets(part)]
+
+
+@HOOKS.register_module()
+class UnreadableFramesHook(Hook):
+    """Log, before each evaluation, how often the nearest frame stood in for an unreadable one.
+
+    For training sets with ``unreadable='nearest'``; the count is of all workers and processes since
+    the start of the run.
+    """
+
+    def before_val(self, runner: Runner) -> None:
+        """Log the count so far."""
+        self._log(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Log the count of the whole run."""
+        self._log(runner)
+
+    def _log(self, runner: Runner) -> None:
+        if runner._train_dataloader is None:
+            return
+        datasets = [
+            dataset for dataset in frame_datasets(runner.train_loop.dataloader.dataset)
+            if dataset.unreadable == NEAREST
+        ]
+        if not datasets:
+            return
+        count = torch.stack([dataset.replaced.sum() for dataset in datasets]).sum()
+        all_reduce(count)
+        print_log(
+            f'Unreadable frames: the nearest one of its clip stood in {int(count)} times so far',
+            logger='current', level=logging.WARNING if count else logging.INFO
+        )

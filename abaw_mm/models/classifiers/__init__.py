@@ -1,0 +1,3 @@
+from .frame_classifier import FrameClassifier
+
+__all__ = ['FrameClassifier']

@@ -1,0 +1,3 @@
+from .frame_data_preprocessor import FrameDataPreprocessor
+
+__all__ = ['FrameDataPreprocessor']

@@ -86,15 +86,24 @@ class CropFolder:
         twin = [stem + TWINS[suffix]] if suffix in TWINS else []
         self.templates = [FilenameTemplate(tmpl) for tmpl in [filename_tmpl, *twin]]
 
+    def clips(self) -> list[str]:
+        """Names of the clips, sorted: the sub-folders that are not hidden."""
+        with os.scandir(self.root) as entries:
+            return sorted(x.name for x in entries if x.is_dir() and not x.name.startswith('.'))
+
+    def names(self, clip: str) -> list[str]:
+        """Names of a clip's files, in any order; none for a clip without a folder."""
+        try:
+            return os.listdir(os.path.join(self.root, clip))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def frames(self, clip: str) -> tuple[np.ndarray, np.ndarray]:
         """Crops of a clip: their numbers (F, ) int32, rising, and the variant of each (F, ) int8.
 
         A clip without a folder has none.
         """
-        try:
-            names = os.listdir(os.path.join(self.root, clip))
-        except (FileNotFoundError, NotADirectoryError):
-            names = []
+        names = self.names(clip)
         parts = [template.numbers(names) for template in self.templates]
         parts = [numbers[numbers >= 0] for numbers in parts]
         variants = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])

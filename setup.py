@@ -29,7 +29,7 @@ setup(
         'numpy>=1.23',
         'pillow>=9.0',
     ],
-    extras_require={'tensorboard': ['tensorboard']},
+    extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
         'Programming Language :: Python :: 3.10',

@@ -28,8 +28,9 @@ setup(
         'mmpretrain>=1.2,<1.4',
         'numpy>=1.23',
         'pillow>=9.0',
+        'simplejpeg>=1.6',
     ],
-    extras_require={'tensorboard': ['tensorboard']},
+    extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
         'Programming Language :: Python :: 3.10',

@@ -16,10 +16,11 @@ from torch.utils.data import get_worker_info
 
 from ..errors import named
 from .annotations import EXPRESSIONS, read_annotation_folder, read_frame_list
-from .crops import CropFolder, crop_path, list_crops
+from .crops import crop_path, list_crops
 from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
 from .index_cache import IndexCache
 from .load_face_crop import UnreadableFrameError
+from .packed_crops import open_crops
 
 STOP, NEAREST = 'stop', 'nearest'  # what to do at a frame that cannot be read
 COUNTERS = 64
@@ -45,7 +46,8 @@ class AffWild2Dataset(BaseDataset):
         data_root (str): Folder that the other paths start from.
         data_prefix (str | Sequence[str] | dict): Folder of the crops, ``<clip>/00001.jpg`` under
             it, or several (``dict(img_path=[...])``), for an archive that was not merged; the
-            first that holds a frame counts. Defaults to ``'cropped_aligned'``.
+            first that holds a frame counts. One that ends in ``.lmdb`` is a store that
+            ``tools/dataset_converters/pack_affwild2.py`` made. Defaults to ``'cropped_aligned'``.
         pipeline (Sequence): Transforms.
         test_mode (bool): As in mmengine's ``BaseDataset``: a frame that the pipeline cannot
             deliver is an error instead of being replaced by another one.
@@ -158,7 +160,7 @@ class AffWild2Dataset(BaseDataset):
             key: join(value) if isinstance(value, str) else [join(path) for path in value]
             for key, value in self.data_prefix.items()
         }
-        self._roots = [CropFolder(root, self.filename_tmpl) for root in self.img_roots]
+        self._roots = [open_crops(root, self.filename_tmpl) for root in self.img_roots]
 
     def full_init(self) -> None:
         """Read the annotations and list the crops, once; logs one summary line."""

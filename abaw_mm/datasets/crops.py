@@ -93,15 +93,19 @@ class CropFolder:
             # Archives made on macOS or Windows bring hidden folders along; they are no clips.
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
 
+    def names(self, clip: str) -> list[str]:
+        """Names of a clip's files, in any order; none for a clip without a folder."""
+        try:
+            return os.listdir(os.path.join(self.root, clip))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def frames(self, clip: str) -> tuple[np.ndarray, np.ndarray]:
         """Crops of a clip: their numbers (F, ) int32, rising, and the variant of each (F, ) int8.
 
         A clip without a folder has none.
         """
-        try:
-            names = os.listdir(os.path.join(self.root, clip))
-        except (FileNotFoundError, NotADirectoryError):
-            names = []
+        names = self.names(clip)
         parts = [template.numbers(names) for template in self.templates]
         parts = [numbers[numbers >= 0] for numbers in parts]
         variants = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])

@@ -137,7 +137,7 @@ def test_truncated_and_empty_files(healthy, report):
     assert kinds(found, 'error') == ['broken_crop']
     (bad, ) = [c['broken'] for c in found['clips'] if c['broken']]
     assert list(bad) == [str(clip / '00004.jpg'), str(clip / '00007.jpg')]
-    assert 'truncated' in bad[str(clip / '00004.jpg')]
+    assert 'Premature end' in bad[str(clip / '00004.jpg')]
     assert "for 1 clip ('face clip 3')" in found['verdict']
 
 

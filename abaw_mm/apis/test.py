@@ -1,8 +1,5 @@
 """Score a checkpoint."""
 
-import os
-from pathlib import Path
-
 import mmengine
 from mmengine.config import ConfigDict
 from mmengine.dist import barrier, is_main_process
@@ -12,6 +9,7 @@ from mmengine.runner import Runner
 from .. import compat
 from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
 from ..evaluation import DumpPredictions
+from ..whole_file import whole_file
 from .config import load_config, set_loader_flags
 
 OUT_ITEMS = ('metrics', 'pred')
@@ -99,17 +97,7 @@ def test(
         runner.test_evaluator.metrics.append(dump)
     metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
-        _dump_whole(metrics, Path(out))
+        with whole_file(out) as draft:
+            mmengine.dump(metrics, draft)
     barrier()  # a process that leaves early aborts those still writing
     return metrics
-
-
-def _dump_whole(metrics: dict, path: Path) -> None:
-    """Write the metrics beside their place and move them there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{os.getpid()}.part{path.suffix}')
-    try:
-        mmengine.dump(metrics, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -330,9 +330,9 @@ class AffWild2Dataset(BaseDataset):
             print_log(f'Unreadable, the nearest frame stands in: {error}',
                       logger='current', level=logging.WARNING)
             return data
-        raise UnreadableFrameError(
-            f'no frame of the clip {frames.clips[frames.clip_id[idx]]!r} can be read, the first '
-            f'that was tried: {error}'
+        raise FileNotFoundError(
+            f'AffWild2Dataset: no frame of the clip {frames.clips[frames.clip_id[idx]]!r} can be '
+            f'read, expected at least one; {error}'
         ) from error
 
     # ------------------------------------------------------------------------------- subsets

@@ -1,37 +1,18 @@
-"""Are the crops whole pictures? Every one decoded, in several processes."""
+"""Are the crops whole pictures? Every one decoded as for training, in several processes."""
 
-import io
-import re
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from .crops import CropFolder, crop_path
+from .load_face_crop import UnreadableFrameError, read_crop
 
 CHUNK = 64  # crops that a worker decodes at once: a fraction of a second, so that Ctrl-C is quick
-DECODE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def check_image(data: bytes) -> tuple[str, str]:
-    """Size of a picture such as ``'112x112'``, and what is wrong with it, each '' where unknown.
-
-    >>> check_image(b'')
-    ('', 'empty file')
-    """
-    if not data:
-        return '', 'empty file'
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()  # open reads the header only
-            return f'{image.width}x{image.height}', ''
-    except DECODE_ERRORS as error:
-        return '', re.sub(r' <_io.*>', '', str(error))  # the address of the buffer tells nothing
 
 
 def _start_worker() -> None:
@@ -48,13 +29,10 @@ def _decode(
     for number, owner in zip(numbers.tolist(), owners.tolist(), strict=True):
         path = crop_path(roots, clip, number, owner)
         try:
-            size, reason = check_image(Path(path).read_bytes())
-        except OSError as error:
-            size, reason = '', str(error)
-        if reason:
-            broken[path] = reason
-        else:
-            sizes[size] += 1
+            height, width = read_crop(path).shape[:2]
+            sizes[f'{width}x{height}'] += 1
+        except UnreadableFrameError as error:
+            broken[path] = error.reason
     return clip, sizes, broken
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from ..whole_file import whole_file
 from .annotations import stamp_annotations
 from .crops import CropFolder, stamp_crops
 from .frame_index import COLUMNS, FrameIndex
@@ -76,15 +77,9 @@ class IndexCache:
         made_from, newest = self._made_from(frames.clips)
         if newest > self._started - UNSETTLED:
             return
-        draft = self.path.with_name(f'.{self.path.name}.{os.getpid()}.part')
         try:
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with draft.open('wb') as file:
-                    file.writelines(_format(frames, made_from))
-                os.replace(draft, self.path)
-            finally:
-                draft.unlink(missing_ok=True)
+            with whole_file(self.path) as draft, draft.open('wb') as file:
+                file.writelines(_format(frames, made_from))
         except OSError as error:
             self._warn(error)
 

@@ -1,6 +1,7 @@
 """Read and decode one crop, whole or not at all."""
 
 import io
+import re
 
 import numpy as np
 import simplejpeg
@@ -12,23 +13,50 @@ from PIL import Image
 JPEG = b'\xff\xd8'  # first bytes of a JPEG file
 
 
+# What simplejpeg and Pillow raise for a damaged file.
+DAMAGED = (ValueError, OSError, EOFError, SyntaxError, Image.DecompressionBombError)
+
+
 class UnreadableFrameError(ValueError):
-    """A crop that cannot be read or decoded whole; names the file."""
+    """A crop that cannot be read or decoded whole; names the file.
+
+    Attributes:
+        reason (str): What is wrong with it, in few words.
+    """
+
+    reason = ''  # no argument: a data loader makes a worker's error anew from its text alone
 
 
-def decode_crop(data: bytes) -> np.ndarray:
-    """Decode an image file in memory, (H, W, 3) uint8 in BGR, the order of mmcv.
+def read_crop(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """Read and decode an image file, (H, W, 3) uint8 in BGR, the order of mmcv.
 
     OpenCV makes a wrong picture of damaged data and raises nothing; here it is an error.
 
+    Args:
+        path: A file, or what else mmengine's ``fileio`` reads, such as ``lmdb://...``.
+        backend_args: As for ``fileio.get``.
+
     Raises:
-        ValueError: If the file is truncated, damaged or no image.
-        OSError: Likewise, from Pillow, which decodes what is no JPEG.
+        UnreadableFrameError: If the file is not there, empty, truncated, damaged or no image.
     """
-    if data.startswith(JPEG):
-        return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
+    try:
+        data = get(path, backend_args=backend_args)
+        if not data:
+            raise ValueError('an empty file')
+        if data.startswith(JPEG):
+            return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
+    except DAMAGED as error:
+        # The address of the buffer, in Pillow's words, tells nothing.
+        reason = re.sub(r' <_io.*>', '', str(error)).strip() or repr(error)
+        unreadable = UnreadableFrameError(
+            f'{path}: got {reason}, expected a whole image; download it again '
+            '(tools/misc/verify_affwild2.py --decode finds all such files), or train without them: '
+            "train_dataloader.dataset.unreadable='nearest'"
+        )
+        unreadable.reason = reason
+        raise unreadable from error
 
 
 @TRANSFORMS.register_module()
@@ -53,18 +81,7 @@ class LoadFaceCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Load ``results['img_path']``."""
-        path = results['img_path']
-        try:
-            data = get(path, backend_args=self.backend_args)
-            if not data:
-                raise ValueError('an empty file')
-            img = decode_crop(data)
-        except (OSError, ValueError) as error:
-            raise UnreadableFrameError(
-                f'{path}: got {str(error).strip() or repr(error)}, expected a whole image; '
-                'download it again (tools/misc/verify_affwild2.py --decode finds all such files), '
-                "or train without them: train_dataloader.dataset.unreadable='nearest'"
-            ) from error
+        img = read_crop(results['img_path'], self.backend_args)
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results

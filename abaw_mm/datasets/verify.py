@@ -3,7 +3,6 @@
 Lines of the annotations against crops on disk, as arrays; nothing here prints.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -371,15 +370,3 @@ def make_report(
         findings=[dict(level=f.level, fix=KINDS[f.kind][1], **asdict(f)) for f in findings],
         verdict=verdict(findings, decoded), status=int(any(f.level == 'error' for f in findings))
     )
-
-
-def write_whole(path: str | os.PathLike, text: str) -> None:
-    """Write a file beside its place and move it there: whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        partial.write_text(text, encoding='utf-8')
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Every frame's scores in a file, with clip and frame number."""
 
 import csv
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
 from ..datasets.annotations import EXPRESSIONS
+from ..whole_file import whole_file
 from .frame_metric import FrameMetric, FrameResults
 
 
@@ -86,13 +86,8 @@ class DumpPredictions(FrameMetric):
         """Write the file, on the first process; there are no figures."""
         if is_main_process():
             path = self.out_file_path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
             classes = (self.dataset_meta or {}).get('classes', EXPRESSIONS)
-            try:
-                WRITERS[path.suffix](partial, results, list(classes))
-                os.replace(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with whole_file(path) as draft:
+                WRITERS[path.suffix](draft, results, list(classes))
             print_log(f'Scores of {len(results)} frames are in {path}', logger='current')
         return {}

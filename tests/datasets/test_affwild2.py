@@ -275,7 +275,7 @@ def test_the_nearest_frame_of_the_clip_stands_in_and_is_counted(tiny):
 def test_a_clip_without_a_readable_frame_is_told(tiny):
     damage(tiny, *(n for n in range(1, 21) if n not in (3, 4)))
     dataset = unreadable_set(tiny, unreadable='nearest')
-    with pytest.raises(UnreadableFrameError, match="no frame of the clip 'video10_left'"):
+    with pytest.raises(FileNotFoundError, match="no frame of the clip 'video10_left'"):
         dataset[row_of(dataset, 'video10_left', 7)]
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
-from abaw_mm.datasets import AffWild2Dataset, index_cache
+from abaw_mm import whole_file
+from abaw_mm.datasets import AffWild2Dataset
 from abaw_mm.datasets import affwild2 as affwild2_module
 from abaw_mm.datasets.frame_index import COLUMNS
 
@@ -178,7 +179,7 @@ def test_a_full_disk_is_one_warning_and_leaves_nothing(settled, warnings, monkey
     def fails(source, target):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(index_cache.os, 'replace', fails)
+    monkeypatch.setattr(whole_file.os, 'replace', fails)
     assert len(load(settled)) > 0
     assert len(set(warnings())) == 1 and 'No space left on device' in warnings()[0]
     assert not list((settled / '.frame_index').iterdir())

@@ -24,7 +24,6 @@ from abaw_mm.datasets.verify import (
     sum_clips,
     verdict,
     videos_on_both_sides,
-    write_whole,
 )
 
 
@@ -244,16 +243,3 @@ def test_list_of_frames(tmp_path):
     path.write_text('\n'.join([LIST_HEADER, *rows, rows[0]]))
     split, (finding, ) = read_list('test', path, '{:05d}.jpg')
     assert not split.lines and 'listed twice' in finding.text
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / 'deep/out.json'
-    write_whole(path, 'old')
-
-    def fail(*_):
-        raise OSError('No space left on device')
-
-    monkeypatch.setattr(verify.os, 'replace', fail)
-    with pytest.raises(OSError, match='No space'):
-        write_whole(path, 'new')
-    assert path.read_text() == 'old' and list(path.parent.iterdir()) == [path]

@@ -25,6 +25,8 @@ from rich.text import Text
 from abaw_mm.datasets import verify
 from abaw_mm.datasets.crops import CropFolder, list_crops
 from abaw_mm.datasets.decode import decoding
+from abaw_mm.datasets.packed_crops import open_crops
+from abaw_mm.whole_file import whole_file
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
 MAX_ROWS = 20  # clips or findings of one kind that are shown without --per-clip
@@ -89,7 +91,7 @@ def find_inputs(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None,
         if not path.is_dir():
             raise NotADirectoryError(f'{path}: got a file, expected a folder')
     frames = locate(root, args.frames) if args.frames else None
-    return folders, frames, [CropFolder(path, args.filename_tmpl) for path in crops]
+    return folders, frames, [open_crops(path, args.filename_tmpl) for path in crops]
 
 
 def examine(
@@ -224,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(text)
     elif args.json:
         try:
-            verify.write_whole(args.json, text)
+            with whole_file(args.json) as draft:
+                draft.write_text(text)
         except OSError as error:
             print(f'verify_affwild2: --json {args.json}: {error}', file=sys.stderr)
             return 2

@@ -46,6 +46,6 @@ model = dict(
 )
 
 optim_wrapper = dict(optimizer=dict(lr=0.02))
-train_cfg = dict(max_iters=400, val_interval=200)
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
+train_cfg = dict(max_iters=300, val_interval=150)
+default_hooks = dict(checkpoint=dict(interval=150), logger=dict(interval=20))
 auto_scale_lr = dict(base_batch_size=64)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,7 @@ class IndexCache:
         )
 
 
-def _format(frames: FrameIndex, made_from: str) -> list[bytes]:
+def _format(frames: FrameIndex, made_from: str) -> Iterator[bytes | memoryview]:
     """Pieces of the file: the header, its text behind length and checksum, and the columns."""
     columns = [np.ascontiguousarray(getattr(frames, name)) for name in COLUMNS]
     header = json.dumps(dict(
@@ -107,8 +107,9 @@ def _format(frames: FrameIndex, made_from: str) -> list[bytes]:
         crc32=[zlib.crc32(column) for column in columns]
     )).encode()
     preamble = MAGIC + np.array([len(header), zlib.crc32(header)], '<u4').tobytes()
-    pieces = [preamble + header, *map(np.ndarray.tobytes, columns)]
-    return [piece + bytes(-len(piece) % ALIGNMENT) for piece in pieces]
+    for piece in (preamble + header, *(column.view(np.uint8).data for column in columns)):
+        yield piece
+        yield bytes(-len(piece) % ALIGNMENT)
 
 
 def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:

@@ -8,3 +8,4 @@ root = 'data/affwild2_mini'
 train_dataloader = dict(dataset=dict(data_root=root))
 val_dataloader = dict(dataset=dict(data_root=root))
 test_dataloader = val_dataloader
+train_cfg = dict(max_iters=400, val_interval=200)

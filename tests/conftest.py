@@ -25,11 +25,14 @@ def repo() -> Path:
 
 
 @pytest.fixture
-def affwild2_mini() -> Path:
+def affwild2_mini(tmp_path: Path) -> Path:
     """Real faces in the official layout; tests that need them skip where they are absent."""
-    root = SHARED / 'affwild2_mini'
-    if not root.is_dir():
+    source, root = SHARED / 'affwild2_mini', tmp_path / 'affwild2_mini'
+    if not source.is_dir():
         pytest.skip('no affwild2_mini beside the repository')
+    root.mkdir()
+    for path in source.iterdir():  # links: what a test keeps beside the data stays out of it
+        (root / path.name).symlink_to(path)
     return root
 
 

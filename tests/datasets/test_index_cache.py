@@ -13,6 +13,8 @@ from mmengine.logging import MMLogger
 from abaw_mm import whole_file
 from abaw_mm.datasets import AffWild2Dataset
 from abaw_mm.datasets import affwild2 as affwild2_module
+from abaw_mm.datasets.crop_packer import pack_crops
+from abaw_mm.datasets.crops import CropFolder
 from abaw_mm.datasets.frame_index import COLUMNS
 
 ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
@@ -205,3 +207,17 @@ def test_two_processes_at_once(settled):
         worker.join()
     assert all(each == expected for part in seen for each in part)
     assert len(list((settled / '.frame_index').iterdir())) == 1
+
+
+def test_an_index_of_a_packed_store_knows_when_it_was_packed_anew(settled, reads):
+    store = settled / 'cropped_aligned.lmdb'
+    pack_crops(CropFolder(settled / 'cropped_aligned'), str(store))
+    settle(settled)
+    first = load(settled, data_prefix=store.name)
+    second = load(settled, data_prefix=store.name)
+    assert len(reads) == 1
+    assert rows(first) == rows(second) == rows(load(settled))
+    assert second[0]['img_path'].startswith('lmdb://')
+    os.utime(store / 'data.mdb')
+    load(settled, data_prefix=store.name)
+    assert len(reads) == 3

@@ -150,10 +150,10 @@ class AffWild2Dataset(BaseDataset):
         def join(path: str) -> str:
             return os.path.join(os.path.expanduser(self.data_root), os.path.expanduser(path))
 
-        if 'img_path' not in self.data_prefix:
+        if self.data_prefix.get('img_path', []) in ([], ()):
             raise ValueError(
-                f'AffWild2Dataset: data_prefix={self.data_prefix}, expected the key img_path; set '
-                "data_prefix=dict(img_path='cropped_aligned')"
+                f'AffWild2Dataset: data_prefix={self.data_prefix}, expected a folder of crops or '
+                "several under the key img_path; set data_prefix=dict(img_path='cropped_aligned')"
             )
         self.ann_file = join(self.ann_file)
         self.data_prefix = {
@@ -170,8 +170,9 @@ class AffWild2Dataset(BaseDataset):
             if not os.path.isdir(root):
                 raise FileNotFoundError(
                     f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg '
-                    'under it; set data_root of the dataset (train_dataloader.dataset.data_root; a '
-                    'data_root at the top of a config reaches none) and data_prefix relative to it'
+                    'under it, or a store that tools/dataset_converters/pack_affwild2.py made; set '
+                    'data_root of the dataset (train_dataloader.dataset.data_root; a data_root at '
+                    'the top of a config reaches none) and data_prefix relative to it'
                 )
         clips = list_from_file(self.clips) if isinstance(self.clips, str) else self.clips
         if not os.path.exists(self.ann_file):

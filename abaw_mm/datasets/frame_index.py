@@ -61,7 +61,7 @@ def join_labels_and_crops(
     """
     clips = sorted(labels)
     rows = {name: [] for name in ('clip_id', 'frame_no', 'label', 'root_id')}
-    counts = dict(clips=len(clips), lines=0, unlabelled=0, missing=0, beyond=0, no_folder=[])
+    counts = dict(clips=len(clips), lines=0, unlabelled=0, missing=0, no_folder=[])
     first, overhang = None, []
     for clip_id, clip in enumerate(clips):
         label, (numbers, owners) = labels[clip], crops[clip]
@@ -74,7 +74,6 @@ def join_labels_and_crops(
             if numbers[-1] >= len(label) + start_index:
                 overhang.append([clip, int(numbers[-1]), len(label)])
         inside = (numbers >= start_index) & (numbers < len(label) + start_index)
-        counts['beyond'] += int(np.count_nonzero(~inside))
         numbers, owners = numbers[inside], owners[inside]
         label = label[numbers - start_index]
         kept = label != UNLABELLED
@@ -141,7 +140,7 @@ def find_listed_crops(
             'folder of the crops, and filename_tmpl if their names differ'
         )
     counts = dict(
-        clips=len(clips), lines=len(frame_no), unlabelled=0, beyond=0,
+        clips=len(clips), lines=len(frame_no), unlabelled=0,
         missing=int(np.count_nonzero(root_id < 0)), no_folder=no_folder, overhang=[]
     )
     label = np.full(len(frame_no), UNLABELLED, np.int8)

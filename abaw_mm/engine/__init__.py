@@ -2,7 +2,7 @@
 
 from .hooks import (
     FeatureWidthHook,
-    FrameKeyHook,
+    FrameBatchHook,
     PretrainedBackboneHook,
     StrictCheckpointHook,
     SyncBNStatisticsHook,
@@ -10,6 +10,6 @@ from .hooks import (
 )
 
 __all__ = [
-    'FeatureWidthHook', 'FrameKeyHook', 'PretrainedBackboneHook', 'StrictCheckpointHook',
+    'FeatureWidthHook', 'FrameBatchHook', 'PretrainedBackboneHook', 'StrictCheckpointHook',
     'SyncBNStatisticsHook', 'UnreadableFramesHook'
 ]

@@ -43,7 +43,8 @@ class Custom:
 ATTACKS = {
     'os.system': (lambda s: Call(os.system, f'touch {s}'), 'posix.system'),
     'builtins.eval': (lambda s: Call(eval, f'open({str(s)!r}, "w").close()'), 'builtins.eval'),
-    'subprocess': (lambda s: Call(subprocess.Popen, ['touch', str(s)]), 'Popen'),  # of `commands`, by its old name
+    # by its old name, commands.Popen
+    'subprocess': (lambda s: Call(subprocess.Popen, ['touch', str(s)]), 'Popen'),
     'class of their own': (Custom, 'Custom'),
 }
 

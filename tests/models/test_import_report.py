@@ -349,3 +349,33 @@ def test_table_is_aligned_plain_text():
         "  mismatched  1: 'b.w: got (2,), expected (1,)'\n"
         '  dropped     c 1'
     )
+
+
+NECK = dict(type='NonLinearNeck', in_channels=512, hid_channels=8, out_channels=8, num_layers=2)
+MODELS_OF_MMPRETRAIN = {
+    'BYOL of mmpretrain': dict(
+        type='BYOL', neck=NECK, head=dict(
+            type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'),
+            predictor=dict(NECK, in_channels=8))),
+    'MoCo of mmpretrain': dict(
+        type='MoCo', neck=NECK, queue_len=4, feat_dim=8, head=dict(
+            type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'))),
+    'MoCo v3 of mmpretrain': dict(
+        type='MoCoV3', base_momentum=0.01, neck=NECK, head=dict(
+            type='MoCoV3Head', loss=dict(type='CrossEntropyLoss'),
+            predictor=dict(NECK, in_channels=8))),
+    'mmpretrain or mmselfsup': dict(
+        type='SimSiam', neck=NECK, head=dict(
+            type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'),
+            predictor=dict(NECK, in_channels=8))),
+}
+
+
+@pytest.mark.parametrize('layout', MODELS_OF_MMPRETRAIN)
+def test_state_dicts_of_mmpretrains_own_models(resnet18, layout):
+    cfg = dict(MODELS_OF_MMPRETRAIN[layout], backbone=dict(type='ResNet', depth=18))
+    state = filled(MODELS.build(cfg).state_dict(), 6)
+    report = match(resnet18, flatten(dict(state_dict=state, meta={})))
+    assert report.complete and report.layout == layout
+    assert report.sources == {name: f'state_dict.backbone.{name}' for name in resnet18}
+    assert ('is not taken' in report.note) == (layout != 'mmpretrain or mmselfsup')

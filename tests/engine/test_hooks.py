@@ -102,12 +102,16 @@ def test_load_from_may_lack_a_head_but_no_backbone(
 ):
     cfg = config(repo, tiny, tmp_path / 'a', load_from=str(ssl_weights))
     Runner.from_cfg(cfg).train()
-    assert any('load_from: ' in line and 'neck.conv1.conv.weight' in line for line in warnings)
+    [told] = [line for line in warnings if 'load_from: ' in line]
+    assert 'neck.conv1.conv.weight' in told and '  matched     100 of 112\n' in told
     state = torch.load(ssl_weights, weights_only=True)['state_dict']
     renamed = {key.replace('backbone.', 'encoder.'): value for key, value in state.items()}
     torch.save(dict(state_dict=renamed), ssl_weights)
-    with pytest.raises(ValueError, match='belong into `checkpoint`, not into load_from'):
+    with pytest.raises(ValueError, match='belong into `checkpoint`, not into load_from') as error:
         Runner.from_cfg(config(repo, tiny, tmp_path / 'b', load_from=str(ssl_weights))).train()
+    # one table of what load_from would take, one of what `checkpoint` takes
+    assert '  matched     0 of 112\n' in str(error.value)
+    assert '  matched     100 of 100\n' in str(error.value)
 
 
 def test_a_config_in_a_checkpoint_is_not_run(repo, tiny, tmp_path):

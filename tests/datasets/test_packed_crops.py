@@ -6,8 +6,9 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import sys
-import time
+import threading
 
 import lmdb
 import mmcv
@@ -362,6 +363,17 @@ def test_full_disk(tiny):
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == []
 
 
+def pack_and_die(folder, clips, seconds):
+    """Pack, and kill this process a moment after it has packed so many clips."""
+    packed = iter(range(clips - 1))
+
+    def report(done, total):
+        if next(packed, None) is None:
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    pack_crops(CropFolder(folder / 'crops'), str(folder / 'crops.lmdb'), report=report)
+
+
 def test_killed_again_and_again(tmp_path):
     """Whenever the packer is killed, going on gives the store of an undisturbed run."""
     rng = random.Random(0)
@@ -374,11 +386,11 @@ def test_killed_again_and_again(tmp_path):
     expected = summarize_store(pack(tmp_path, 'undisturbed'))
     context = multiprocessing.get_context('fork')
     store, kept = tmp_path / 'crops.lmdb', []
-    for _ in range(100):
-        process = context.Process(target=pack, args=(tmp_path, 'crops'))
+    for _ in range(20):
+        process = context.Process(target=pack_and_die, args=(
+            tmp_path, rng.randint(1, 59), rng.uniform(0, .004)
+        ))
         process.start()
-        time.sleep(rng.uniform(.02, .15))
-        process.kill()
         process.join()
         if (store / 'data.mdb').is_file() and (store / 'data.mdb').stat().st_size:
             with lmdb.open(str(store), lock=False, readonly=True) as env, env.begin() as txn:

@@ -37,7 +37,8 @@ class CollapseHook(Hook):
     """Watch how far the features of faces lie apart, log it, and stop a run that has collapsed.
 
     ``spread_backbone`` and ``spread_neck`` are logged with the losses: :func:`feature_spread` of
-    the online network's first view, the mean over all processes.
+    the online network's first view, the mean over all processes. Batch normalisation at the end of
+    a neck, as SimSiam has it, blows up what little is left of a collapsed backbone: either counts.
 
     Args:
         interval (int): Steps between two looks. Defaults to 50.

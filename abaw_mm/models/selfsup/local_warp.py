@@ -199,7 +199,9 @@ class RandomLocalWarp(nn.Module):
         fade (float): Share of the way from the edge of the ellipse to its middle on which the
             displacement rises. Defaults to 0.3.
         max_slope (float): Largest difference of the displacements of neighbouring pixels, below
-            1 / sqrt(2), so that nothing folds; see :func:`limit_displacement`. Defaults to 0.5.
+            1 / sqrt(2), so that nothing folds; see :func:`limit_displacement`. One bump's is
+            1.54 * strength / radius, so a strength beyond 0.65 * max_slope * radius has no effect.
+            Defaults to 0.5.
 
     Raises:
         ValueError: For arguments out of range.

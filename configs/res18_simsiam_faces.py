@@ -19,7 +19,8 @@ _base_ = [
 # Weights to start from, such as ImageNet's: a path or URL. None: from scratch.
 checkpoint = None
 
-# The predictor keeps its rate (arXiv 2011.10566, Table 1); change both if you change one.
+# The predictor keeps its rate (arXiv 2011.10566, Table 1). Change both if you change one; the
+# hook's is not scaled by --auto-scale-lr.
 lr = 0.05
 optim_wrapper = dict(
     optimizer=dict(lr=lr), paramwise_cfg=dict(custom_keys=dict(predictor=dict(fix_lr=True)))

@@ -22,10 +22,11 @@ def feature_spread(features: torch.Tensor) -> torch.Tensor:
     Args:
         features: (N, D), or maps (N, D, H, W), which are averaged.
 
-    >>> feature_spread(torch.tensor([[1., 0.], [2., 0.]]))
-    tensor(0.)
-    >>> feature_spread(torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]]))
-    tensor(1.)
+    >>> feature_spread(torch.tensor([[1., 0.], [2., 0.]])).item()
+    0.0
+    >>> everywhere = torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]])
+    >>> round(feature_spread(everywhere).item(), 5)
+    1.0
     """
     features = features.float().flatten(2).mean(2) if features.dim() > 2 else features.float()
     unit = F.normalize(features, dim=1)

@@ -222,22 +222,24 @@ class RandomLocalWarp(nn.Module):
         max_slope: float = 0.5,
     ) -> None:
         super().__init__()
-        ranges = dict(
-            num_points=(num_points >= 1, 'at least 1'),
-            radius=(0 < radius <= 1, 'a share of the shorter side, 0 < radius <= 1'),
-            strength=(0 <= strength <= 1, 'a share of the shorter side, 0 to 1'),
-            ellipse=(
+        share = 'a share of the shorter side'
+        for name, value, fits, expected in (
+            ('num_points', num_points, num_points >= 1, 'at least 1'),
+            ('radius', radius, 0 < radius <= 1, f'{share}, 0 < radius <= 1'),
+            ('strength', strength, 0 <= strength <= 1, f'{share}, 0 to 1'),
+            (
+                'ellipse', ellipse,
                 ellipse is None or (len(ellipse) == 2 and all(0 < axis <= 1 for axis in ellipse)),
                 'None or two shares, 0 < share <= 1'
             ),
-            fade=(0 < fade <= 1, '0 < fade <= 1'),
-            max_slope=(0 < max_slope < FOLD_LIMIT, '0 < max_slope < 0.707, or faces fold'),
-        )
-        for name, (fits, expected) in ranges.items():
+            ('fade', fade, 0 < fade <= 1, '0 < fade <= 1'),
+            ('max_slope', max_slope, 0 < max_slope < FOLD_LIMIT,
+             '0 < max_slope < 0.707, or faces fold'),
+        ):
             if not fits:
                 raise ValueError(
-                    f'RandomLocalWarp: got {name}={locals()[name]!r}, expected {expected}; set '
-                    f'{name} of the warp (model.warp.{name})'
+                    f'RandomLocalWarp: got {name}={value!r}, expected {expected}; set {name} of '
+                    f'the warp (model.warp.{name})'
                 )
         self.num_points = num_points
         self.radius = radius

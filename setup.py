@@ -28,6 +28,7 @@ setup(
         'mmpretrain>=1.2,<1.4',
         'numpy>=1.23',
         'pillow>=9.0',
+        'safetensors>=0.4',
         'simplejpeg>=1.6',
     ],
     extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},

@@ -35,6 +35,7 @@ SUPPORTED = {
     'mmengine': ('0.10.4', '0.12', 'mmengine'),
     'mmcv': ('2.0', '2.4', 'mmcv-lite'),
     'mmpretrain': ('1.2', '1.4', 'mmpretrain'),
+    'safetensors': ('0.4', None, 'safetensors'),
 }
 
 
@@ -91,6 +92,7 @@ import mmcv.cnn
 import mmengine.dist
 import mmengine.utils.package_utils
 import numpy as np
+import safetensors
 import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
@@ -334,6 +336,9 @@ def load_checkpoint_file(
         filename: Path or ``http(s)://`` address; a download stays in torch.hub's cache.
         map_location: As for ``torch.load``.
 
+    Returns:
+        dict: As it was saved; of a .safetensors file ``state_dict`` and, in ``meta``, its texts.
+
     Raises:
         UnsafeCheckpointError: If it names a type that is not in :data:`SAFE_GLOBALS`.
         FileNotFoundError: If there is no such file.
@@ -344,15 +349,25 @@ def load_checkpoint_file(
     path = _download(filename) if _is_url(filename) else Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f'{filename}: got no such file, expected a checkpoint (.pth); correct the path'
+            f'{filename}: got no such file, expected a checkpoint (.pth, .safetensors); '
+            'correct the path'
         )
     with path.open('rb') as file:
-        start = file.read(4)
+        start = file.read(9)
     again = 'copy or download it again' + (
         f' after deleting {path}' if _is_url(filename) else ', or correct the path'
     )
     if not start:
         raise ValueError(f'{path}: got an empty file, expected a checkpoint; {again}')
+    # Eight bytes with the length of the header, then the header, which is JSON.
+    if path.suffix == '.safetensors' or start[8:] == b'{':
+        try:
+            return _load_safetensors(path, map_location)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f'{path}: got a damaged file ({path.stat().st_size} bytes; safetensors says: '
+                f'{error}), expected a whole .safetensors file; {again}'
+            ) from error
     if start.startswith(b'PK') and not zipfile.is_zipfile(path):
         raise ValueError(
             f'{path}: got the beginning of a checkpoint ({path.stat().st_size} bytes, the end is '
@@ -360,7 +375,7 @@ def load_checkpoint_file(
         )
     if not start.startswith((b'PK', _PICKLE)):
         raise ValueError(
-            f'{path}: got a file that begins with {start!r}, expected a checkpoint written by '
+            f'{path}: got a file that begins with {start[:4]!r}, expected a checkpoint written by '
             f'torch.save; {again}'
         )
     try:
@@ -376,6 +391,16 @@ def load_checkpoint_file(
             'model.state_dict() or a checkpoint of mmengine is; save it as one'
         )
     return checkpoint
+
+
+def _load_safetensors(path: Path, map_location: Any) -> dict:
+    """A .safetensors file, which holds tensors and texts and nothing that could run."""
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    with safetensors.safe_open(path, 'pt', device=str(device)) as file:
+        return dict(
+            state_dict={name: file.get_tensor(name) for name in file.keys()},
+            meta=dict(file.metadata() or {})
+        )
 
 
 def _load_data(
@@ -399,8 +424,9 @@ def _load_data(
     raise UnsafeCheckpointError(
         f'{getattr(file, "name", file)}: got a checkpoint that asks for {what}, expected tensors, '
         'plain values and what mmengine stores; nothing of it was run. Such a file can run any '
-        'program when it is read: if you trust who wrote it, read it where nothing can be lost, '
-        "and save again what is needed with torch.save(dict(state_dict=...), 'new.pth')"
+        'program when it is read: if you trust who wrote it, do so where nothing can be lost: '
+        'tools/model_converters/ssl_to_mmpretrain.py IN OUT --trust-pickle writes a clean file of '
+        "its backbone, torch.save(dict(state_dict=...), 'new.pth') whatever else is needed"
         + ('' if new else '; a run of mmengine resumes from torch 2.6 on (`pip install -U torch`)')
     )
 

@@ -20,6 +20,7 @@ import mmengine
 import mmpretrain
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -528,6 +529,30 @@ def test_damaged_files(tmp_path):
         archive.writestr('readme.txt', 'not a checkpoint')
     with pytest.raises(ValueError, match=r'torch\.load cannot read'):
         load(bad)
+
+
+def test_safetensors(tmp_path):
+    tensors = {f'layer{i}.weight': torch.full((3, 4), float(i)) for i in range(4)}
+    path = tmp_path / 'a.safetensors'
+    safetensors.torch.save_file(tensors, path, metadata=dict(source='moco'))
+    found = compat.load_checkpoint_file(path)
+    assert found['meta'] == dict(source='moco')
+    assert found['state_dict'].keys() == tensors.keys()
+    assert all(torch.equal(found['state_dict'][k], v) for k, v in tensors.items())
+    # by its content, whatever it is called, and through mmengine
+    (tmp_path / 'a.pth').write_bytes(path.read_bytes())
+    for load in (compat.load_checkpoint_file, CheckpointLoader.load_checkpoint):
+        assert load(str(tmp_path / 'a.pth'))['state_dict'].keys() == tensors.keys()
+    safetensors.torch.save_file(tensors, path)
+    assert compat.load_checkpoint_file(path, map_location=None)['meta'] == {}
+    whole = path.read_bytes()
+    for cut in (4, 8, 9, 100, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r'a\.safetensors: got a damaged file .*copy'):
+            compat.load_checkpoint_file(path)
+    torch.save(tensors, path)  # a pickle under this name is not read as one
+    with pytest.raises(ValueError, match='safetensors says'):
+        compat.load_checkpoint_file(path)
 
 
 def test_newer_torch_gets_weights_only_and_older_ones_no_pairs(tmp_path, monkeypatch):

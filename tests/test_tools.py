@@ -110,6 +110,29 @@ def test_out_keeps_every_frames_scores(trained):
     assert list((folder / 'pictures').rglob('*.*'))
 
 
+def test_fast_config_trains_and_has_the_scores_of_the_plain_one(trained):
+    """The plain run's checkpoint, on two processes, by arrays instead of an object a frame."""
+    folder, plain, _ = trained
+    config = folder / 'mine_fast.py'
+    config.write_text(plain.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_fast'))
+    scores = {}
+    for name, processes in ((plain, 1), (config, 2)):
+        out = folder / f'{name.stem}.npz'
+        result = run('bash', TOOLS / 'dist_test.sh', name, folder / 'run/iter_4.pth', processes,
+                     '--work-dir', folder / 'test', '--out', out)
+        scores[name] = np.load(out)
+        assert 'macro-F1' in result.stdout
+    for column in ('clip', 'frame_no', 'gt_label', 'pred_label'):
+        np.testing.assert_array_equal(scores[plain][column], scores[config][column])
+    np.testing.assert_allclose(
+        scores[plain]['pred_score'], scores[config]['pred_score'], atol=1e-5)
+    result = run('bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', folder / 'fast')
+    assert 'affwild2/macro_f1' in result.stdout
+    result = run(sys.executable, TOOLS / 'test.py', config, folder / 'fast/iter_4.pth', '--tta',
+                 '--work-dir', folder / 'test', check=False)
+    assert 'give the config without _fast' in result.stdout
+
+
 def test_list_of_frames_needs_no_labels(trained):
     folder, config, _ = trained
     out = folder / 'list.csv'

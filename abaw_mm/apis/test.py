@@ -13,6 +13,7 @@ from ..whole_file import whole_file
 from .config import load_config, set_loader_flags
 
 OUT_ITEMS = ('metrics', 'pred')
+METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl')
 
 
 def test(
@@ -79,9 +80,19 @@ def test(
                 f'--tta: {config} has no tta_model and tta_pipeline; inherit '
                 'configs/_base_/datasets/affwild2.py or set both'
             )
+        if {'dataset', 'datasets'} & set(cfg.test_dataloader.dataset):
+            raise ValueError(
+                f'--tta: got a {cfg.test_dataloader.dataset.type} as test set of {config}, '
+                'expected one dataset with a pipeline; score its parts one by one'
+            )
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     if out is not None and out_item not in OUT_ITEMS:
         raise ValueError(f"--out-item: got {out_item!r}, expected 'metrics' or 'pred'")
+    if out is not None and out_item == 'metrics' and not out.endswith(METRIC_FILES):
+        raise ValueError(
+            f'--out: got {out!r}, expected a file for metrics that ends in one of '
+            f'{", ".join(METRIC_FILES)}; change --out'
+        )
     dump = DumpPredictions(out) if out is not None and out_item == 'pred' else None
     set_loader_flags(cfg, pin_memory, persistent_workers=True)
     # The training half is not needed; its data need not be there.

@@ -57,14 +57,15 @@ class AffWild2Dataset(BaseDataset):
         filename_tmpl (str): File name of a frame. Defaults to ``'{:05d}.jpg'``; crops that end in
             ``.png`` instead are found, too, and the other way round.
         clips (Sequence[str] | str, optional): Names of the clips to keep, as for a fold, or a
-            text file with a name a line. Defaults to all.
+            text file with a name a line, relative to ``data_root``. Defaults to all.
         index_cache (str, optional): Folder in which the rows are kept for the next start, in a file
             that is made anew when annotations or crops change; relative to ``data_root``, or to
             the folder of ``ann_file`` where that is empty. None lists all folders at each start.
             Defaults to ``'.frame_index'``.
         unreadable (str): What a training does at a frame that cannot be read whole: ``'stop'`` with
             the file's name, or take the ``'nearest'`` frame of the clip that can be read, and count
-            it (``replaced``). A test always stops. Defaults to ``'stop'``.
+            it (``replaced``). With ``test_mode`` it always stops. For pipelines that begin with
+            ``LoadFaceCrop``. Defaults to ``'stop'``.
         indices (int | Sequence[int], optional): The first n frames (the last n for a negative
             number), or these rows.
         metainfo (dict, optional): Merged into ``METAINFO``.
@@ -150,12 +151,14 @@ class AffWild2Dataset(BaseDataset):
         def join(path: str) -> str:
             return os.path.join(os.path.expanduser(self.data_root), os.path.expanduser(path))
 
-        if 'img_path' not in self.data_prefix:
+        if self.data_prefix.get('img_path') in (None, [], ()):
             raise ValueError(
-                f'AffWild2Dataset: data_prefix={self.data_prefix}, expected the key img_path; set '
-                "data_prefix=dict(img_path='cropped_aligned')"
+                f'AffWild2Dataset: data_prefix={self.data_prefix}, expected a folder of crops or '
+                "several under the key img_path; set data_prefix=dict(img_path='cropped_aligned')"
             )
         self.ann_file = join(self.ann_file)
+        if isinstance(self.clips, str):
+            self.clips = join(self.clips)
         self.data_prefix = {
             key: join(value) if isinstance(value, str) else [join(path) for path in value]
             for key, value in self.data_prefix.items()
@@ -170,10 +173,11 @@ class AffWild2Dataset(BaseDataset):
             if not os.path.isdir(root):
                 raise FileNotFoundError(
                     f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg '
-                    'under it; set data_root of the dataset (train_dataloader.dataset.data_root; a '
-                    'data_root at the top of a config reaches none) and data_prefix relative to it'
+                    'under it, or a store that tools/dataset_converters/pack_affwild2.py made; set '
+                    'data_root of the dataset (train_dataloader.dataset.data_root; a data_root at '
+                    'the top of a config reaches none) and data_prefix relative to it'
                 )
-        clips = list_from_file(self.clips) if isinstance(self.clips, str) else self.clips
+        clips = self._read_clips()
         if not os.path.exists(self.ann_file):
             raise FileNotFoundError(
                 f'AffWild2Dataset: no folder or file {self.ann_file!r}, expected a folder of '
@@ -190,17 +194,34 @@ class AffWild2Dataset(BaseDataset):
             self.frames = frames.take(self._rows(self._indices))
         self._fully_initialized = True
 
+    def _read_clips(self) -> Sequence[str] | None:
+        """Names of the clips to keep, None for all."""
+        clips = self.clips
+        if isinstance(clips, str):
+            if not os.path.isfile(clips):
+                raise FileNotFoundError(
+                    f'AffWild2Dataset: clips={clips!r}: no such file, expected a text file with a '
+                    'name a line; set clips relative to data_root, or to a list of names'
+                )
+            clips = [line.strip() for line in list_from_file(clips) if line.strip()]
+        if clips is not None and not len(clips):
+            raise ValueError(
+                f'AffWild2Dataset: clips={self.clips!r} names no clip, expected at least one; '
+                'leave clips out to take all'
+            )
+        return clips
+
     def _read_index(self, clips: Sequence[str] | None) -> FrameIndex:
         """The rows from the cache, or from the folders, and then into the cache."""
         read = self._read_list if os.path.isfile(self.ann_file) else self._read_annotations
-        if self.index_cache is None:
+        beside = os.path.expanduser(self.data_root) or os.path.dirname(
+            os.path.normpath(self.ann_file))
+        if self.index_cache is None or not os.path.isdir(beside or '.'):
             return read(clips)
-        folder = os.path.join(
-            os.path.expanduser(self.data_root) or os.path.dirname(self.ann_file), self.index_cache
-        )
         cache = IndexCache(
-            folder, self.ann_file, self._roots, start_index=self.start_index,
-            filename_tmpl=self.filename_tmpl, clips=None if clips is None else sorted(clips)
+            os.path.join(beside, self.index_cache), self.ann_file, self._roots,
+            start_index=self.start_index, filename_tmpl=self.filename_tmpl,
+            clips=None if clips is None else sorted(clips)
         )
         frames = cache.load()
         if frames is None:
@@ -321,13 +342,16 @@ class AffWild2Dataset(BaseDataset):
         rows = np.flatnonzero(frames.clip_id == frames.clip_id[idx])
         distance = np.abs(frames.frame_no[rows] - frames.frame_no[idx])
         for row in rows[np.argsort(distance, kind='stable')]:
+            if row == idx:
+                continue
             try:
                 data = super().prepare_data(int(row))
             except UnreadableFrameError:
                 continue
             worker = get_worker_info()
             self.replaced[0 if worker is None else worker.id % COUNTERS] += 1
-            print_log(f'Unreadable, the nearest frame stands in: {error}',
+            path = self.get_data_info(idx)['img_path']
+            print_log(f'Unreadable, the nearest frame stands in: {path}: {error.reason}',
                       logger='current', level=logging.WARNING)
             return data
         raise FileNotFoundError(

@@ -113,15 +113,15 @@ def annotation_files(folder: str | os.PathLike) -> dict[str, Path]:
     return files
 
 
-def stamp_annotations(path: str | os.PathLike) -> list[tuple[str, int, int]]:
-    """What tells whether annotations changed: name, size in bytes and time in ns of each file.
+def stamp_annotations(path: str | os.PathLike) -> list[tuple[str, int, int, int]]:
+    """What tells whether annotations changed: name, size in bytes and times in ns of each file.
 
     Args:
         path: A folder of annotation files, or the challenge's list of frames.
     """
     files = annotation_files(path).values() if os.path.isdir(path) else [Path(path)]
     stats = [(file.name, file.stat()) for file in files]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
 
 
 def read_annotation_folder(

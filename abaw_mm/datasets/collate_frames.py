@@ -20,10 +20,11 @@ def collate_frames(frames: Sequence[dict]) -> dict:
 
     Returns:
         dict: ``inputs`` (N, H, W, 3) uint8; ``gt_label``, ``sample_idx``, ``frame_no``, ``clip_id``
-        (N, ) int64; and ``clips``, the names that ``clip_id`` counts, as the bytes of one text.
+        (N, ) int64; and ``clips``, the names that ``clip_id`` counts, as the bytes of one text with
+        a zero byte between two.
 
     Raises:
-        ValueError: For frames of different sizes.
+        ValueError: For frames of different sizes, or labels of some only.
     """
     images = [frame['img'] for frame in frames]
     for frame in frames:
@@ -38,11 +39,16 @@ def collate_frames(frames: Sequence[dict]) -> dict:
     batch = dict(
         inputs=np.stack(images),
         clip_id=np.array([row_of[frame['clip']] for frame in frames]),
-        clips=np.frombuffer('\n'.join(row_of).encode(), np.uint8).copy(),
+        clips=np.frombuffer('\0'.join(row_of).encode(errors='surrogateescape'), np.uint8).copy(),
     )
-    for name in ('gt_label', 'sample_idx', 'frame_no'):
-        if name in frames[0]:
-            batch[name] = np.array([frame[name] for frame in frames])
+    labelled = sum('gt_label' in frame for frame in frames)
+    if labelled not in (0, len(frames)):
+        raise ValueError(
+            f'collate_frames: got labels of {labelled} of {len(frames)} frames, expected all or '
+            "none; use annotated sets and the challenge's list apart"
+        )
+    for name in ('sample_idx', 'frame_no', *['gt_label'][:labelled]):
+        batch[name] = np.array([frame[name] for frame in frames])
     return {name: torch.from_numpy(column) for name, column in batch.items()}
 
 

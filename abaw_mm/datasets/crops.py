@@ -112,15 +112,17 @@ class CropFolder:
         numbers, first = np.unique(np.concatenate(parts), return_index=True)
         return numbers, variants[first]
 
-    def stamp(self, clip: str) -> tuple[int]:
-        """What tells whether a clip's crops changed: its folder's time in ns, 0 without one.
+    def stamp(self, clip: str) -> tuple[int, int]:
+        """What tells whether a clip's crops changed: its folder's times in ns, 0 without one.
 
-        A file that is added or removed moves it, one that is written anew does not.
+        A file that is added or removed moves them, one that is written anew does not. Of the two,
+        ``rsync`` and ``cp -p`` put back the first, nobody can the second.
         """
         try:
-            return (os.stat(os.path.join(self.root, clip)).st_mtime_ns, )
+            stat = os.stat(os.path.join(self.root, clip))
         except (FileNotFoundError, NotADirectoryError):
-            return (0, )
+            return 0, 0
+        return stat.st_mtime_ns, stat.st_ctime_ns
 
     def path(self, clip: str, frame_no: int, variant: int = 0) -> str:
         """Where a crop lies."""

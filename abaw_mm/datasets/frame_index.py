@@ -61,7 +61,7 @@ def join_labels_and_crops(
     """
     clips = sorted(labels)
     rows = {name: [] for name in ('clip_id', 'frame_no', 'label', 'root_id')}
-    counts = dict(clips=len(clips), lines=0, unlabelled=0, missing=0, beyond=0, no_folder=[])
+    counts = dict(clips=len(clips), lines=0, unlabelled=0, missing=0, no_folder=[])
     first, overhang = None, []
     for clip_id, clip in enumerate(clips):
         label, (numbers, owners) = labels[clip], crops[clip]
@@ -70,11 +70,10 @@ def join_labels_and_crops(
         if not len(numbers):
             counts['no_folder'].append(clip)
         else:
-            first = numbers[0] if first is None else min(first, numbers[0])
+            first = min(first or (numbers[0], clip), (numbers[0], clip))
             if numbers[-1] >= len(label) + start_index:
                 overhang.append([clip, int(numbers[-1]), len(label)])
         inside = (numbers >= start_index) & (numbers < len(label) + start_index)
-        counts['beyond'] += int(np.count_nonzero(~inside))
         numbers, owners = numbers[inside], owners[inside]
         label = label[numbers - start_index]
         kept = label != UNLABELLED
@@ -88,12 +87,14 @@ def join_labels_and_crops(
             '<image root>/<clip>/00001.jpg; set data_prefix=dict(img_path=...) to the folder of '
             'the crops, and filename_tmpl if their names differ'
         )
-    if first < start_index:
+    number, clip = first
+    if number < start_index:
         raise ValueError(
-            f'start_index={start_index}: got crops numbered from {first}, expected them to start '
-            f'at {start_index}; labels would be shifted by a frame: set start_index={first}'
+            f'start_index={start_index}: got crops numbered from {number} (clip {clip!r}), '
+            f'expected them to start at {start_index}; labels would be shifted by a frame: set '
+            f'start_index={number}, or remove the crop if it is the only one'
         )
-    if overhang and start_index == 0 and first > 0:
+    if overhang and start_index == 0 and number > 0:
         clip, last, lines = overhang[0]
         raise ValueError(
             f'start_index=0: got crops of {clip} numbered up to {last} for {lines} labels, '
@@ -139,7 +140,7 @@ def find_listed_crops(
             'folder of the crops, and filename_tmpl if their names differ'
         )
     counts = dict(
-        clips=len(clips), lines=len(frame_no), unlabelled=0, beyond=0,
+        clips=len(clips), lines=len(frame_no), unlabelled=0,
         missing=int(np.count_nonzero(root_id < 0)), no_folder=no_folder, overhang=[]
     )
     label = np.full(len(frame_no), UNLABELLED, np.int8)

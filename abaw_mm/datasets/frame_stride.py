@@ -142,7 +142,8 @@ class FrameStrideSampler(Sampler):
                 f'0..{stride - 1}; set train_dataloader.sampler.offset'
             )
         if class_balance is not None and (
-            set(class_balance) != {'oversample_thr'} or not 0 < class_balance['oversample_thr'] <= 1
+            not isinstance(class_balance, dict) or set(class_balance) != {'oversample_thr'}
+            or not 0 < class_balance['oversample_thr'] <= 1
         ):
             raise ValueError(
                 f'FrameStrideSampler: class_balance={class_balance}, expected '
@@ -269,6 +270,12 @@ class FrameStrideSampler(Sampler):
         if not self.infinite and epoch != self.epoch:
             self.epoch = epoch
             self._skipped = 0
+
+    def reseed(self, seed: int) -> None:
+        """Draw by another seed from now on, as a resumed run must, before anything is drawn."""
+        self.seed = seed
+        self._drawn = None
+        self._passed.clear()
 
     def skip(self, num_samples: int) -> None:
         """Leave out the next ``num_samples`` frames of this rank without reading them.

@@ -1,4 +1,4 @@
-"""A frame index kept in one file, which all processes of a machine read as one memory map."""
+"""A frame index kept in one file, which all ranks of a machine read as one memory map."""
 
 import hashlib
 import json
@@ -18,6 +18,7 @@ from .crops import CropFolder, stamp_crops
 from .frame_index import COLUMNS, FrameIndex
 
 MAGIC = b'abaw_mm frame index 1\n'  # another number for another layout of the file
+RULES = 1  # another number when the same files give other rows (frame_index.py)
 ALIGNMENT = 64  # bytes; a column begins at a multiple
 # A folder that changed less than so many seconds ago may change again without a later time:
 # file systems count in ticks of up to two seconds.
@@ -28,7 +29,8 @@ class IndexCache:
     """Keeps the frame index of one setting, and knows whether it still fits the files.
 
     The file holds a hash of what it was made from: names, sizes and times of the annotation files,
-    times of the clips' folders, and the setting. Where any of it changed, where the file is
+    times of the clips' folders, and the setting. Times are those of the last change of content and
+    of the last change at all. Where any of it changed, where the file is
     damaged or of another layout, there is no cached index, and it is made anew. A file is
     written beside its place and moved there, so that nobody ever reads half of it.
 
@@ -46,7 +48,7 @@ class IndexCache:
         self.roots = roots
         # Paths from the folder on: the data may be mounted elsewhere on another machine.
         paths = [os.path.relpath(path, folder) for path in (ann_file, *(r.root for r in roots))]
-        self._setting = json.dumps([paths, setting], sort_keys=True)
+        self._setting = json.dumps([RULES, paths, setting], sort_keys=True)
         name = hashlib.blake2b(self._setting.encode(), digest_size=6).hexdigest()
         self.path = Path(folder, f'{Path(ann_file).stem}-{name}.index')
         self._started = time.time()
@@ -86,7 +88,7 @@ class IndexCache:
     def _made_from(self, clips: Sequence[str]) -> tuple[str, float]:
         """Hash of all that decides the rows, and the newest time of it, in seconds."""
         stamps = [stamp_annotations(self.ann_file), *stamp_crops(self.roots, clips)]
-        newest = max(stamp[-1] for part in stamps for stamp in part) / 1e9
+        newest = max(max(stamp[-2:]) for part in stamps for stamp in part) / 1e9
         text = json.dumps([self._setting, stamps])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), newest
 

@@ -15,6 +15,7 @@ JPEG = b'\xff\xd8'  # first bytes of a JPEG file
 
 # What simplejpeg and Pillow raise for a damaged file.
 DAMAGED = (ValueError, OSError, EOFError, SyntaxError, Image.DecompressionBombError)
+DEEP = ('I', 'F')  # first letters of Pillow's modes of more than 8 bits, which it cannot convert
 
 
 class UnreadableFrameError(ValueError):
@@ -30,33 +31,45 @@ class UnreadableFrameError(ValueError):
 def read_crop(path: str, backend_args: dict | None = None) -> np.ndarray:
     """Read and decode an image file, (H, W, 3) uint8 in BGR, the order of mmcv.
 
-    OpenCV makes a wrong picture of damaged data and raises nothing; here it is an error.
+    OpenCV makes a wrong picture of damaged data and raises nothing; here it is an error. Unlike
+    OpenCV it leaves a picture as it lies, whatever EXIF says of the camera; crops have none.
 
     Args:
         path: A file, or what else mmengine's ``fileio`` reads, such as ``lmdb://...``.
         backend_args: As for ``fileio.get``.
 
     Raises:
-        UnreadableFrameError: If the file is not there, empty, truncated, damaged or no image.
+        UnreadableFrameError: If the file is not there, empty, truncated, damaged, no image, or one
+            of more than 8 bits.
+        OSError: If it cannot be read for another reason, such as too many open files.
     """
     try:
         data = get(path, backend_args=backend_args)
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from error
+    try:
         if not data:
             raise ValueError('an empty file')
         if data.startswith(JPEG):
             return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
         with Image.open(io.BytesIO(data)) as image:
+            if image.mode.startswith(DEEP):
+                raise ValueError(f'an image of more than 8 bits (mode {image.mode})')
             return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
     except DAMAGED as error:
-        # The address of the buffer, in Pillow's words, tells nothing.
-        reason = re.sub(r' <_io.*>', '', str(error)).strip() or repr(error)
-        unreadable = UnreadableFrameError(
-            f'{path}: got {reason}, expected a whole image; download it again '
-            '(tools/misc/verify_affwild2.py --decode finds all such files), or train without them: '
-            "train_dataloader.dataset.unreadable='nearest'"
-        )
-        unreadable.reason = reason
-        raise unreadable from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> UnreadableFrameError:
+    # The address of the buffer, in Pillow's words, tells nothing.
+    reason = re.sub(r' <_io.*>', '', str(error)).strip() or repr(error)
+    unreadable = UnreadableFrameError(
+        f'{path}: got {reason}, expected a whole image; download it again '
+        '(tools/misc/verify_affwild2.py --decode finds all such files), or train without them: '
+        "train_dataloader.dataset.unreadable='nearest'"
+    )
+    unreadable.reason = reason
+    return unreadable
 
 
 @TRANSFORMS.register_module()

@@ -165,10 +165,14 @@ class PackedCrops(CropFolder):
             record = txn.get(clip_key(clip))
         return [] if record is None else json.loads(record)['names']
 
-    def stamp(self, clip: str) -> tuple[int, int]:
-        """What tells whether a clip's crops changed: size in bytes and time in ns of the store."""
-        stat = os.stat(os.path.join(self.root, 'data.mdb'))
-        return stat.st_size, stat.st_mtime_ns
+    def stamp(self, clip: str) -> tuple[int, int, int]:
+        """What tells whether a clip's crops changed: size in bytes and times in ns of the store."""
+        try:
+            stat = os.stat(os.path.join(self.root, 'data.mdb'))
+        except FileNotFoundError:
+            shared_store(self.root)  # explains
+            raise
+        return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
     def path(self, clip: str, frame_no: int, variant: int = 0) -> str:
         """Where a crop lies, for ``mmengine.fileio``: ``lmdb://<store>/<clip>/00001.jpg``."""

@@ -4,7 +4,7 @@ from .hooks import (
     CollapseHook,
     ExportBackboneHook,
     FeatureWidthHook,
-    FrameKeyHook,
+    FrameBatchHook,
     PretrainedBackboneHook,
     ProbeHook,
     StrictCheckpointHook,
@@ -13,7 +13,7 @@ from .hooks import (
 )
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameKeyHook',
+    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
     'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
     'UnreadableFramesHook'
 ]

@@ -73,6 +73,8 @@ class DumpPredictions(FrameMetric):
         ValueError: For another kind of file.
     """
 
+    default_prefix = 'predictions'  # of no figure; mmengine asks for one
+
     def __init__(self, out_file_path: str, collect_device: str = 'cpu') -> None:
         super().__init__(collect_device=collect_device)
         self.out_file_path = Path(out_file_path)

@@ -181,7 +181,8 @@ class FrameMetric(BaseMetric):
         if len(merged) < size:
             print_log(
                 f'{type(self).__name__}: {len(merged)} of the {size} frames of the set were '
-                'scored; the figures are of these only.',
+                'scored; the figures are of these only. (Frames of the same clip and number count '
+                'once: do two datasets have clips of the same name?)',
                 logger='current', level=logging.WARNING
             )
         metrics = self.compute_metrics(merged)

@@ -92,6 +92,10 @@ class MacroF1(FrameMetric):
 
     def compute_metrics(self, results: FrameResults) -> dict:
         """Macro-F1, accuracy and F1 in %, support in frames."""
+        if not len(results):
+            raise ValueError(
+                'MacroF1: got no frame, expected at least one; check the dataset of the evaluation'
+            )
         hidden = np.count_nonzero(results.gt_label == HIDDEN)
         if hidden == len(results):
             print_log(

@@ -19,7 +19,7 @@ default_hooks = dict(
     strict_checkpoint=dict(type='StrictCheckpointHook'),
     feature_width=dict(type='FeatureWidthHook'),
     sync_bn_statistics=dict(type='SyncBNStatisticsHook'),
-    frame_key=dict(type='FrameKeyHook'),
+    frame_batch=dict(type='FrameBatchHook'),
     unreadable_frames=dict(type='UnreadableFramesHook'),
 )
 

@@ -97,6 +97,17 @@ def test_list_of_frames(tiny):
         dataset.get_cat_ids(0)
 
 
+@pytest.mark.parametrize('prefix', [[], dict(img_path=()), dict(img='cropped_aligned')])
+def test_no_folder_of_crops_is_named(tiny, prefix):
+    with pytest.raises(ValueError, match='expected a folder of crops'):
+        train_set(tiny, data_prefix=prefix)
+
+
+def test_crops_may_lie_in_the_data_root(tiny):
+    shutil.move(tiny / 'annotations', tiny / 'cropped_aligned/annotations')
+    assert len(train_set(tiny / 'cropped_aligned', data_prefix='')) == 36
+
+
 def test_clips_select_a_fold(tiny, tmp_path):
     fold = ['video10_left', 'face clip 3']
     assert {row[0] for row in names(train_set(tiny, clips=fold))} == set(fold)

@@ -20,7 +20,7 @@ def test_batch_holds_what_the_dataset_does(tiny, workers):
     for batch in loader:
         assert all(isinstance(column, torch.Tensor) for column in batch.values())
         assert batch['inputs'].dtype == torch.uint8
-        clips = batch['clips'].numpy().tobytes().decode().split('\n')
+        clips = batch['clips'].numpy().tobytes().decode().split('\0')
         for i, image in enumerate(batch['inputs'].numpy()):
             frame = dataset[row]
             np.testing.assert_array_equal(image, frame['img'])
@@ -29,6 +29,16 @@ def test_batch_holds_what_the_dataset_does(tiny, workers):
                 assert batch[name][i] == frame[name]
             row += 1
     assert row == len(dataset)
+
+
+def test_labels_of_all_frames_or_of_none():
+    frames = [dict(img=np.zeros((4, 4, 3), np.uint8), clip='a\nb', frame_no=i, sample_idx=i)
+              for i in range(3)]
+    assert 'gt_label' not in collate_frames(frames)
+    frames[1]['gt_label'] = 2
+    for some in (frames, frames[1:], frames[:2]):
+        with pytest.raises(ValueError, match='labels of 1 of [23] frames'):
+            collate_frames(some)
 
 
 def test_hidden_labels_stay_out(tiny):

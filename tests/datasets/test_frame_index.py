@@ -24,7 +24,7 @@ def test_join_keeps_labelled_frames_with_a_crop():
 
 def test_join_refuses_crops_of_the_other_start():
     labels = {'a': np.zeros(3, np.int8)}
-    with pytest.raises(ValueError, match='set start_index=0'):
+    with pytest.raises(ValueError, match="numbered from 0 .clip 'a'.*set start_index=0"):
         join_labels_and_crops(labels, {'a': crops_of(0, 1, 2)}, start_index=1)
     with pytest.raises(ValueError, match='set start_index=1'):
         join_labels_and_crops(labels, {'a': crops_of(1, 2, 3)}, start_index=0)

@@ -4,14 +4,13 @@ import logging
 import multiprocessing as mp
 import os
 import pickle
-import time
 
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
 from abaw_mm import whole_file
-from abaw_mm.datasets import AffWild2Dataset
+from abaw_mm.datasets import AffWild2Dataset, index_cache
 from abaw_mm.datasets import affwild2 as affwild2_module
 from abaw_mm.datasets.crop_packer import pack_crops
 from abaw_mm.datasets.crops import CropFolder
@@ -21,19 +20,15 @@ ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
 
 @pytest.fixture
-def settled(tiny):
+def settled(tiny, monkeypatch):
     """The tiny data root, as if it had been unpacked long ago."""
-    settle(tiny)
+    settle(monkeypatch)
     return tiny
 
 
-def settle(root):
-    """Give all of a data root times in the past: what changed just now is not cached."""
-    past = time.time() - 3600
-    for folder, _, files in os.walk(root):
-        for name in files:
-            os.utime(os.path.join(folder, name), (past, past))
-        os.utime(folder, (past, past))
+def settle(monkeypatch):
+    """Take what changed just now for settled; nobody can put back the time of a change."""
+    monkeypatch.setattr(index_cache, 'UNSETTLED', -60.)
 
 
 @pytest.fixture
@@ -134,7 +129,24 @@ def remove_clip(root):
     (root / ANN_FILE / 'video10_left.txt').unlink()
 
 
-@pytest.mark.parametrize('change', [add_crop, remove_crop, change_label, add_clip, remove_clip])
+def add_crop_and_put_back_the_time(root):
+    folder = root / 'cropped_aligned/video10_left'
+    times = folder.stat().st_atime_ns, folder.stat().st_mtime_ns
+    add_crop(root)
+    os.utime(folder, ns=times)
+
+
+def change_label_and_put_back_the_time(root):
+    path = root / ANN_FILE / 'video10_left.txt'
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    change_label(root)
+    os.utime(path, ns=times)
+
+
+@pytest.mark.parametrize('change', [
+    add_crop, remove_crop, change_label, add_clip, remove_clip, add_crop_and_put_back_the_time,
+    change_label_and_put_back_the_time,
+])
 def test_what_changed_is_read_anew(settled, reads, change):
     before = rows(load(settled))
     change(settled)
@@ -143,11 +155,11 @@ def test_what_changed_is_read_anew(settled, reads, change):
     assert after == rows(load(settled, index_cache=None))
 
 
-def test_what_changed_just_now_is_not_kept(tiny, reads):
+def test_what_changed_just_now_is_not_kept(tiny, reads, monkeypatch):
     """A download may go on, with no later time to show for it."""
     load(tiny)
     assert not (tiny / '.frame_index').exists()
-    settle(tiny)
+    settle(monkeypatch)
     load(tiny)
     load(tiny)
     assert len(reads) == 2
@@ -188,8 +200,13 @@ def test_a_full_disk_is_one_warning_and_leaves_nothing(settled, warnings, monkey
 
 
 def _open(root, barrier, results):
-    barrier.wait()
-    results.put([rows(load(root)) for _ in range(20)])
+    seen = []
+    for _ in range(20):
+        for path in (root / '.frame_index').glob('*.index'):
+            path.unlink(missing_ok=True)
+        barrier.wait()
+        seen.append(rows(load(root)))
+    results.put(seen)
 
 
 def test_two_processes_at_once(settled):
@@ -212,7 +229,6 @@ def test_two_processes_at_once(settled):
 def test_an_index_of_a_packed_store_knows_when_it_was_packed_anew(settled, reads):
     store = settled / 'cropped_aligned.lmdb'
     pack_crops(CropFolder(settled / 'cropped_aligned'), str(store))
-    settle(settled)
     first = load(settled, data_prefix=store.name)
     second = load(settled, data_prefix=store.name)
     assert len(reads) == 1

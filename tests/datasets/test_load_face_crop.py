@@ -6,7 +6,7 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from abaw_mm.datasets import LoadFaceCrop, UnreadableFrameError
+from abaw_mm.datasets import LoadFaceCrop, UnreadableFrameError, load_face_crop
 
 
 @pytest.fixture
@@ -55,6 +55,24 @@ def test_opencv_would_have_said_nothing(image):
     assert wrong is not None and wrong.shape == (112, 112, 3)
     with pytest.raises(UnreadableFrameError, match='Corrupt JPEG data'):
         LoadFaceCrop()(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize('mode', ['I;16', 'I', 'F'])
+def test_more_than_8_bits_are_refused(tmp_path, mode):
+    """Pillow would make them white."""
+    path = tmp_path / ('00001.png' if mode == 'I;16' else '00001.tiff')
+    Image.new(mode, (8, 8), 300).save(path)
+    with pytest.raises(UnreadableFrameError, match='more than 8 bits'):
+        LoadFaceCrop()(dict(img_path=str(path)))
+
+
+def test_other_failures_of_the_disk_are_no_broken_picture(image, monkeypatch):
+    def fails(path, backend_args):
+        raise OSError(24, 'Too many open files')
+
+    monkeypatch.setattr(load_face_crop, 'get', fails)
+    with pytest.raises(OSError, match='Too many open files'):
+        LoadFaceCrop()(dict(img_path=str(image('.jpg'))))
 
 
 def test_truncated_png_and_no_file(image):

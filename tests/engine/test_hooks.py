@@ -102,12 +102,16 @@ def test_load_from_may_lack_a_head_but_no_backbone(
 ):
     cfg = config(repo, tiny, tmp_path / 'a', load_from=str(ssl_weights))
     Runner.from_cfg(cfg).train()
-    assert any('load_from: ' in line and 'neck.conv1.conv.weight' in line for line in warnings)
+    [told] = [line for line in warnings if 'load_from: ' in line]
+    assert 'neck.conv1.conv.weight' in told and '  matched     100 of 112\n' in told
     state = torch.load(ssl_weights, weights_only=True)['state_dict']
     renamed = {key.replace('backbone.', 'encoder.'): value for key, value in state.items()}
     torch.save(dict(state_dict=renamed), ssl_weights)
-    with pytest.raises(ValueError, match='belong into `checkpoint`, not into load_from'):
+    with pytest.raises(ValueError, match='belong into `checkpoint`, not into load_from') as error:
         Runner.from_cfg(config(repo, tiny, tmp_path / 'b', load_from=str(ssl_weights))).train()
+    # one table of what load_from would take, one of what `checkpoint` takes
+    assert '  matched     0 of 112\n' in str(error.value)
+    assert '  matched     100 of 100\n' in str(error.value)
 
 
 def test_a_config_in_a_checkpoint_is_not_run(repo, tiny, tmp_path):
@@ -223,3 +227,57 @@ def test_a_training_stops_at_an_unreadable_frame(repo, tiny, tmp_path):
     })
     with pytest.raises(ValueError, match=r'video10_left/000\d\d\.jpg: got Premature end'):
         Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'train_dataloader.sampler.infinite': False},
+     'got infinite=False in a IterBasedTrainLoop, expected True'),
+    ({'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=1)},
+     'got infinite=True in a EpochBasedTrainLoop, expected False'),
+    ({'train_dataloader.sampler': dict(_delete_=True, type='InfiniteSampler')},
+     'collate_frames: got a InfiniteSampler, expected a FrameStrideSampler'),
+    ({'val_evaluator': dict(type='SingleLabelMetric', num_classes=8)},
+     'collate_frames: got the metric SingleLabelMetric, expected MacroF1'),
+])
+def test_parts_that_do_not_fit_are_told_before_training(repo, tiny, tmp_path, options, message):
+    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2_fast')
+    for key, value in options.items():
+        if isinstance(value, dict) and value.pop('_delete_', False):
+            *parents, last = key.split('.')
+            node = cfg
+            for parent in parents:
+                node = node[parent]
+            node[last] = value
+        else:
+            cfg.merge_from_dict({key: value})
+    if cfg.train_cfg.get('by_epoch'):
+        cfg.param_scheduler = None
+    with pytest.raises(ValueError, match=message):
+        Runner.from_cfg(cfg).train()
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_an_epoch_based_training_ends(repo, tiny, tmp_path):
+    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2_fast', **{
+        'train_dataloader.sampler.infinite': False, 'train_dataloader.sampler.stride': 4,
+    })
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
+    cfg.param_scheduler = None
+    cfg.default_hooks.checkpoint.update(by_epoch=True)
+    Runner.from_cfg(cfg).train()
+    assert (tmp_path / 'epoch_2.pth').is_file()
+
+
+def test_a_resumed_run_keeps_its_own_seed(repo, tiny, tmp_path):
+    """Not the config's: the checkpoint of seed 5 goes on with the frames of seed 5."""
+    def sampler_after(**options):
+        cfg = config(repo, tiny, tmp_path, **options)
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        return runner.train_loop.dataloader.sampler
+
+    assert sampler_after(**{'randomness.seed': 5}).seed == 5
+    resumed = {'train_cfg.max_iters': 2, 'resume': True, 'load_from': str(tmp_path / 'iter_1.pth')}
+    assert sampler_after(**resumed).seed == 5
+    resumed['train_dataloader.sampler.seed'] = 7
+    assert sampler_after(**resumed).seed == 7  # unless the config gives the sampler its own

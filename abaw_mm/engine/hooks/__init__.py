@@ -1,7 +1,7 @@
 from .collapse_hook import CollapseHook
 from .export_backbone_hook import ExportBackboneHook
 from .feature_width_hook import FeatureWidthHook
-from .frame_key_hook import FrameKeyHook
+from .frame_batch_hook import FrameBatchHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
 from .probe_hook import ProbeHook
 from .strict_checkpoint_hook import StrictCheckpointHook
@@ -9,7 +9,7 @@ from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameKeyHook',
+    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
     'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
     'UnreadableFramesHook'
 ]

@@ -3,6 +3,7 @@
 import logging
 import re
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -10,7 +11,8 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
-MAX_NAMED = 5
+from ...errors import MAX_NAMED
+from ...models.backbones.import_report import compare, flatten, match
 
 
 @HOOKS.register_module()
@@ -19,7 +21,8 @@ class StrictCheckpointHook(Hook):
 
     For a test and for a resumed run every tensor of the model must be there. For a training that
     starts from ``load_from`` every tensor of the backbone must; others, such as a head with
-    another number of classes, are named in a warning and begin anew.
+    another number of classes, are named in a warning and begin anew. The table of an import, as
+    :class:`SSLPretrained` has it, is logged for each.
 
     Raises:
         ValueError: If they are not, with the first names and shapes.
@@ -35,31 +38,43 @@ class StrictCheckpointHook(Hook):
         found = {
             re.sub(r'^module\.', '', key): value
             for key, value in checkpoint.get('state_dict', checkpoint).items()
+            if isinstance(value, torch.Tensor)
         }
+        report = compare(model.state_dict(), found)
+        table = f'{runner._load_from or "checkpoint"} -> {type(model).__name__}\n{report.table()}'
         wrong = [
-            f'{name} (got {tuple(found[name].shape) if name in found else "nothing"}, expected '
-            f'{tuple(tensor.shape)})'
+            f'{name} (got {report.mismatched[name][0] if name in report.mismatched else "nothing"}'
+            f', expected {tuple(tensor.shape)})'
             for name, tensor in model.state_dict().items()
-            if not name.endswith('num_batches_tracked')
-            and (name not in found or found[name].shape != tensor.shape)
+            if name in report.mismatched or name in report.missing
         ]
         if not wrong:
+            print_log(table, logger='current', level=logging.INFO)
             return
-        named = ', '.join(wrong[:MAX_NAMED]) + (
+        listed = ', '.join(wrong[:MAX_NAMED]) + (
             f' and {len(wrong) - MAX_NAMED} more' if len(wrong) > MAX_NAMED else ''
         )
         finetuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
-        if finetuning and not any(name.startswith('backbone.') for name in wrong):
+        in_backbone = [
+            name for name in (*report.missing, *report.mismatched) if name.startswith('backbone.')
+        ]
+        if finetuning and not in_backbone:
             print_log(
-                f'load_from: {len(wrong)} tensors do not fit and begin anew: {named}',
+                f'load_from: {len(wrong)} tensors do not fit and begin anew: {listed}\n{table}',
                 logger='current', level=logging.WARNING
             )
             return
+        advice = ''
+        if finetuning:
+            advice = (
+                '; weights of a self-supervised backbone belong into `checkpoint`, not into '
+                'load_from'
+            )
+            if hasattr(model, 'backbone'):
+                own = match(model.backbone.state_dict(), flatten(checkpoint))
+                table += f'\nAs `checkpoint`, for the backbone alone, it has\n{own.table()}'
         raise ValueError(
             f'The checkpoint {runner._load_from or ""} does not fit the model: {len(wrong)} '
-            f'tensors differ: {named}. Give the config that the checkpoint was trained with'
-            + (
-                '; weights of a self-supervised backbone belong into `checkpoint`, not into '
-                'load_from' if finetuning else ''
-            )
+            f'tensors differ: {listed}. Give the config that the checkpoint was trained with'
+            f'{advice}\n{table}'
         )

@@ -7,6 +7,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
 from ...datasets.affwild2 import NEAREST, AffWild2Dataset
@@ -37,7 +38,7 @@ class UnreadableFramesHook(Hook):
         self._log(runner)
 
     def _log(self, runner: Runner) -> None:
-        if runner._train_dataloader is None:
+        if not isinstance(runner._train_loop, BaseLoop):  # a validation alone
             return
         datasets = [
             dataset for dataset in frame_datasets(runner.train_loop.dataloader.dataset)
@@ -45,7 +46,9 @@ class UnreadableFramesHook(Hook):
         ]
         if not datasets:
             return
-        count = torch.stack([dataset.replaced.sum() for dataset in datasets]).sum()
+        # Subsets of one dataset count together.
+        counters = {dataset.replaced.data_ptr(): dataset.replaced for dataset in datasets}
+        count = torch.stack(list(counters.values())).sum()
         all_reduce(count)
         print_log(
             f'Unreadable frames: the nearest one of its clip stood in {int(count)} times so far',

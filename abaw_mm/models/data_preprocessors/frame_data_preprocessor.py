@@ -19,7 +19,7 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
     It does to a batch what the plain pipeline does to each frame in the workers: for training
     ``RandomResizedCrop`` and ``RandomFlip``, else ``ResizeEdge`` and ``CenterCrop``; then what
     ``ClsDataPreprocessor`` does. The crop of a frame depends on the run's seed, the epoch and the
-    frame's place in its draw (``FrameKeyHook``), so it is the same for any number of workers.
+    frame's place in its draw (``FrameBatchHook``), so it is the same for any number of workers.
 
     Args:
         mean, std (Sequence[float]): Of each channel, in grey values of 0-255.
@@ -89,7 +89,7 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
                 "collate_frames returns; set collate_fn=dict(type='collate_frames') of the data "
                 'loader, and a pipeline of LoadFaceCrop alone'
             )
-        clips = data['clips'].numpy().tobytes().decode().split('\n')
+        clips = data['clips'].numpy().tobytes().decode(errors='surrogateescape').split('\0')
         key = data.get('key')
         tensors = {k: v for k, v in data.items() if k not in ('clips', 'key')}
         tensors = self.cast_data(tensors)
@@ -104,7 +104,7 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         if key is None:
             raise ValueError(
                 'FrameDataPreprocessor: got a batch without keys, expected one a frame; set '
-                "default_hooks=dict(frame_key=dict(type='FrameKeyHook')), as "
+                "default_hooks=dict(frame_batch=dict(type='FrameBatchHook')), as "
                 'configs/_base_/default_runtime.py does'
             )
         numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)

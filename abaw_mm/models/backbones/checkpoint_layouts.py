@@ -1,0 +1,142 @@
+"""How self-supervised frameworks name the tensors of an encoder, as data.
+
+A checkpoint is seen flat: ``{'state_dict': {'module.encoder_q.conv1.weight': ...}}`` has the key
+``state_dict.module.encoder_q.conv1.weight``. What stands before the backbone's own names is the
+*prefix*; without the words of wrappers and nests it is the *path* (``encoder_q``), by which
+:data:`LAYOUTS` recognises who wrote the file. The file's name is never looked at.
+
+Of two encoders one is taken:
+
+==================================== ===================== ==================================
+layout                               taken                 not taken
+==================================== ===================== ==================================
+MoCo v1, v2; mmselfsup's             query, ``encoder_q``  key, ``encoder_k``
+MoCo v3                              ``base_encoder``      ``momentum_encoder``
+BYOL, ContraWarping                  ``online_...``        ``target_...``
+mmpretrain BYOL, MoCo, MoCo v3       ``backbone``          ``target_net``, ``encoder_k``,
+                                                           ``momentum_encoder``
+lightly, solo-learn                  ``backbone``          ``..._momentum``, ``momentum_...``
+VISSL MoCo                           ``trunk``             ``moco_encoder``
+DINO, in lightly, too                **teacher**           student
+an average beside the state dict     ``state_dict``,       ``ema_state_dict``,
+(mmengine's EMAHook, timm)           ``model``             ``state_dict_ema``, ``model_ema``
+==================================== ===================== ==================================
+
+So it is the one that learns by gradients, but DINO's teacher, which its authors evaluate and
+release. (mmengine's EMAHook puts the averaged weights into ``state_dict`` when it saves.)
+"""
+
+import re
+from dataclasses import dataclass
+
+# Words that wrap or nest an encoder and say nothing of its role, and those of averages.
+WRAPPERS = {'module', '_orig_mod', 'model', 'state_dict', 'model_state_dict', 'classy_state_dict'}
+AVERAGES = {'ema_state_dict', 'state_dict_ema', 'model_ema', 'ema_model', 'ema'}
+# Parts of words (`encoder_k`, `momentum_backbone`) of the encoder that is not taken.
+NOT_TAKEN = {'k', 'key', 'target', 'momentum', 'moco', 'ema', 'student'}
+
+# Pairs of the beginning of a name of ours and of theirs.
+PLAIN = ()
+# nn.Sequential(*list(resnet.children())[:-1]): conv1, bn1, relu, maxpool, four stages.
+NUMBERED = (('conv1', '0'), ('bn1', '1'), ('layer1', '4'), ('layer2', '5'), ('layer3', '6'),
+            ('layer4', '7'))
+# mmpretrain's ResNetV1c and V1d have one `stem`, timm's *c and *d a `conv1` without the last norm.
+DEEP_STEM = (('stem.7', 'bn1'), ('stem', 'conv1'))
+NAMINGS = (PLAIN, NUMBERED, DEEP_STEM)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a framework puts an encoder.
+
+    Args:
+        name: As the table of an import calls it.
+        path: Regular expression of the end of an encoder's path, whichever of two it is.
+        marks: First words of other keys; one must be in the file. None: no matter.
+        naming: The names of the tensors below the path.
+    """
+
+    name: str
+    path: str
+    marks: tuple[str, ...] = ()
+    naming: tuple[tuple[str, str], ...] = PLAIN
+
+
+# The first that fits is named.
+LAYOUTS = (
+    Layout('VISSL', r'_feature_blocks'),
+    Layout('ContraWarping or BYOL of mmselfsup',
+           r'backbone|(online|target)_net(\.0|\.backbone)?', ('online_net', )),
+    Layout('BYOL of mmpretrain', r'backbone|target_net(\.0)?', ('target_net', )),
+    Layout('MoCo of mmselfsup', r'backbone|encoder_[qk]\.0', ('encoder_q', )),
+    Layout('MoCo v1, v2', r'encoder_[qk]', ('encoder_q', )),
+    Layout('MoCo of mmpretrain', r'backbone|encoder_k(\.0)?', ('encoder_k', )),
+    Layout('MoCo v3', r'(base|momentum)_encoder', ('base_encoder', )),
+    Layout('solo-learn (backbone)', r'(momentum_)?backbone',
+           ('momentum_backbone', 'projector', 'classifier', 'momentum_projector')),
+    Layout('solo-learn (encoder)', r'(momentum_)?encoder',
+           ('momentum_encoder', 'projector', 'classifier', 'momentum_projector')),
+    Layout('MoCo v3 of mmpretrain', r'backbone|momentum_encoder(\.0)?', ('momentum_encoder', )),
+    Layout('DINO', r'(teacher|student)(\.backbone)?', ('teacher', 'student')),
+    Layout('DINO of lightly', r'(teacher|student)_backbone', naming=NUMBERED),
+    Layout('byol-pytorch', r'((online|target)_encoder\.)?net',
+           ('online_encoder', 'target_encoder')),
+    Layout('BYOL', r'(online|target)_(network|encoder)(_state_dict)?(\.(encoder|backbone|net))?'),
+    Layout('BYOL, numbered', r'(online|target)_(network|encoder)(_state_dict)?(\.encoder)?',
+           naming=NUMBERED),
+    Layout('SimSiam', r'encoder', ('predictor', )),
+    Layout('lightly', r'(momentum_)?backbone(_momentum)?', naming=NUMBERED),
+    Layout('mmpretrain or mmselfsup', r'backbone'),
+    Layout("face.evoLVe's IR", r'', ('input_layer', )),
+    Layout('plain names: torchvision or timm', r''),
+    Layout('timm, deep stem', r'', naming=DEEP_STEM),
+)
+
+
+def path_of(key: str) -> str:
+    """A key or a prefix without the words of wrappers and nests.
+
+    >>> path_of('state_dict.module.encoder_q.')
+    'encoder_q'
+    """
+    return '.'.join(w for w in key.split('.') if w and w not in WRAPPERS)
+
+
+def followers(prefix: str) -> int:
+    """How many words of a prefix mark the encoder that is not taken.
+
+    >>> followers('state_dict.module.encoder_q.'), followers('ema_state_dict.momentum_encoder.')
+    (0, 2)
+    """
+    return sum(bool(NOT_TAKEN.intersection(word.split('_'))) for word in prefix.split('.'))
+
+
+def source_name(name: str, naming: tuple[tuple[str, str], ...]) -> str:
+    """The name that a tensor of ours has in theirs.
+
+    >>> source_name('layer1.0.conv1.weight', NUMBERED)
+    '4.0.conv1.weight'
+    """
+    for ours, theirs in naming:
+        if name.startswith(f'{ours}.'):
+            return theirs + name[len(ours):]
+    return name
+
+
+def name_layout(prefix: str, naming: tuple[tuple[str, str], ...], first_words: set[str]) -> str:
+    """Which of :data:`LAYOUTS` an encoder's prefix belongs to.
+
+    Args:
+        prefix: Of the encoder.
+        naming: Of the tensors below it.
+        first_words: First words of the paths of all keys in the file.
+    """
+    path = '.'.join(word for word in path_of(prefix).split('.') if word not in AVERAGES)
+    for layout in LAYOUTS:
+        if layout.naming != naming or (layout.marks and not first_words & set(layout.marks)):
+            continue
+        if re.fullmatch(layout.path, path) or (
+            layout.path and re.search(rf'\.({layout.path})$', path)
+        ):
+            return layout.name
+    return f'not in our list, names under {path!r}'

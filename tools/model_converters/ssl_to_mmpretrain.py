@@ -1,0 +1,218 @@
+#!/usr/bin/env python
+"""Turn a self-supervised checkpoint into a backbone that mmpretrain loads.
+
+    python tools/model_converters/ssl_to_mmpretrain.py moco_r50.pth weights/r50.pth
+    python tools/model_converters/ssl_to_mmpretrain.py vit.safetensors vit.pth --config CONFIG
+
+Whose checkpoint it is, is seen by its keys: docs/checkpoints.md lists them. OUT holds the backbone
+alone, under mmpretrain's names, and notes in `meta` where it comes from.
+
+Exit status: 0 OUT is written; 1 it is not, as IN is refused, damaged or holds no such backbone
+whole; 2 wrong flags, no such file, or OUT cannot be written.
+"""
+
+import argparse
+import hashlib
+import pickle
+import re
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import abaw_mm
+from abaw_mm.compat import UnsafeCheckpointError, load_checkpoint_file
+from abaw_mm.models.backbones.import_report import ImportReport, ask_complete, flatten, match
+from abaw_mm.whole_file import whole_file
+
+PLAIN_WIDTH = 120  # columns where the output is no terminal
+SUFFIXES = ('.pth', '.pt', '.safetensors')
+# Blocks of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
+DEPTHS = {
+    ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152
+}
+BLOCK = re.compile(r'(?:^|\.)(?:layer([1-4])|([4-7]))\.(\d+)\.(conv|bn)(\d)\.')
+PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w+Storage')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', type=Path, metavar='IN', help='.pth or .safetensors')
+    parser.add_argument('out', type=Path, metavar='OUT', help='.pth or .safetensors')
+    network = parser.add_mutually_exclusive_group()
+    network.add_argument('--config', help='of a model whose backbone it is')
+    network.add_argument('--backbone', choices=[f'resnet{depth}' for depth in DEPTHS.values()],
+                         help='default: the ResNet whose blocks IN holds')
+    parser.add_argument('--prefix', help='take this encoder of several, such as encoder_k')
+    parser.add_argument('--allow-partial', action='store_true',
+                        help='write what is found of the backbone, if it is not all')
+    parser.add_argument('--trust-pickle', action='store_true',
+                        help='run what IN says while it is read, if it is no plain data. Whoever '
+                        'wrote it can then do with this account whatever you can')
+    args = parser.parse_args(argv)
+    if args.out.suffix not in SUFFIXES:
+        parser.error(f'OUT: got {args.out.name}, expected a name with {", ".join(SUFFIXES)}')
+    if not args.source.is_file():
+        parser.error(f'IN: {args.source}: no such file, expected a checkpoint; correct the path')
+    if args.out.exists() and args.out.samefile(args.source):
+        parser.error(f'OUT: got {args.out}, which is IN; give another name')
+    if args.config and not Path(args.config).is_file():
+        parser.error(f'--config: {args.config}: no such file; correct the path')
+    return args
+
+
+def read(path: Path, trust_pickle: bool) -> dict:
+    """The checkpoint as data or, for ``--trust-pickle`` alone, as the program that it is."""
+    try:
+        return load_checkpoint_file(path)
+    except UnsafeCheckpointError as error:
+        if not trust_pickle:
+            raise
+        print(f'WARNING: --trust-pickle: {error}', file=sys.stderr)
+    checkpoint = run_pickle(path)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{path}: got a {type(checkpoint).__name__}, expected a dict')
+    return checkpoint
+
+
+def run_pickle(path: Path) -> object:
+    """``torch.load`` without the safeguard, naming each type before it is looked up.
+
+    It stands here and not in the package, so that no config reaches it.
+    """
+    told = set()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            what = f'{module}.{name}'
+            if what not in told and not PLAIN_DATA.fullmatch(what):
+                told.add(what)
+                print(f'WARNING: --trust-pickle: {path} is given {what}', file=sys.stderr)
+            return super().find_class(module, name)
+
+    module = types.ModuleType('pickle')
+    vars(module).update(
+        Unpickler=Unpickler, UnpicklingError=pickle.UnpicklingError,
+        load=lambda file, **kwargs: Unpickler(file, **kwargs).load()
+    )
+    try:
+        return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f'{path}: got {error!r} while it was read, expected its classes to be installed; put '
+            "its author's code on PYTHONPATH"
+        ) from error
+
+
+def infer_depth(found: Mapping[str, torch.Tensor]) -> int:
+    """Depth of the ResNet whose blocks a checkpoint holds, by counting them."""
+    blocks, convs = {}, set()
+    for stage, numbered, block, kind, number in (
+        hit.groups() for hit in map(BLOCK.search, found) if hit
+    ):
+        blocks.setdefault(int(stage or int(numbered) - 3), set()).add(int(block))
+        convs.add(kind + number)
+    counted = tuple(len(blocks.get(stage, ())) for stage in range(1, 5))
+    depth = DEPTHS.get((counted, 'conv3' in convs))
+    if depth is None:
+        raise ValueError(
+            f'got {counted} blocks in four stages, expected those of a ResNet-18, 34, 50, 101 or '
+            '152; name the network with --backbone or --config. The keys are such as '
+            + ', '.join(list(found)[:5])
+        )
+    return depth
+
+
+def backbone_cfg(args: argparse.Namespace, found: Mapping[str, torch.Tensor]) -> dict:
+    """Config of the backbone to be filled."""
+    if args.config:
+        cfg = Config.fromfile(args.config).get('model', {}).get('backbone')
+        if cfg is None:
+            raise ValueError(f'--config: {args.config}: got none, expected model.backbone')
+        return dict(cfg)
+    depth = int(args.backbone.removeprefix('resnet')) if args.backbone else infer_depth(found)
+    return dict(type='ResNet', depth=depth)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, as ``sha256sum`` gives it."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
+    """Write the backbone whole, in the format that the name asks for."""
+    with whole_file(path) as draft:
+        if path.suffix == '.safetensors':
+            safetensors.torch.save_file(state_dict, draft, metadata=meta)
+        else:
+            torch.save(dict(state_dict=state_dict, meta=meta), draft)
+
+
+def show(report: ImportReport, console: Console) -> None:
+    """The table, as Markdown, which is plain text as well."""
+    grid = Table(box=box.MARKDOWN)
+    grid.add_column('import')
+    grid.add_column('found', overflow='fold')
+    for name, text in report.rows():
+        grid.add_row(name, Text(text))
+    console.print(grid)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    init_default_scope('mmpretrain')
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    try:
+        found = flatten(read(args.source, args.trust_pickle))
+        cfg = backbone_cfg(args, found)
+        backbone = MODELS.build(cfg)
+        report = match(backbone.state_dict(), found, args.prefix)
+        network = f'{cfg["type"]}{"-" + str(cfg["depth"]) if "depth" in cfg else ""}'
+        ask_complete(report, f'{args.source} -> {network}', found, args.allow_partial)
+    except (ValueError, UnsafeCheckpointError) as error:
+        print(f'ssl_to_mmpretrain: {error}', file=sys.stderr)
+        return 1
+    console.print(Text(f'{args.source} -> {network}'), soft_wrap=True)
+    show(report, console)
+    digest = sha256(args.source)
+    meta = dict(
+        source=args.source.name, sha256=digest, layout=report.layout, prefix=report.prefix,
+        matched=f'{report.matched} of {report.required}', abaw_mm_version=abaw_mm.__version__
+    )
+    # Copies: a view would take the whole of what it is a view of into the file.
+    state_dict = {
+        f'backbone.{name}': found[key].detach().clone(memory_format=torch.contiguous_format)
+        for name, key in report.sources.items()
+    }
+    try:
+        write(args.out, state_dict, meta)
+    except OSError as error:
+        print(f'ssl_to_mmpretrain: OUT: {args.out}: {error}', file=sys.stderr)
+        return 2
+    console.print(Text(
+        f'{args.out} is written; use it by\n'
+        f'  --cfg-options checkpoint={args.out}\n'
+        'or, in mmpretrain without abaw_mm,\n'
+        f"  init_cfg=dict(type='Pretrained', checkpoint='{args.out}', prefix='backbone.')"
+    ), soft_wrap=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -84,7 +84,7 @@ def test_four_commands(repo, tiny, tmp_path):
     assert f'fine-tuning: checkpoint={place / weights}' in logs[1]
     assert 'ProbeHook, step 2: macro-F1' in logs[1]
     assert 'random weights' not in logs[1] + logs[2]
-    assert f'ResNet has all its 100 tensors from {weights}' in logs[2]
+    assert f'SSLPretrained: {weights} -> ResNet' in logs[2]
     assert 'macro-F1' in logs[3]
     trained = load_checkpoint_file(place / 'work_dirs/res18_srp_affwild2/iter_2.pth')['state_dict']
     exported = load_checkpoint_file(place / weights)['state_dict']

@@ -44,7 +44,7 @@ class ExportBackboneHook(Hook):
             backbone=type(backbone).__name__,
             depth=str(getattr(backbone, 'depth', '')),
             iterations=str(runner.iter),
-            abaw_mm=__version__,
+            abaw_mm_version=__version__,
         )
         path = os.path.join(runner.work_dir, self.filename)
         with whole_file(path) as draft:

@@ -9,6 +9,7 @@ import copy
 import datetime
 import importlib.util
 import inspect
+import itertools
 import logging
 import os
 import pickle
@@ -94,6 +95,7 @@ import numpy as np
 import safetensors
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model.utils import _BatchNormXd
 from mmengine.optim import OptimWrapper
@@ -527,7 +529,8 @@ def mend_resume() -> None:
     """Resume an iteration-based training without decoding again what it has read.
 
     For mmengine 0.10.7, whose loop replays all steps before the checkpoint: where the sampler can
-    ``skip``, it does. onedl-mmengine 0.10.12 does so itself (its iterator has ``skip_iter``).
+    ``skip``, it does, and mmengine's ``InfiniteSampler`` is moved on here. onedl-mmengine 0.10.12
+    does so itself (its iterator has ``skip_iter``).
     """
     original = loops.IterBasedTrainLoop.run
     if hasattr(loops._InfiniteDataloaderIterator, 'skip_iter') or hasattr(original, 'skips'):
@@ -535,8 +538,14 @@ def mend_resume() -> None:
 
     def run(self: Any) -> Any:
         sampler = getattr(self.dataloader, 'sampler', None)
-        if self._iter > 0 and hasattr(sampler, 'skip') and self.dataloader.batch_size:
-            sampler.skip(self._iter * self.dataloader.batch_size)
+        endless = isinstance(sampler, InfiniteSampler)
+        if self._iter > 0 and self.dataloader.batch_size and (endless or hasattr(sampler, 'skip')):
+            passed = self._iter * self.dataloader.batch_size
+            if endless:
+                # from the start: the loop's first iterator has taken some of `indices` ahead
+                sampler.indices = itertools.islice(sampler._indices_of_rank(), passed, None)
+            else:
+                sampler.skip(passed)
             self.dataloader_iterator = _ResumedIterator(self.dataloader, self._iter)
         return original(self)
 

@@ -301,6 +301,43 @@ def test_resume_own_checkpoint(tmp_path):
         torch.testing.assert_close(again.model.state_dict()[key], value)
 
 
+class CountedVectors(Vectors):
+    """Keeps the row that each call asked for, of all processes."""
+
+    def __getitem__(self, index):
+        return dict(x=torch.tensor([index, -1.0]), row=index)
+
+
+DATASETS.register_module('CompatCountedVectors', module=CountedVectors, force=True)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_resume_goes_on_in_the_endless_row_of_frames(tmp_path, monkeypatch, workers):
+    """Frames after a resume are those of an uninterrupted run, and no others are read."""
+    seen, read = [], []
+    monkeypatch.setattr(Toy, 'forward', lambda self, x, row, mode='tensor': (
+        seen.append(row.tolist()), dict(loss=self.neck((x, ))[0].square().mean()))[1])
+    plain = CountedVectors.__getitem__
+    monkeypatch.setattr(
+        CountedVectors, '__getitem__', lambda self, i: (read.append(i), plain(self, i))[1])
+
+    def run(name, iters, **options):
+        cfg = toy_cfg(tmp_path / name, iters=iters, randomness=dict(seed=0), **options)
+        cfg.train_dataloader.dataset.type = 'CompatCountedVectors'
+        cfg.train_dataloader.batch_size = 3
+        cfg.train_dataloader.sampler.shuffle = True
+        cfg.train_dataloader.update(num_workers=workers, persistent_workers=workers > 0)
+        seen.clear(), read.clear()
+        train(cfg)
+        return list(seen)
+
+    whole = run('whole', 6)
+    path = str(tmp_path / 'whole/iter_4.pth')
+    assert run('parts', 6, resume=True, load_from=path) == whole[4:]
+    if not workers:
+        assert read == sum(whole[4:], [])
+
+
 def plain_state():
     buffer = HistoryBuffer()
     buffer.update(2.5)

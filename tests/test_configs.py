@@ -12,10 +12,11 @@ from abaw_mm import compat
 from abaw_mm.apis.config import load_config, set_loader_flags
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
-SRP = [path for path in CONFIGS if '_srp_affwild2' in path.name]
+FACES = [path for path in CONFIGS if path.stem.endswith('_faces')]  # pre-training
+LABELLED = [path for path in CONFIGS if path not in FACES]
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', LABELLED, ids=lambda path: path.stem)
 def test_runs_one_step_and_scores(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     for name in ('train', 'val', 'test'):
@@ -33,6 +34,30 @@ def test_runs_one_step_and_scores(path, tiny, tmp_path):
         stage = int(name[5:]) if name.startswith('layer') else 0
         trained = [p.requires_grad for p in module.parameters()]
         assert not any(trained) if stage <= frozen else all(trained)
+
+
+@pytest.mark.parametrize('path', FACES, ids=lambda path: path.stem)
+def test_pretrains_one_step_and_exports(path, tiny, tmp_path):
+    cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
+    cfg.train_dataloader.dataset.data_root = str(tiny / 'cropped_aligned')
+    cfg.train_dataloader.update(num_workers=0, batch_size=2)
+    cfg.default_hooks.probe.update(num_workers=0, train_frames_per_class=1, val_frames=4)
+    cfg.default_hooks.probe.dataset.data_root = str(tiny)
+    cfg.default_hooks.collapse.interval = 1
+    cfg.train_cfg.max_iters = 1
+    set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
+    runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
+    runner.train()
+    assert type(runner.model).__name__.lower() == path.stem.split('_')[1]
+    assert runner.model.backbone.depth == int(path.stem.split('_')[0][3:])
+    assert (tmp_path / 'run/iter_1.pth').is_file() and (tmp_path / 'run/backbone.pth').is_file()
+
+
+def test_simsiam_predictor_keeps_its_rate():
+    for depth in (18, 50):
+        cfg = Config.fromfile(CONFIGS[0].parent / f'res{depth}_simsiam_faces.py')
+        assert cfg.custom_hooks[0].lr == cfg.optim_wrapper.optimizer.lr
+        assert not cfg.custom_hooks[0].adjust_by_epoch
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

@@ -34,7 +34,8 @@ def train(
         resume (str, optional): A checkpoint to go on from, or ``'auto'`` for the latest one of
             ``work_dir``.
         amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
-        validate (bool): Whether to score the validation set during training.
+        validate (bool): Whether to score the validation set during training, or its sample in
+            pre-training (``ProbeHook``).
         auto_scale_lr (bool): Scale the learning rate with the batch over all processes.
         tensorboard (bool): Write the curves for TensorBoard, too.
         pin_memory, persistent_workers (bool): Of all data loaders.
@@ -62,6 +63,8 @@ def train(
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best', None)
+        if 'probe' in cfg.default_hooks:
+            cfg.default_hooks.probe.interval = 0
     if auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError(

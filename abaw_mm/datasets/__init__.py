@@ -3,10 +3,11 @@
 from .affwild2 import AffWild2Dataset
 from .annotations import EXPRESSIONS
 from .collate_frames import collate_frames
+from .face_folder import FaceFolderDataset
 from .frame_stride import FrameStrideSampler
 from .load_face_crop import LoadFaceCrop, UnreadableFrameError
 
 __all__ = [
-    'AffWild2Dataset', 'EXPRESSIONS', 'FrameStrideSampler', 'LoadFaceCrop', 'UnreadableFrameError',
-    'collate_frames'
+    'AffWild2Dataset', 'EXPRESSIONS', 'FaceFolderDataset', 'FrameStrideSampler', 'LoadFaceCrop',
+    'UnreadableFrameError', 'collate_frames'
 ]

@@ -1,15 +1,19 @@
-"""Hooks that keep a run honest: weights that load, widths that fit."""
+"""Hooks that keep a run honest: weights that load, widths that fit, features that differ."""
 
 from .hooks import (
+    CollapseHook,
+    ExportBackboneHook,
     FeatureWidthHook,
     FrameBatchHook,
     PretrainedBackboneHook,
+    ProbeHook,
     StrictCheckpointHook,
     SyncBNStatisticsHook,
     UnreadableFramesHook,
 )
 
 __all__ = [
-    'FeatureWidthHook', 'FrameBatchHook', 'PretrainedBackboneHook', 'StrictCheckpointHook',
-    'SyncBNStatisticsHook', 'UnreadableFramesHook'
+    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
+    'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
+    'UnreadableFramesHook'
 ]

@@ -1,8 +1,13 @@
-"""Necks, backbones and the weights they start from."""
+"""Necks, backbones and the weights they start from; pre-training that makes such weights."""
 
 from .backbones import SSLPretrained
 from .classifiers import FrameClassifier
 from .data_preprocessors import FrameDataPreprocessor
+from .losses import ContraWarpingLoss
 from .necks import SpatialReservePooling
+from .selfsup import ContraWarping, RandomLocalWarp
 
-__all__ = ['FrameClassifier', 'FrameDataPreprocessor', 'SSLPretrained', 'SpatialReservePooling']
+__all__ = [
+    'ContraWarping', 'ContraWarpingLoss', 'FrameClassifier', 'FrameDataPreprocessor',
+    'RandomLocalWarp', 'SSLPretrained', 'SpatialReservePooling'
+]

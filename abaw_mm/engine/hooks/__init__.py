@@ -1,11 +1,15 @@
+from .collapse_hook import CollapseHook
+from .export_backbone_hook import ExportBackboneHook
 from .feature_width_hook import FeatureWidthHook
 from .frame_batch_hook import FrameBatchHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
+from .probe_hook import ProbeHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
 
 __all__ = [
-    'FeatureWidthHook', 'FrameBatchHook', 'PretrainedBackboneHook', 'StrictCheckpointHook',
-    'SyncBNStatisticsHook', 'UnreadableFramesHook'
+    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
+    'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
+    'UnreadableFramesHook'
 ]

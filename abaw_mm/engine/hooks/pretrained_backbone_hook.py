@@ -45,7 +45,8 @@ class PretrainedBackboneHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
+    def __init__(self, warn: bool = True) -> None:
+        self.warn = warn
         self.random = False
 
     def before_run(self, runner: Runner) -> None:
@@ -84,7 +85,7 @@ class PretrainedBackboneHook(Hook):
         self._warn(runner)
 
     def _warn(self, runner: Runner, begin: str = 'The') -> None:
-        if not self.random:
+        if not self.random or not self.warn:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         frozen = getattr(getattr(model, 'backbone', None), 'frozen_stages', -1)

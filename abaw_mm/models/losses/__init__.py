@@ -1,0 +1,3 @@
+from .contrawarping_loss import ContraWarpingLoss
+
+__all__ = ['ContraWarpingLoss']

@@ -1,0 +1,4 @@
+from .contrawarping import ContraWarping
+from .local_warp import RandomLocalWarp
+
+__all__ = ['ContraWarping', 'RandomLocalWarp']

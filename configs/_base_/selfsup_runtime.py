@@ -1,0 +1,26 @@
+"""What every pre-training shares: a watch, a probe, no best score, a backbone at the end."""
+_base_ = ['default_runtime.py']
+
+default_hooks = dict(
+    checkpoint=dict(save_best=None, rule=None),
+    pretrained_backbone=dict(warn=False),  # it starts from random weights as a rule
+    collapse=dict(type='CollapseHook', interval=50),
+    # Labelled frames only measure here. Without any: default_hooks.probe.interval=0.
+    probe=dict(
+        type='ProbeHook',
+        interval=2000,
+        dataset=dict(
+            type='AffWild2Dataset',
+            data_root='data/affwild2',
+            data_prefix='cropped_aligned',
+            pipeline=[
+                dict(type='LoadFaceCrop'),
+                dict(type='Resize', scale=(112, 112)),
+                dict(type='PackInputs'),
+            ],
+        ),
+        train_ann_file='annotations/EXPR_Recognition_Challenge/Train_Set',
+        val_ann_file='annotations/EXPR_Recognition_Challenge/Validation_Set',
+    ),
+    export_backbone=dict(type='ExportBackboneHook'),
+)

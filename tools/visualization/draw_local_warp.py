@@ -1,0 +1,80 @@
+#!/usr/bin/env python
+"""Draw faces beside what RandomLocalWarp makes of them, and how each displacement bends a grid.
+
+    python tools/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
+    python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from abaw_mm.datasets.load_face_crop import read_crop
+from abaw_mm.models.selfsup.local_warp import RandomLocalWarp, warp_images
+from abaw_mm.whole_file import whole_file
+
+WHITE, GREY, GAP = 255, 110, 4
+
+
+def grid_picture(field: torch.Tensor, lines: int = 14) -> np.ndarray:
+    """A grid bent by a field (H, W, 2) as the faces are, (H, W, 3) uint8."""
+    height, width = field.shape[:2]
+    grid = np.full((4 * height, 4 * width, 3), WHITE, np.float32)
+    for i in range(lines + 1):  # drawn four times as large, for thin lines
+        x, y = round(i * (4 * width - 1) / lines), round(i * (4 * height - 1) / lines)
+        cv2.line(grid, (x, 0), (x, 4 * height), (GREY, ) * 3, 2)
+        cv2.line(grid, (0, y), (4 * width, y), (GREY, ) * 3, 2)
+    fine = torch.nn.functional.interpolate(
+        field.permute(2, 0, 1)[None], scale_factor=4, mode='bilinear', align_corners=False
+    ).permute(0, 2, 3, 1)
+    bent = warp_images(torch.from_numpy(grid).permute(2, 0, 1)[None], 4 * fine)
+    bent = bent[0].permute(1, 2, 0).numpy()
+    return cv2.resize(bent, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> np.ndarray:
+    """A face, and for each warp the face and the grid."""
+    generator = torch.Generator().manual_seed(seed)
+    fields = warp.draw(warps, *face.shape[:2], generator=generator)
+    images = torch.from_numpy(face).permute(2, 0, 1)[None].float().expand(warps, -1, -1, -1)
+    warped = warp_images(images, fields).permute(0, 2, 3, 1).round().byte().numpy()
+    tiles = [face]
+    for image, field in zip(warped, fields, strict=True):
+        tiles += [image, grid_picture(field)]
+    return np.concatenate([np.pad(t, [(GAP, GAP), (GAP, GAP), (0, 0)], constant_values=WHITE)
+                           for t in tiles], axis=1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('out', type=Path, help='picture to write (.png)')
+    parser.add_argument('folder', type=Path, help='faces, at any depth')
+    parser.add_argument('--faces', type=int, default=3, help='rows: faces, spread over the folder')
+    parser.add_argument('--warps', type=int, default=2, help='of each face')
+    parser.add_argument('--strength', type=float, default=0.06)
+    parser.add_argument('--radius', type=float, default=0.2)
+    parser.add_argument('--num-points', type=int, default=8)
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args(argv)
+    paths = sorted(p for p in args.folder.rglob('*') if p.suffix.lower() in ('.jpg', '.png'))
+    if not paths:
+        print(f'{args.folder}: got no .jpg or .png, expected faces; name another folder',
+              file=sys.stderr)
+        return 2
+    warp = RandomLocalWarp(args.num_points, args.radius, args.strength)
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.faces + 2).astype(int)[1:-1]]
+    rows = [draw_row(read_crop(str(path)), warp, args.warps, args.seed + i)
+            for i, path in enumerate(chosen)]
+    with whole_file(args.out) as draft:
+        cv2.imwrite(str(draft), np.concatenate(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

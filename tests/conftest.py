@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpretrain
@@ -16,6 +17,12 @@ import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpre
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / 'shared'  # real faces and outputs of the released code, where there are any
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
+
+
+@pytest.fixture(autouse=True)
+def mmpretrain_scope() -> None:
+    """Names are looked up in mmpretrain's registries, whatever a test before has left."""
+    init_default_scope('mmpretrain')
 
 
 @pytest.fixture

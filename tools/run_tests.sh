@@ -11,4 +11,5 @@ source tools/environment.sh
 
 install_stack "${STACK:-openmmlab}"
 pip install --quiet --requirement requirements/tests.txt
-python -m pytest "$@"
+# Two files side by side; each test on one thread, or they would wait for each other.
+OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile "$@"

@@ -29,6 +29,7 @@ setup(
         'numpy>=1.23',
         'pillow>=9.0',
         'safetensors>=0.4',
+        'rich>=13.0',
         'simplejpeg>=1.6',
     ],
     extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -112,9 +112,10 @@ def apply() -> None:
     mend_package_lookup()
     mend_negative_hue()
     mend_adjust_bbox()
+    mend_import_on_stdout()  # the first to import mmpretrain, after what its import needs
     mend_checkpoint_loading()
     mend_resume()
-    mend_retrieval_metric()  # imports mmpretrain's metrics, after what their import needs
+    mend_retrieval_metric()
 
 
 # Import-time mendings
@@ -251,6 +252,16 @@ def mend_adjust_bbox() -> None:
     renderer = inspect.signature(adjust_bbox).parameters.get('renderer')
     if renderer is not None and renderer.default is inspect.Parameter.empty:
         adjust_bbox.__defaults__ = (None, *(adjust_bbox.__defaults__ or ()))
+
+
+def mend_import_on_stdout() -> None:
+    """Import mmpretrain without a line on standard output, which belongs to what a tool says.
+
+    For onedl-mmpretrain 1.3.6, which prints there that its platform's package is not installed;
+    the line goes to standard error. May go when it is logged as the debug line it is meant to be.
+    """
+    with redirect_stdout(sys.stderr):
+        import_module('mmpretrain.datasets')
 
 
 def mend_retrieval_metric() -> None:

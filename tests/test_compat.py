@@ -836,3 +836,11 @@ def test_syncbn_by_default_takes_vectors_on_the_cpu():
     x = torch.randn(5, 2)
     torch.testing.assert_close(neck((x, ))[0], reference(x))
     assert set(neck.state_dict()) >= {'bn0.weight', 'bn0.running_mean'}
+
+
+def test_import_says_nothing_on_standard_output():
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', 'import abaw_mm'], text=True, capture_output=True,
+        check=True
+    )
+    assert result.stdout == ''

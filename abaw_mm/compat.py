@@ -428,7 +428,7 @@ def _load_data(
         text = str(error)
     blocked = re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)(.*)', text)
     if blocked is None:
-        what = (re.search(r'WeightsUnpickler error: (.+)', text) or [None, text])[1]
+        what = (re.search(r'WeightsUnpickler error:\s*(.+)', text) or [None, text])[1]
     else:  # torch leaves the module out where it is builtins
         what = blocked[1] if '.' in blocked[1] else f'builtins.{blocked[1]}'
         what += blocked[2] if blocked[2].startswith(' of ') else ''

@@ -844,3 +844,11 @@ def test_import_says_nothing_on_standard_output():
         check=True
     )
     assert result.stdout == ''
+
+
+def test_a_plain_pickle_of_another_protocol_is_told_in_one_line(tmp_path):
+    path = tmp_path / 'plain.pth'
+    path.write_bytes(pickle.dumps(dict(state_dict=dict(a=1)), protocol=4))
+    with pytest.raises(compat.UnsafeCheckpointError, match='asks for Unsupported operand') as error:
+        compat.load_checkpoint_file(path)
+    assert '\n' not in str(error.value) and 'set to `False`' not in str(error.value)

@@ -15,10 +15,17 @@ GPUS=$2
 
 # The package beside this script is used, installed or not.
 export PYTHONPATH="$(cd "$(dirname "$0")/.." && pwd)${PYTHONPATH:+:$PYTHONPATH}"
+# A free port, so that two runs on one machine do not meet; machines have to agree on one.
+if [ -z "${PORT:-}" ]; then
+    PORT=29500
+    if [ "${NNODES:-1}" = 1 ]; then
+        PORT=$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+    fi
+fi
 exec torchrun \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    --master_port="$PORT" \
     --nproc_per_node="$GPUS" \
     "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

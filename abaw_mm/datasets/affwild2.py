@@ -174,8 +174,9 @@ class AffWild2Dataset(BaseDataset):
                 raise FileNotFoundError(
                     f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg '
                     'under it, or a store that tools/dataset_converters/pack_affwild2.py made; set '
-                    'data_root of the dataset (train_dataloader.dataset.data_root; a data_root at '
-                    'the top of a config reaches none) and data_prefix relative to it'
+                    'data_root of that dataset (train_dataloader.dataset.data_root, val_..., '
+                    'test_...; one at the top of a config reaches none) and data_prefix relative '
+                    'to it'
                 )
         clips = self._read_clips()
         if not os.path.exists(self.ann_file):

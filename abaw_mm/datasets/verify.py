@@ -326,7 +326,10 @@ def judge(
 
 def verdict(findings: Sequence[Finding], decoded: bool) -> str:
     """One sentence that says what to do next."""
-    train = f'train with python tools/train.py {HEADLINE_CONFIG}'
+    train = (
+        f'train with python tools/train.py {HEADLINE_CONFIG}, which reads data/affwild2: link the '
+        'data there, or set data_root'
+    )
     hint = '' if decoded else ' (pixels were not read, --decode does)'
     for level in ('error', 'warning'):
         graded = [f for f in findings if f.level == level]

@@ -150,7 +150,8 @@ def test_every_kind_has_a_level_and_a_fix():
 
 
 def test_verdict_is_one_sentence_on_what_to_do():
-    train = 'train with python tools/train.py configs/res50_srp_affwild2.py'
+    train = ('train with python tools/train.py configs/res50_srp_affwild2.py, which reads '
+             'data/affwild2: link the data there, or set data_root')
     notes = [Finding('gaps', '')]
     assert verdict(notes, decoded=True) == f'Healthy: {train}.'
     assert verdict(notes, decoded=False) == (

@@ -63,4 +63,4 @@ def test_full_size_is_small_and_quick():
     assert len(frames) == 594 * 4546
     columns = (frames.clip_id, frames.frame_no, frames.label, frames.root_id)
     assert sum(column.nbytes for column in columns) < 60e6 / 2
-    assert seconds < 5  # benchmarks/frame_index.py measures it
+    assert seconds < 5  # benchmarks/data.py measures it

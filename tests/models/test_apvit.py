@@ -121,6 +121,24 @@ def test_starts_from_face_recognition(tmp_path):
     assert backbone.vit.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
+def test_the_transformer_starts_from_another_of_its_measures(tmp_path):
+    """timm's names: one position embedding, and patches of pixels, for which there is no place."""
+    source = small(keep_rates=(1, 1)).vit.state_dict()
+    torch.manual_seed(5)
+    theirs = {name: torch.rand_like(value) for name, value in source.items()
+              if name.startswith(('blocks.', 'norm.', 'cls_token'))}
+    theirs.update({'pos_embed': torch.rand(1, 17, 16), 'patch_embed.proj.bias': torch.rand(16)})
+    torch.save(dict(model=theirs), tmp_path / 'vit.pth')
+    init_cfg = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'vit.pth'), allow_partial=True)
+    backbone = small(vit_init_cfg=init_cfg)
+    kept = backbone.vit.patch_pos_embed.clone()
+    backbone.init_weights()
+    state = backbone.vit.state_dict()
+    for name in ('blocks.1.mlp.fc2.weight', 'blocks.0.attn.qkv.weight', 'norm.bias', 'cls_token'):
+        assert torch.equal(state[name], theirs[name]), name
+    assert torch.equal(state['patch_pos_embed'], kept)
+
+
 @pytest.mark.parametrize(('cfg', 'message'), [
     (dict(img_size=100), 'img_size=100, expected a multiple of 8'),
     (dict(keep_patches=17), 'keep_patches=17, expected 1 to 16, the patches of 32x32 pixels'),

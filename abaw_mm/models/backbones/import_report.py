@@ -9,7 +9,14 @@ import torch
 
 from ...errors import named
 from .checkpoint_layouts import (
-    NAMINGS, PLAIN, flat_units, followers, name_layout, path_of, source_name, stages_of
+    NAMINGS,
+    PLAIN,
+    flat_units,
+    followers,
+    name_layout,
+    path_of,
+    source_name,
+    stages_of,
 )
 
 # Of the backbone's tensors an encoder must hold so many to be one of those to choose from: a

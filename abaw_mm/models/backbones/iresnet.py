@@ -92,7 +92,8 @@ class IResNet(BaseBackbone):
         torch.Size([1, 512, 7, 7])
     """
 
-    # Units of the four stages: two convolutions each, so that 50 = 2 * 24 + 2.
+    # Units of the four stages, as face.evoLVe has them: 152 with the numbers of ResNet-152,
+    # although a unit has two convolutions and not three.
     arch_settings = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
 
     def __init__(

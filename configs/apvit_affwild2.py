@@ -2,7 +2,8 @@
 
 Balanced classes, fp16 with a fixed loss scale, warm-up, SGD 1e-3, the official crops at 112x112
 pixels: the released code's settings. Nothing is frozen. `checkpoint` fills the convolutional half;
-what the transformer starts from the paper does not say, here it is random: see docs/checkpoints.md.
+what the transformer starts from the paper does not say, here it is random, so that it must learn
+(frozen_stages up to 3) unless it gets weights of its own: see docs/checkpoints.md.
 Paper: macro-F1 35.48 on the validation set (Table 5), with weights of MS1M.
 Time: not run.
 

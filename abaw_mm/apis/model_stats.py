@@ -77,7 +77,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
         the same three of backbone, neck and head.
 
     Raises:
-        ValueError: If the size is unknown.
+        ValueError: If the size is unknown, or the model does not take it.
     """
     shape = shape or input_size(cfg)
     options = dict(cfg.model)
@@ -85,7 +85,16 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(options)
     trainable, total = count_parameters(model)
-    flops = FlopAnalyzer(model.eval(), (torch.zeros(1, 3, *shape), ))
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, *shape))
+    except RuntimeError as error:
+        raise ValueError(
+            f'an image of {shape[0]}x{shape[1]} pixels does not pass the model: {error}; set '
+            'model.head.in_channels to the width of the flat map, or give --shape HEIGHT WIDTH'
+        ) from error
+    flops = FlopAnalyzer(model, (torch.zeros(1, 3, *shape), ))
     # The analysis warns of each operator that it holds for free, such as additions and ReLU.
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     flops.tracer_warnings('none')

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pprint import pformat
 
 import numpy as np
 from mmengine.config import Config
@@ -91,6 +92,16 @@ def differences(recorded: dict, now: dict) -> list[str]:
         for key in sorted(recorded | now)
         if (key in recorded, recorded.get(key)) != (key in now, now.get(key))
     ]
+
+
+def as_text(cfg: Config) -> str:
+    """A config as a file that inherits nothing; ``Config.dump`` takes a hundred times as long.
+
+    >>> as_text(Config(dict(a=dict(b=(1, 2)), c='d')))
+    "a = {'b': (1, 2)}\\nc = 'd'\\n"
+    """
+    return ''.join(f'{key} = {pformat(value, width=100, sort_dicts=False)}\n'
+                   for key, value in cfg.to_dict().items())
 
 
 def count_model(config: str) -> dict:
@@ -331,7 +342,7 @@ class Sweep:
         _write(self.work_dir / 'settings.json', settings)
         for name, cfg in configs.items():
             with whole_file(self.folder(name) / 'config.py') as draft:
-                cfg.dump(draft)
+                draft.write_text(as_text(cfg))
 
     @staticmethod
     def _count_data(cfg: Config) -> dict:

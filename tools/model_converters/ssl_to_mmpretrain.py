@@ -12,7 +12,6 @@ whole; 2 wrong flags, no such file, or OUT cannot be written.
 """
 
 import argparse
-import hashlib
 import pickle
 import re
 import sys
@@ -31,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 import abaw_mm
+from abaw_mm.checksum import sha256
 from abaw_mm.compat import UnsafeCheckpointError, load_checkpoint_file
 from abaw_mm.models.backbones.import_report import ImportReport, ask_complete, flatten, match
 from abaw_mm.whole_file import whole_file
@@ -144,15 +144,6 @@ def backbone_cfg(args: argparse.Namespace, found: Mapping[str, torch.Tensor]) ->
         return dict(cfg)
     depth = int(args.backbone.removeprefix('resnet')) if args.backbone else infer_depth(found)
     return dict(type='ResNet', depth=depth)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, as ``sha256sum`` gives it."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def write(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, str]) -> None:

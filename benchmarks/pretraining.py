@@ -9,7 +9,7 @@ frames (``ProbeHook``: nearest neighbours and linear), and fine-tuned with three
 Spatial Reserve Pooling. It is scored once, after the last iteration: nothing is chosen by the
 frames that it is scored on. Random weights go the same way without the pre-training.
 
-The size is one for two CPU cores: half the width, 80 pixels, 700 steps; see ``PRETRAINING`` and
+The size is one for two CPU cores: half the width, 80 pixels, 500 steps; see ``PRETRAINING`` and
 ``benchmarks/configs``. All is done by the project's own commands. They are kept with their scores
 in ``results.json``; ``results.md`` has the table, mean and sample deviation over the seeds. What is
 in ``results.json`` is not run again; after a change of the size, take another folder.
@@ -35,7 +35,7 @@ SIDE = 80  # pixels of a face, before and after
 
 CONFIGS = 'benchmarks/configs/'
 PRETRAINING = {
-    'train_cfg.max_iters': 700,
+    'train_cfg.max_iters': 500,
     'train_dataloader.batch_size': 64,
     'train_dataloader.num_workers': 1,
     'train_dataloader.dataset.pipeline.1.transforms.0.1.scale': SIDE,

@@ -33,8 +33,8 @@ def test_loss_by_hand():
     first = (2 - 2 * cos(90)) + (2 - 2 * cos(30))
     second = (2 - 2 * cos(70)) + (2 - 2 * cos(20))
     assert positive.item() == pytest.approx((first + second) / 2, abs=1e-5)
-    # warped and the target of the first, against the first and the target of the other
-    gaps = cos(10) - cos(90) + 0.4, cos(70) - cos(70) + 0.4
+    # the first view and its warped picture, both with the target of the other view
+    gaps = cos(40) - cos(90) + 0.4, cos(10) - cos(70) + 0.4
     assert negative.item() == pytest.approx(sum(gaps) / 2, abs=1e-5)
 
 

@@ -17,16 +17,17 @@ def contrawarping_loss(
     The positive term is BYOL's (arXiv 2006.07733, Eq. 2, both ways): the squared distance of the
     unit vectors, ``2 - 2 cos(prediction of one view, target of the other)``, 0 to 8 in all. The
     negative term is ours, as the paper leaves it open, a triplet's: ``max(0, cos(prediction of the
-    warped first view, target of the first view) - cos(prediction of the first view, target of the
-    second) + margin)``. It asks that a warp takes a face further away than any global
-    transformation does, and ends where the margin is kept, so that there is no reward for pushing
-    without end; nor for letting both cosines fall, as there would be were the margin a cosine.
+    warped first view, target of the second) - cos(prediction of the first view, target of the
+    second) + margin)``. Both cosines have the same target and differ in the warp alone, so that
+    only what tells a warped face from a plain one makes the term smaller: there is no reward for
+    moving both away, as with a bound on the first cosine, nor for forgetting what a view shares
+    with itself, as with the first view's target. It ends where the margin is kept.
 
     Args:
         predictions: (N, D) for each of the two views.
         targets: (N, D) for each of the two views; get no gradient.
         warped: (N, D), prediction of the first view after ``RandomLocalWarp``.
-        margin: By how much the warped picture's cosine shall be below the other view's, 0 to 2.
+        margin: By how much the warped view's cosine shall be below the plain view's, 0 to 2.
 
     Returns:
         tuple: The positive and the negative term, scalars.
@@ -44,7 +45,7 @@ def contrawarping_loss(
     (first, second), (target_first, target_second) = predictions, targets
     agreement = cosine(first, target_second)
     positive = 4 - 2 * (agreement + cosine(second, target_first))
-    negative = (cosine(warped, target_first) - agreement + margin).clamp(min=0)
+    negative = (cosine(warped, target_second) - agreement + margin).clamp(min=0)
     return positive.mean(), negative.mean()
 
 
@@ -55,7 +56,7 @@ class ContraWarpingLoss(nn.Module):
     Args:
         negative_weight (float): Of the negative term; 0 is BYOL. The positive term's gradient has
             twice the size for each of two views. Defaults to 2.0.
-        margin (float): By how much the warped face's cosine shall be below the other view's, 0 to
+        margin (float): By how much the warped view's cosine shall be below the plain view's, 0 to
             2. Defaults to 0.2.
 
     Raises:

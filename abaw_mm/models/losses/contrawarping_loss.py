@@ -55,7 +55,7 @@ class ContraWarpingLoss(nn.Module):
 
     Args:
         negative_weight (float): Of the negative term; 0 is BYOL. The positive term's gradient has
-            twice the size for each of two views. Defaults to 2.0.
+            twice the size for each of two views. Defaults to 4.0.
         margin (float): By how much the warped view's cosine shall be below the plain view's, 0 to
             2. Defaults to 0.2.
 
@@ -63,7 +63,7 @@ class ContraWarpingLoss(nn.Module):
         ValueError: For arguments out of range.
     """
 
-    def __init__(self, negative_weight: float = 2.0, margin: float = 0.2) -> None:
+    def __init__(self, negative_weight: float = 4.0, margin: float = 0.2) -> None:
         super().__init__()
         if negative_weight < 0:
             raise ValueError(

@@ -66,7 +66,8 @@ def test_nothing_is_won_by_moving_both_away():
     assert near.item() == pytest.approx(0.5) and far.item() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize('settings', [dict(negative_weight=-1.), dict(margin=-0.1), dict(margin=2.5)])
+@pytest.mark.parametrize(
+    'settings', [dict(negative_weight=-1.), dict(margin=-0.1), dict(margin=2.5)])
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=f'model.head.loss.{next(iter(settings))}'):
         ContraWarpingLoss(**settings)

@@ -52,6 +52,7 @@ setup(
         'safetensors>=0.4',
         'rich>=13.0',
         'simplejpeg>=1.6',
+        'scikit-learn>=1.2',
     ],
     extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},
     classifiers=[

@@ -1,5 +1,7 @@
 """Data and processes that several tests need."""
 
+import importlib.util
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
@@ -50,6 +53,31 @@ def golden() -> Path:
     if not root.is_dir():
         pytest.skip('no golden outputs beside the repository')
     return root
+
+
+class Released:
+    """The released code's networks, filled by the names of their tensors, and what they gave."""
+
+    def __init__(self, root: Path) -> None:
+        spec = importlib.util.spec_from_file_location('fill', root / 'fill.py')
+        self.fill = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.fill)
+        self.shapes = json.loads((root / 'state_dict_shapes.json').read_text())
+        self.outputs = np.load(root / 'released_code.npz')
+
+    def state_dict(self, network: str) -> dict[str, torch.Tensor]:
+        """Weights of a network under the released names."""
+        return self.fill.state_dict(self.shapes[network])
+
+    def output(self, name: str) -> torch.Tensor:
+        """What the released code gave."""
+        return torch.from_numpy(self.outputs[name])
+
+
+@pytest.fixture
+def released(golden: Path) -> Released:
+    """:class:`Released`; tests that need it skip where the golden outputs are absent."""
+    return Released(golden)
 
 
 def write_clip(

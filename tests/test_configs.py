@@ -16,6 +16,29 @@ FACES = [path for path in CONFIGS if path.stem.endswith('_faces')]  # pre-traini
 LABELLED = [path for path in CONFIGS if path not in FACES]
 
 
+def narrow(model):
+    """Transformers at a width that is built and saved in no time; what they do stays."""
+    if model.backbone.type == 'APViT':
+        model.backbone.embed_dims = model.head.in_channels = 64
+    elif model.backbone.type == 'VisionTransformer':
+        model.backbone.arch = dict(
+            embed_dims=64, num_layers=12, num_heads=4, feedforward_channels=128)
+        model.neck.in_channels = 64
+
+
+def stages_of(backbone):
+    """The number by which each part of a backbone is frozen, and the part."""
+    kind = type(backbone).__name__
+    if kind == 'IResNet':
+        return [(0, backbone.input_layer), *enumerate(backbone.body, 1)]
+    if kind == 'APViT':
+        return [*stages_of(backbone.extractor), (4, backbone.vit)]
+    if kind == 'VisionTransformer':
+        return [(0, backbone.patch_embed), *enumerate(backbone.layers, 1)]
+    return [(int(name[5:]) if name.startswith('layer') else 0, module)
+            for name, module in backbone.named_children()]
+
+
 @pytest.mark.parametrize('path', LABELLED, ids=lambda path: path.stem)
 def test_runs_one_step_and_scores(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
@@ -25,13 +48,13 @@ def test_runs_one_step_and_scores(path, tiny, tmp_path):
         loader.num_workers, loader.batch_size = 0, 2
     cfg.val_dataloader.dataset.indices = 2
     cfg.train_cfg.update(max_iters=1, val_interval=1)
+    narrow(cfg.model)
     set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
     runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
     runner.train()
     assert list((tmp_path / 'run').glob('best_affwild2_macro_f1_iter_1.pth'))
     frozen = cfg.model.backbone.frozen_stages
-    for name, module in runner.model.backbone.named_children():
-        stage = int(name[5:]) if name.startswith('layer') else 0
+    for stage, module in stages_of(runner.model.backbone):
         trained = [p.requires_grad for p in module.parameters()]
         assert not any(trained) if stage <= frozen else all(trained)
 
@@ -92,6 +115,22 @@ def test_settings_of_the_released_code():
     gap = Config.fromfile(CONFIGS[0].parent / 'res18_gap_affwild2_released.py')
     assert gap.model.backbone.frozen_stages == -1
     assert gap.model.neck == dict(type='GlobalAveragePooling')
+
+
+@pytest.mark.parametrize('name', ['irnet50', 'apvit', 'apvit_rafdb'])
+def test_settings_of_the_released_code_at_112_pixels(name):
+    cfg = Config.fromfile(CONFIGS[0].parent / f'{name}_affwild2.py')
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == 512
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+    assert cfg.train_dataloader.sampler.class_balance.oversample_thr == 0.15
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        sizes = [t.get('scale', t.get('crop_size')) for t in loader.dataset.pipeline[1:3]]
+        assert set(sizes) - {None} == {112}
+    if name != 'irnet50':
+        assert cfg.model.backbone.keep_patches == 160
+        assert cfg.model.backbone.keep_rates == (1, ) * 4 + (0.9, ) * 4
+    whole = cfg.default_hooks.pretrained_backbone.get('module', 'backbone') == 'backbone'
+    assert whole == (name != 'apvit')
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 8])

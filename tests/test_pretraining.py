@@ -82,7 +82,7 @@ def test_four_commands(repo, tiny, tmp_path):
     assert (place / 'warps.png').is_file()
     weights = 'work_dirs/res18_contrawarping_faces/backbone.pth'
     assert f'fine-tuning: checkpoint={place / weights}' in logs[1]
-    assert 'ProbeHook, step 2: macro-F1' in logs[1]
+    assert 'ProbeHook, step 2, knn: macro-F1' in logs[1]
     assert 'random weights' not in logs[1] + logs[2]
     assert f'SSLPretrained: {weights} -> ResNet' in logs[2]
     assert 'macro-F1' in logs[3]

@@ -1,6 +1,6 @@
 """Necks, backbones and the weights they start from; pre-training that makes such weights."""
 
-from .backbones import SSLPretrained
+from .backbones import APViT, IResNet, SSLPretrained
 from .classifiers import FrameClassifier
 from .data_preprocessors import FrameDataPreprocessor
 from .losses import ContraWarpingLoss
@@ -8,6 +8,6 @@ from .necks import SpatialReservePooling
 from .selfsup import ContraWarping, RandomLocalWarp
 
 __all__ = [
-    'ContraWarping', 'ContraWarpingLoss', 'FrameClassifier', 'FrameDataPreprocessor',
-    'RandomLocalWarp', 'SSLPretrained', 'SpatialReservePooling'
+    'APViT', 'ContraWarping', 'ContraWarpingLoss', 'FrameClassifier', 'FrameDataPreprocessor',
+    'IResNet', 'RandomLocalWarp', 'SSLPretrained', 'SpatialReservePooling'
 ]

@@ -7,6 +7,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from abaw_mm.models import APViT, IResNet
 from abaw_mm.models.backbones.checkpoint_layouts import NOT_TAKEN, followers
 from abaw_mm.models.backbones.import_report import ask_complete, compare, flatten, match
 
@@ -321,6 +322,67 @@ def test_released_names_of_ir50(golden):
     wanted = {name: value for name, value in found.items() if not name.startswith('output_layer')}
     report = match(wanted, flatten(dict(state_dict=under('module.', found))))
     assert report.complete and report.layout == "face.evoLVe's IR"
+
+
+@pytest.fixture
+def ir50():
+    """State dict of an IR-50 of ours, whose units are counted within their stage."""
+    with torch.device('meta'):
+        return IResNet().state_dict()
+
+
+def numbered_through(state_dict):
+    """The same under face.evoLVe's names: units counted through all stages."""
+    units, theirs = [], {}
+    for name, value in state_dict.items():
+        words = name.split('.')
+        if words[0] == 'body':
+            unit = words[1:3]
+            if unit not in units:
+                units.append(unit)
+            words[1:3] = [str(units.index(unit))]
+        theirs['.'.join(words)] = value
+    return theirs
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'model.backbone.'])
+@pytest.mark.parametrize('names', [dict, numbered_through])
+def test_ir50_with_either_numbering(ir50, names, prefix):
+    found = flatten(dict(state_dict={**under(prefix, names(ir50)), 'output_layer.3.weight': ONE}))
+    report = match(ir50, found)
+    assert report.complete and not report.note and report.matched == 285
+    assert all(found[key] is ir50[name] for name, key in report.sources.items())
+    if names is numbered_through:
+        assert report.sources['body.2.13.res_layer.3.weight'] == (
+            f'state_dict.{prefix}body.20.res_layer.3.weight')
+
+
+def test_three_stages_from_an_ir50(ir50):
+    with torch.device('meta'):
+        wanted = IResNet(num_stages=3, out_indices=(2, )).state_dict()
+    for names in (dict, numbered_through):
+        report = match(wanted, flatten(names(ir50)))
+        assert report.complete and report.dropped == {'body': 3 * 13 + 6}
+
+
+@pytest.mark.parametrize('names', [dict, numbered_through])
+@pytest.mark.parametrize('other', [dict(depth=100), dict(depth=152), dict(se=True)])
+def test_another_ir_is_refused(ir50, other, names):
+    with torch.device('meta'):
+        theirs = IResNet(**other).state_dict()
+    report = match(ir50, flatten(names(theirs)))
+    assert not report.complete and (report.unused or report.mismatched)
+
+
+def test_apvit_as_released(golden):
+    shapes = json.loads((golden / 'state_dict_shapes.json').read_text())['apvit']
+    with torch.device('meta'):
+        wanted = APViT().state_dict()
+    found = {name: torch.empty(shape, device='meta') for name, shape in shapes.items()}
+    report = match(wanted, flatten(dict(state_dict=found)))
+    assert report.complete and report.layout == 'APViT' and report.dropped == {'head': 2}
+    deeper = {**found, 'vit.blocks.8.norm1.weight': ONE}
+    assert match(wanted, deeper).unused == ['vit.blocks.8.norm1.weight']
 
 
 def test_flatten_takes_tensors_alone():

@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
+from torch import nn
 
 META_KEY = 'random_backbone'  # in the meta of a checkpoint whose run began without weights
 
@@ -39,14 +40,22 @@ class PretrainedBackboneHook(Hook):
     to its own ``init_cfg``; if that has no weights either, a warning at the start, at the end, and
     at each test of the resulting checkpoint says that the frozen stages are random.
 
+    Args:
+        warn (bool): Whether to warn. Defaults to True.
+        module (str): What ``checkpoint`` fills, a module of the model: the whole backbone, or the
+            part that the weights are of, such as ``'backbone.extractor'`` for an APViT that
+            starts from face recognition. Defaults to ``'backbone'``.
+
     Raises:
         FileNotFoundError: If the path does not exist.
+        ValueError: If the model has no such module.
     """
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, warn: bool = True) -> None:
+    def __init__(self, warn: bool = True, module: str = 'backbone') -> None:
         self.warn = warn
+        self.module = module
         self.random = False
 
     def before_run(self, runner: Runner) -> None:
@@ -58,9 +67,10 @@ class PretrainedBackboneHook(Hook):
         checkpoint = runner.cfg.get('checkpoint')
         check_checkpoint_path(checkpoint)
         if checkpoint:
-            backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
+            _submodule(model, self.module).init_cfg = dict(
+                type='SSLPretrained', checkpoint=checkpoint)
         self.random = not (
-            any(_has_weights(module) for module in (model, backbone))
+            checkpoint or any(_has_weights(module) for module in (model, backbone))
             or runner._load_from or runner._resume
         )
 
@@ -98,6 +108,17 @@ class PretrainedBackboneHook(Hook):
             '`--cfg-options checkpoint=PATH`, to the weights of a self-supervised backbone.',
             logger='current', level=logging.WARNING
         )
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module:
+    """A module of the model by its dotted name."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(
+            f'checkpoint fills {name!r}, and the {type(model).__name__} has no such module '
+            f'({error}); set default_hooks.pretrained_backbone.module'
+        ) from error
 
 
 def _has_weights(module: object) -> bool:

@@ -1,4 +1,4 @@
-"""Does pre-training learn expressions? Nearest neighbours among labelled frames tell."""
+"""Does pre-training learn expressions? Simple classifiers on its frozen features tell."""
 
 import os
 
@@ -12,39 +12,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, HOOKS
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ...datasets.annotations import EXPRESSIONS
 from ...evaluation.macro_f1 import f1_per_class
-
-
-def knn_predict(
-    train: torch.Tensor, labels: torch.Tensor, features: torch.Tensor, k: int, num_classes: int
-) -> torch.Tensor:
-    """The label that most of the k nearest training frames have, by cosine.
-
-    Args:
-        train: (T, D) features of training frames.
-        labels: (T, ) int64.
-        features: (F, D) of the frames to label.
-        k: Number of neighbours, all of them where there are fewer.
-        num_classes: Number C of classes.
-
-    Returns:
-        Tensor: (F, ) int64; of classes with as many votes the first, as in scikit-learn.
-
-    >>> train = torch.tensor([[1., 0.], [1., .1], [0., 1.]])
-    >>> knn_predict(train, torch.tensor([3, 3, 5]), torch.tensor([[2., 0.], [0., 2.]]), 1, 8)
-    tensor([3, 5])
-    """
-    train, features = F.normalize(train, dim=1), F.normalize(features, dim=1)
-    predicted = []
-    for part in features.split(1024):  # the table of all pairs may not fit
-        nearest = (part @ train.T).topk(min(k, len(train)), dim=1).indices
-        votes = F.one_hot(labels[nearest], num_classes).sum(1)
-        predicted.append(votes.argmax(1))
-    return torch.cat(predicted)
+from ...evaluation.probes import knn_predict, linear_predict
 
 
 def spread_rows(labels: np.ndarray, per_class: int) -> np.ndarray:
@@ -64,13 +36,14 @@ def _spread(rows: np.ndarray, number: int) -> np.ndarray:
 
 @HOOKS.register_module()
 class ProbeHook(Hook):
-    """Classify validation frames by their nearest training frames, from the frozen backbone.
+    """Classify validation frames from the frozen backbone's features, by kNN and linearly.
 
-    Labels only measure here, nothing is trained with them. The features are the backbone's maps,
-    averaged over space; macro-F1 (in %) is the challenge's, over a sample of the frames: the same
-    at each probe and on any number of processes, but not the figure of a full validation. It is
-    logged at the start (what random weights reach), at every ``interval`` and at the end, and kept
-    as ``probe/macro_f1`` and ``probe/f1_Neutral``, ... beside the losses.
+    Labels only measure here, the network is not trained with them. The features are the backbone's
+    maps, averaged over space; macro-F1 (in %) is the challenge's, over a sample of the frames: the
+    same at each probe and on any number of processes, but not the figure of a full validation. It
+    is logged at the start (what random weights reach), at every ``interval`` and at the end, and
+    kept as ``probe/knn_macro_f1``, ``probe/knn_f1_Neutral``, ..., ``probe/linear_macro_f1``, ...
+    beside the losses.
 
     Args:
         dataset (dict): An ``AffWild2Dataset`` but for ``ann_file``.
@@ -145,23 +118,30 @@ class ProbeHook(Hook):
         """Score the backbone as it is; returns what is logged."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         train, val = (self._features(model, *frames) for frames in self._frames)
-        labels = torch.from_numpy(self._labels[0])
-        predicted = knn_predict(train, labels, val, self.k, len(EXPRESSIONS))
-        f1, _ = f1_per_class(predicted.numpy(), self._labels[1], len(EXPRESSIONS))
-        scores = {'probe/macro_f1': 100 * float(f1.mean())}
-        scores.update(
-            {f'probe/f1_{name}': 100 * float(x) for name, x in zip(EXPRESSIONS, f1, strict=True)})
-        runner.visualizer.add_scalars(scores, step=step)
-        each = ', '.join(f'{name} {100 * x:.1f}' for name, x in zip(EXPRESSIONS, f1, strict=True))
-        print_log(
-            f'ProbeHook, step {step}: macro-F1 {scores["probe/macro_f1"]:.2f} of '
-            f'{len(val)} validation frames by their {self.k} nearest of {len(train)} training '
-            f'frames ({each})', logger='current'
+        train_labels, val_labels = self._labels
+        predictions = dict(
+            knn=knn_predict(train, train_labels, val, self.k, len(EXPRESSIONS)),
+            linear=linear_predict(train, train_labels, val)
         )
+        scores = {}
+        for kind, predicted in predictions.items():
+            f1, _ = f1_per_class(predicted, val_labels, len(EXPRESSIONS))
+            scores[f'probe/{kind}_macro_f1'] = 100 * float(f1.mean())
+            for name, value in zip(EXPRESSIONS, f1, strict=True):
+                scores[f'probe/{kind}_f1_{name}'] = 100 * float(value)
+        runner.visualizer.add_scalars(scores, step=step)
+        for kind in predictions:
+            each = ', '.join(
+                f'{name} {scores[f"probe/{kind}_f1_{name}"]:.1f}' for name in EXPRESSIONS)
+            print_log(
+                f'ProbeHook, step {step}, {kind}: macro-F1 {scores[f"probe/{kind}_macro_f1"]:.2f} '
+                f'of {len(val)} validation frames from {len(train)} training frames ({each})',
+                logger='current'
+            )
         return scores
 
     @torch.no_grad()
-    def _features(self, model: nn.Module, dataset: Dataset, rows: np.ndarray) -> torch.Tensor:
+    def _features(self, model: nn.Module, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
         """(F, D) float32 features of some rows; each process makes its share, all get all."""
         rank, world_size = get_dist_info()
         loader = DataLoader(
@@ -181,4 +161,4 @@ class ProbeHook(Hook):
         features = np.empty((len(rows), parts[0].shape[1]), np.float32)
         for rank, part in enumerate(parts):
             features[rank::world_size] = part
-        return torch.from_numpy(features)
+        return features

@@ -12,6 +12,7 @@ from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
 from ...errors import MAX_NAMED
+from ...models.backbones.checkpoint_layouts import classifier_names
 from ...models.backbones.import_report import compare, flatten, match
 
 
@@ -22,7 +23,8 @@ class StrictCheckpointHook(Hook):
     For a test and for a resumed run every tensor of the model must be there. For a training that
     starts from ``load_from`` every tensor of the backbone must; others, such as a head with
     another number of classes, are named in a warning and begin anew. The table of an import, as
-    :class:`SSLPretrained` has it, is logged for each.
+    :class:`SSLPretrained` has it, is logged for each. A classifier of the released code (APViT) is
+    given our names first.
 
     Raises:
         ValueError: If they are not, with the first names and shapes.
@@ -35,11 +37,15 @@ class StrictCheckpointHook(Hook):
         if isinstance(checkpoint.get('meta'), dict):
             checkpoint['meta'].pop('config', None)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state_dict = checkpoint.get('state_dict', checkpoint)
         found = {
             re.sub(r'^module\.', '', key): value
-            for key, value in checkpoint.get('state_dict', checkpoint).items()
-            if isinstance(value, torch.Tensor)
+            for key, value in state_dict.items() if isinstance(value, torch.Tensor)
         }
+        ours = classifier_names(model.state_dict(), found)
+        if ours:
+            found = {ours.get(key, key): value for key, value in found.items()}
+            checkpoint['state_dict'] = found  # which mmengine takes before anything beside it
         report = compare(model.state_dict(), found)
         table = f'{runner._load_from or "checkpoint"} -> {type(model).__name__}\n{report.table()}'
         wrong = [

@@ -1,3 +1,5 @@
+from .apvit import APViT
+from .iresnet import IResNet
 from .ssl_pretrained import SSLPretrained
 
-__all__ = ['SSLPretrained']
+__all__ = ['APViT', 'IResNet', 'SSLPretrained']

@@ -27,6 +27,7 @@ release. (mmengine's EMAHook puts the averaged weights into ``state_dict`` when 
 """
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 # Words that wrap or nest an encoder and say nothing of its role, and those of averages.
@@ -43,6 +44,12 @@ NUMBERED = (('conv1', '0'), ('bn1', '1'), ('layer1', '4'), ('layer2', '5'), ('la
 # mmpretrain's ResNetV1c and V1d have one `stem`, timm's *c and *d a `conv1` without the last norm.
 DEEP_STEM = (('stem.7', 'bn1'), ('stem', 'conv1'))
 NAMINGS = (PLAIN, NUMBERED, DEEP_STEM)
+# A released APViT is a classifier whose two halves stand beside the head.
+APVIT_CLASSIFIER = (('backbone.extractor', 'extractor'), ('backbone.vit', 'vit'))
+
+# What a name of ours begins with that a deeper network has more of.
+STAGE = re.compile(r'(layer\w*|(extractor\.)?body\.\d+|vit\.blocks)\.')
+UNIT = re.compile(r'(.*\b)?body\.(\d+)\.(\d+)\.')
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ LAYOUTS = (
     Layout('SimSiam', r'encoder', ('predictor', )),
     Layout('lightly', r'(momentum_)?backbone(_momentum)?', naming=NUMBERED),
     Layout('mmpretrain or mmselfsup', r'backbone'),
+    Layout('APViT', r'', ('vit', )),
     Layout("face.evoLVe's IR", r'', ('input_layer', )),
     Layout('plain names: torchvision or timm', r''),
     Layout('timm, deep stem', r'', naming=DEEP_STEM),
@@ -123,6 +131,57 @@ def source_name(name: str, naming: tuple[tuple[str, str], ...]) -> str:
     return name
 
 
+def flat_units(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """face.evoLVe's naming of an IR-50: its units are numbered through all stages.
+
+    >>> flat_units(['body.0.0.res_layer.0.weight', 'body.0.1.w', 'body.1.0.w', 'conv1.weight'])
+    (('body.0.0', 'body.0'), ('body.0.1', 'body.1'), ('body.1.0', 'body.2'))
+    """
+    units = {(hit[1] or '', int(hit[2]), int(hit[3])) for hit in map(UNIT.match, names) if hit}
+    return tuple(
+        (f'{start}body.{stage}.{unit}', f'{start}body.{number}')
+        for number, (start, stage, unit) in enumerate(sorted(units))
+    )
+
+
+def stages_of(names: Iterable[str], naming: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Beginnings of their names for a stage, of which a deeper network has further blocks.
+
+    >>> stages_of(['layer1.0.conv1.weight', 'conv1.weight'], NUMBERED)
+    ('4.',)
+    """
+    stages = set()
+    for name in names:
+        stage = STAGE.match(name)
+        if stage:
+            words = source_name(name, naming).split('.')[:stage[0].count('.')]
+            stages.add('.'.join(words) + '.')
+    return tuple(stages)
+
+
+def classifier_names(wanted: Collection[str], found: Collection[str]) -> dict[str, str]:
+    """What the tensors of a whole classifier of the released code are called in ours.
+
+    Args:
+        wanted: Names of our classifier.
+        found: Keys of the checkpoint.
+
+    Returns:
+        dict: Our name of each of their keys; empty where no other naming fits better than ours.
+
+    >>> classifier_names(['backbone.vit.norm.weight', 'head.fc.bias'],
+    ...                  ['vit.norm.weight', 'head.fc.bias'])
+    {'vit.norm.weight': 'backbone.vit.norm.weight', 'head.fc.bias': 'head.fc.bias'}
+    """
+    best = {}, sum(name in found for name in wanted)
+    for naming in (flat_units(wanted), APVIT_CLASSIFIER):
+        names = {source_name(name, naming): name for name in wanted}
+        held = {key: names[key] for key in found if key in names}
+        if len(held) > best[1]:
+            best = held, len(held)
+    return best[0]
+
+
 def name_layout(prefix: str, naming: tuple[tuple[str, str], ...], first_words: set[str]) -> str:
     """Which of :data:`LAYOUTS` an encoder's prefix belongs to.
 
@@ -131,6 +190,8 @@ def name_layout(prefix: str, naming: tuple[tuple[str, str], ...], first_words: s
         naming: Of the tensors below it.
         first_words: First words of the paths of all keys in the file.
     """
+    if naming not in NAMINGS:  # made from the backbone's names by flat_units
+        return "face.evoLVe's IR"
     path = '.'.join(word for word in path_of(prefix).split('.') if word not in AVERAGES)
     for layout in LAYOUTS:
         if layout.naming != naming or (layout.marks and not first_words & set(layout.marks)):

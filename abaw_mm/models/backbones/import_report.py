@@ -8,7 +8,16 @@ from typing import Any
 import torch
 
 from ...errors import named
-from .checkpoint_layouts import NAMINGS, PLAIN, followers, name_layout, path_of, source_name
+from .checkpoint_layouts import (
+    NAMINGS,
+    PLAIN,
+    flat_units,
+    followers,
+    name_layout,
+    path_of,
+    source_name,
+    stages_of,
+)
 
 # Of the backbone's tensors an encoder must hold so many to be one of those to choose from: a
 # projector has a few of the names by chance, a query encoder with one tensor too few is still it.
@@ -119,7 +128,7 @@ def find_encoders(
         list: Prefix, naming, and how many of the names are there; the documented encoder first.
     """
     held = Counter()
-    for naming in NAMINGS:
+    for naming in dict.fromkeys((*NAMINGS, flat_units(wanted))):
         names = {source_name(name, naming) for name in wanted}
         if naming != PLAIN and names == set(wanted):
             continue
@@ -164,13 +173,12 @@ def compare(
             missing.append(name)
 
     taken = {prefix + source_name(name, naming) for name in wanted}
-    stages = {source_name(name, naming).split('.')[0] for name in wanted
-              if name.startswith('layer')}
+    stages = stages_of(wanted, naming)
     unused, dropped, path = [], Counter(), path_of(prefix).split('.')
     for key in found:
         if key in taken:
             continue
-        if key.startswith(prefix) and key[len(prefix):].split('.')[0] in stages:
+        if key.startswith(prefix) and key[len(prefix):].startswith(stages):
             if not key.endswith('num_batches_tracked'):
                 unused.append(key)
             continue

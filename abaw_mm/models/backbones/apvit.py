@@ -1,0 +1,287 @@
+"""APViT: a convolutional stem and a transformer that looks only at the patches that matter."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch.nn import functional as F
+
+from .iresnet import CHANNELS, IResNet
+
+# As the released code sets them (8 blocks: tokens are pooled in the last four).
+KEEP_RATES = (1., 1., 1., 1., 0.9, 0.9, 0.9, 0.9)
+NORM_EPS = 1e-6
+EXTRACTOR_STAGES = 3
+EXTRACTOR_STRIDE = 2 ** EXTRACTOR_STAGES  # pixels a patch, along each side
+
+
+def spatial_attention(maps: torch.Tensor) -> torch.Tensor:
+    """How much happens in each cell: the sum of magnitudes over all channels.
+
+    Args:
+        maps: (N, C, H, W).
+
+    Returns:
+        Tensor: (N, 1, H, W), not normalised.
+
+    >>> spatial_attention(torch.tensor([1., -2., 3.]).view(1, 3, 1, 1)).item()
+    6.0
+    """
+    return maps.abs().sum(1, keepdim=True)
+
+
+def keep_tokens(tokens: torch.Tensor, scores: torch.Tensor, number: int) -> torch.Tensor:
+    """The ``number`` tokens of each sample with the highest scores, in the order that they had.
+
+    Args:
+        tokens: (N, L, C).
+        scores: (N, L).
+        number: At most L.
+
+    Returns:
+        Tensor: (N, number, C).
+
+    >>> keep_tokens(torch.tensor([[[1.], [2.], [3.]]]), torch.tensor([[7, 1, 9]]), 2).tolist()
+    [[[1.0], [3.0]]]
+    """
+    kept = scores.topk(number, dim=1).indices.sort(dim=1).values
+    return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention without bias, and what the class token looks at."""
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=False)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: torch.Tensor, with_scores: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 1 + L, C) -> the same, and (N, L) or None."""
+        n, length, _ = x.shape
+        query, key, value = (
+            self.qkv(x).reshape(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        )
+        out = F.scaled_dot_product_attention(query, key, value)
+        out = self.proj(out.transpose(1, 2).reshape(n, length, -1))
+        if not with_scores:
+            return out, None
+        # The mean of the heads' logits, which the released code's outputs ask for, not of their
+        # softmax. Only the order matters, so that the scale may stay away.
+        with torch.no_grad():
+            scores = (query[:, :, :1] * key[:, :, 1:]).sum(-1).mean(1)
+        return out, scores
+
+
+class _MLP(nn.Module):
+    def __init__(self, embed_dims: int, hidden_dims: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class _Block(nn.Module):
+    """A pre-norm transformer block that passes on part of its patches."""
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, mlp_ratio: float, keep_rate: float
+    ) -> None:
+        super().__init__()
+        self.keep_rate = keep_rate
+        self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
+        self.attn = _Attention(embed_dims, num_heads)
+        self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
+        self.mlp = _MLP(embed_dims, int(embed_dims * mlp_ratio))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 1 + L, C) -> (N, 1 + floor(keep_rate * L), C); the class token comes first."""
+        pooled = self.keep_rate < 1
+        out, scores = self.attn(self.norm1(x), with_scores=pooled)
+        x = x + out
+        if pooled:  # before the MLP, which sees each token alone: less to compute, same result
+            number = max(1, math.floor(self.keep_rate * scores.shape[1]))
+            x = torch.cat([x[:, :1], keep_tokens(x[:, 1:], scores, number)], dim=1)
+        return x + self.mlp(self.norm2(x))
+
+
+class _PoolingTransformer(BaseModule):
+    """From maps to the class token; the names are those of the released checkpoints' ``vit``."""
+
+    def __init__(
+        self, in_channels: int, num_patches: int, keep_patches: int, keep_rates: Sequence[float],
+        embed_dims: int, num_heads: int, mlp_ratio: float, init_cfg: dict | list | None
+    ) -> None:
+        super().__init__(init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02))
+        self.keep_patches = keep_patches
+
+        def embedding(length: int) -> nn.Parameter:
+            return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, length, embed_dims), std=0.02))
+
+        self.cls_token = embedding(1)
+        self.cls_pos_embed = embedding(1)
+        self.patch_pos_embed = embedding(num_patches)
+        self.projs = nn.ModuleList([nn.Conv2d(in_channels, embed_dims, 1)])
+        self.blocks = nn.Sequential(*(
+            _Block(embed_dims, num_heads, mlp_ratio, rate) for rate in keep_rates
+        ))
+        self.norm = nn.LayerNorm(embed_dims, eps=NORM_EPS)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(N, in_channels, H, W) -> (N, embed_dims)."""
+        patches = self.projs[0](maps)
+        scores = spatial_attention(patches).flatten(1)
+        tokens = patches.flatten(2).transpose(1, 2) + self.patch_pos_embed
+        tokens = keep_tokens(tokens, scores, self.keep_patches)
+        cls = (self.cls_token + self.cls_pos_embed).expand(len(tokens), -1, -1)
+        x = self.blocks(torch.cat([cls, tokens], dim=1))
+        return self.norm(x)[:, 0]
+
+
+@MODELS.register_module()
+class APViT(BaseBackbone):
+    """The vision transformer with attentive pooling: (N, 3, 112, 112) -> (N, 768).
+
+    Xue et al. 2022 (IEEE Transactions on Affective Computing), two rows of Table 5: IR-50's first
+    three stages make 14x14 cells of a face, a 1x1 convolution makes a patch of each. Attentive
+    patch pooling keeps the patches where most happens (160 of 196), so that background and
+    occlusions never enter the transformer. Attentive token pooling drops, in some of its blocks,
+    those that the class token looks at least. The feature is the class token.
+
+    The defaults and the names of the parameters, ``extractor.*`` and ``vit.*``, are those of the
+    released code; its checkpoints load as ``checkpoint`` and as ``load_from``.
+
+    Args:
+        img_size (int): Side of the image, in pixels, a multiple of 8. Defaults to 112.
+        keep_patches (int): Patches that the transformer gets. Defaults to 160.
+        keep_rates (Sequence[float]): What part of its patches each block passes on, rounded down;
+            as many blocks as rates. Defaults to 1 for four blocks and 0.9 for four more.
+        embed_dims (int): Width of a token. Defaults to 768.
+        num_heads (int): Heads of the attention. Defaults to 8.
+        mlp_ratio (float): Width of the MLP by that of a token. Defaults to 3.
+        frozen_stages (int): 0 freezes the extractor's input layer, 1 to 3 its stages up to that
+            one, as in :class:`IResNet`; 4 the transformer, too, so that neck and head alone
+            learn. -1 freezes nothing. Defaults to -1.
+        norm_eval (bool): Whether all BN keep their statistics in training. Defaults to False.
+        extractor_init_cfg (dict | list, optional): ``init_cfg`` of the extractor, as for
+            :class:`IResNet`: weights of face recognition go here.
+        vit_init_cfg (dict | list, optional): ``init_cfg`` of the transformer. Defaults to normal
+            weights of standard deviation 0.02.
+        init_cfg (dict, optional): For the whole, extractor and transformer.
+
+    Raises:
+        ValueError: For settings that do not fit each other, or images of another size.
+
+    Example:
+        >>> backbone = APViT().eval()
+        >>> image = torch.zeros(1, 3, 112, 112)
+        >>> backbone(image)[0].shape, backbone.attention_map(image).shape
+        (torch.Size([1, 768]), torch.Size([1, 1, 14, 14]))
+    """
+
+    def __init__(
+        self,
+        img_size: int = 112,
+        keep_patches: int = 160,
+        keep_rates: Sequence[float] = KEEP_RATES,
+        embed_dims: int = 768,
+        num_heads: int = 8,
+        mlp_ratio: float = 3.,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        extractor_init_cfg: dict | list | None = None,
+        vit_init_cfg: dict | list | None = None,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if img_size < EXTRACTOR_STRIDE or img_size % EXTRACTOR_STRIDE:
+            raise ValueError(
+                f'APViT: img_size={img_size}, expected a multiple of {EXTRACTOR_STRIDE} pixels, '
+                'such as 112; set model.backbone.img_size'
+            )
+        num_patches = (img_size // EXTRACTOR_STRIDE) ** 2
+        if keep_patches not in range(1, num_patches + 1):
+            raise ValueError(
+                f'APViT: keep_patches={keep_patches}, expected 1 to {num_patches}, the patches of '
+                f'{img_size}x{img_size} pixels; set model.backbone.keep_patches'
+            )
+        if not keep_rates or not all(0 < rate <= 1 for rate in keep_rates):
+            raise ValueError(
+                f'APViT: keep_rates={tuple(keep_rates)}, expected a rate above 0 and up to 1 for '
+                'each block; set model.backbone.keep_rates'
+            )
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'APViT: embed_dims={embed_dims}, expected a multiple of num_heads={num_heads}; '
+                'set model.backbone.embed_dims'
+            )
+        whole = EXTRACTOR_STAGES + 1
+        if frozen_stages not in range(-1, whole + 1):
+            raise ValueError(
+                f'APViT: frozen_stages={frozen_stages}, expected -1 (none) to {whole} (all); set '
+                'model.backbone.frozen_stages'
+            )
+        self.img_size = img_size
+        self.frozen_stages = frozen_stages
+        self.extractor = IResNet(
+            depth=50,
+            num_stages=EXTRACTOR_STAGES,
+            out_indices=(EXTRACTOR_STAGES - 1, ),
+            frozen_stages=min(frozen_stages, EXTRACTOR_STAGES),
+            norm_eval=norm_eval,
+            init_cfg=extractor_init_cfg,
+        )
+        self.vit = _PoolingTransformer(
+            CHANNELS[EXTRACTOR_STAGES - 1], num_patches, keep_patches, keep_rates, embed_dims,
+            num_heads, mlp_ratio, vit_init_cfg
+        )
+        self._freeze_transformer()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        """The class token.
+
+        Args:
+            x (Tensor): (N, 3, img_size, img_size), RGB.
+
+        Returns:
+            tuple[Tensor]: One tensor, (N, embed_dims).
+        """
+        return (self.vit(self._extract(x)), )
+
+    def attention_map(self, x: torch.Tensor) -> torch.Tensor:
+        """What attentive patch pooling chooses by: the higher, the sooner a patch is kept.
+
+        Args:
+            x (Tensor): (N, 3, img_size, img_size), RGB.
+
+        Returns:
+            Tensor: (N, 1, img_size / 8, img_size / 8), not normalised.
+        """
+        return spatial_attention(self.vit.projs[0](self._extract(x)))
+
+    def train(self, mode: bool = True) -> 'APViT':
+        """Set the mode; what is frozen stays in evaluation."""
+        super().train(mode)
+        self._freeze_transformer()
+        return self
+
+    def _extract(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[2:] != (self.img_size, self.img_size):
+            raise ValueError(
+                f'APViT: got images of {x.shape[2]}x{x.shape[3]} pixels, expected {self.img_size}x'
+                f'{self.img_size}; set the crop size of the pipelines, or model.backbone.img_size '
+                '(then weights with the position embedding of another size no longer fit)'
+            )
+        return self.extractor(x)[-1]
+
+    def _freeze_transformer(self) -> None:
+        if self.frozen_stages > EXTRACTOR_STAGES:
+            self.vit.eval()
+            self.vit.requires_grad_(False)

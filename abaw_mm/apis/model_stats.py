@@ -1,7 +1,10 @@
 """Parameters and FLOPs of the model of a config."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.analysis import FlopAnalyzer
+from mmengine.analysis.jit_handles import get_shape
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
@@ -59,6 +62,18 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
     return sum(trained for trained, _ in sizes), sum(total for _, total in sizes)
 
 
+def attention_flops(inputs: Sequence, outputs: Sequence) -> int:
+    """Both products of ``scaled_dot_product_attention``, which mmengine holds for free.
+
+    Queries (..., L, E) meet keys (..., S, E), and their (..., L, S) meets the values' columns.
+    """
+    query, key, value = (get_shape(tensor) for tensor in inputs[:3])
+    pairs = key[-2]
+    for side in query[:-1]:
+        pairs *= side
+    return pairs * (query[-1] + value[-1])
+
+
 def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
     """Count the parameters and the FLOPs of a config's model.
 
@@ -95,6 +110,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
             'model.head.in_channels to the width of the flat map, or give --shape HEIGHT WIDTH'
         ) from error
     flops = FlopAnalyzer(model, (torch.zeros(1, 3, *shape), ))
+    flops.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     # The analysis warns of each operator that it holds for free, such as additions and ReLU.
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     flops.tracer_warnings('none')

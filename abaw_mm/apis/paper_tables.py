@@ -74,7 +74,7 @@ TRAININGS = {
     'res18_frozen2': _res18(frozen=2),
     'res18_frozen4': _res18(frozen=4),
     'irnet50': Training('irnet50_affwild2.py', 'irnet50_ms1m', mini_iters=20, mini_batch=16),
-    'apvit': Training('apvit_affwild2.py', 'apvit_ms1m', mini_iters=10, mini_batch=16),
+    'apvit': Training('apvit_affwild2.py', 'irnet50_ms1m', mini_iters=10, mini_batch=16),
     'apvit_rafdb': Training(
         'apvit_rafdb_affwild2.py', 'apvit_rafdb', mini_iters=10, mini_batch=16),
     'res50': Training('res50_srp_affwild2_fast.py', 'res50_contrawarping', mini=MINI_RESNET),

@@ -61,6 +61,21 @@ def test_flops_by_hand():
     assert frozen['flops'] == stats['flops']  # images pass frozen stages, too
 
 
+def test_flops_of_a_transformer_by_hand():
+    """Its attention counts, too: mmengine's own analysis leaves it out."""
+    model = dict(
+        type='ImageClassifier', head=dict(type='LinearClsHead', num_classes=8, in_channels=64),
+        backbone=dict(type='VisionTransformer', img_size=32, patch_size=16, arch=dict(
+            embed_dims=64, num_layers=3, num_heads=4, feedforward_channels=128)))
+    tokens, width = 2 * 2 + 1, 64
+    layer = (4 * tokens * width ** 2  # query, key, value, projection
+             + 2 * tokens ** 2 * width  # all heads: their widths add up
+             + 2 * tokens * width * 128)
+    norms = 7 * tokens * width * 5  # as mmengine counts one with a scale
+    flops = 4 * width * 3 * 16 ** 2 + 3 * layer + norms + 8 * width
+    assert model_stats(Config(dict(model=model)), (32, 32))['flops'] == flops
+
+
 @pytest.mark.parametrize('name, side', [
     ('res18_srp_affwild2', 224), ('res18_srp_affwild2_fast', 224), ('res18_srp_demo', 112),
     ('res18_byol_faces', 112),

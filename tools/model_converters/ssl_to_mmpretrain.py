@@ -31,7 +31,7 @@ from rich.table import Table
 from rich.text import Text
 
 import abaw_mm
-from abaw_mm.compat import UnsafeCheckpointError, load_checkpoint_file
+from abaw_mm.compat import PLAIN_DATA, UnsafeCheckpointError, load_checkpoint_file
 from abaw_mm.models.backbones.import_report import ImportReport, ask_complete, flatten, match
 from abaw_mm.whole_file import whole_file
 
@@ -43,7 +43,6 @@ DEPTHS = {
     ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152
 }
 BLOCK = re.compile(r'(?:^|\.)(?:layer([1-4])|([4-7]))\.(\d+)\.(conv|bn)(\d)\.')
-PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w+Storage')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -263,14 +263,14 @@ def mend_lite_warning() -> None:
 
     For mmcv-lite of all releases, the variant that the requirements name: no backbone, neck or head
     of mmpretrain uses ``MultiScaleDeformableAttention``. That one warning of that one module is
-    left out; a full mmcv does not give it. May go when mmpretrain imports no ``mmcv.cnn``.
+    left out; a full mmcv does not give it. May go when mmpretrain does not import the module.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
             'ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning,
             r'mmcv\.cnn\.bricks\.transformer'
         )
-        import_module('mmcv.cnn')
+        import_module('mmcv.cnn.bricks.transformer')
 
 
 def mend_import_on_stdout() -> None:
@@ -378,6 +378,40 @@ def load_checkpoint_file(
         ValueError: If it is empty, damaged or something else.
         OSError: If it cannot be downloaded.
     """
+    path = find_checkpoint_file(filename)
+    with path.open('rb') as file:
+        start = file.read(9)
+    if _is_safetensors(path, start):
+        try:
+            return _load_safetensors(path, map_location)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f'{path}: got a damaged file ({path.stat().st_size} bytes; safetensors says: '
+                f'{error}), expected a whole .safetensors file; {_again(filename, path)}'
+            ) from error
+    try:
+        checkpoint = _load_data(str(path), map_location)
+    except _DAMAGED as error:
+        raise ValueError(
+            f'{path}: got a file that torch.load cannot read ({error!r}), expected a checkpoint '
+            f'written by torch.save; if it is damaged, {_again(filename, path)}'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path}: got a file with a {type(checkpoint).__name__}, expected a dict, as '
+            'model.state_dict() or a checkpoint of mmengine is; save it as one'
+        )
+    return checkpoint
+
+
+def find_checkpoint_file(filename: str | os.PathLike) -> Path:
+    """Where a checkpoint lies, downloaded if need be; its content is not read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty, cut off or something else.
+        OSError: If it cannot be downloaded.
+    """
     filename = os.fspath(filename)
     path = _download(filename) if _is_url(filename) else Path(filename).expanduser()
     if not path.is_file():
@@ -387,20 +421,11 @@ def load_checkpoint_file(
         )
     with path.open('rb') as file:
         start = file.read(9)
-    again = 'copy or download it again' + (
-        f' after deleting {path}' if _is_url(filename) else ', or correct the path'
-    )
+    again = _again(filename, path)
     if not start:
         raise ValueError(f'{path}: got an empty file, expected a checkpoint; {again}')
-    # Eight bytes with the length of the header, then the header, which is JSON.
-    if path.suffix == '.safetensors' or start[8:] == b'{':
-        try:
-            return _load_safetensors(path, map_location)
-        except safetensors.SafetensorError as error:
-            raise ValueError(
-                f'{path}: got a damaged file ({path.stat().st_size} bytes; safetensors says: '
-                f'{error}), expected a whole .safetensors file; {again}'
-            ) from error
+    if _is_safetensors(path, start):
+        return path
     if start.startswith(b'PK') and not zipfile.is_zipfile(path):
         raise ValueError(
             f'{path}: got the beginning of a checkpoint ({path.stat().st_size} bytes, the end is '
@@ -411,19 +436,19 @@ def load_checkpoint_file(
             f'{path}: got a file that begins with {start[:4]!r}, expected a checkpoint written by '
             f'torch.save; {again}'
         )
-    try:
-        checkpoint = _load_data(str(path), map_location)
-    except _DAMAGED as error:
-        raise ValueError(
-            f'{path}: got a file that torch.load cannot read ({error!r}), expected a checkpoint '
-            f'written by torch.save; if it is damaged, {again}'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(
-            f'{path}: got a file with a {type(checkpoint).__name__}, expected a dict, as '
-            'model.state_dict() or a checkpoint of mmengine is; save it as one'
-        )
-    return checkpoint
+    return path
+
+
+def _is_safetensors(path: Path, start: bytes) -> bool:
+    # Eight bytes with the length of the header, then the header, which is JSON.
+    return path.suffix == '.safetensors' or start[8:] == b'{'
+
+
+def _again(filename: str | os.PathLike, path: Path) -> str:
+    """How to mend a damaged file."""
+    return 'copy or download it again' + (
+        f' after deleting {path}' if _is_url(os.fspath(filename)) else ', or correct the path'
+    )
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict:

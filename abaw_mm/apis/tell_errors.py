@@ -18,7 +18,7 @@ TRACEBACK = 'ABAW_MM_TRACEBACK'  # environment variable: if set, errors are show
 # A `raise` of one of these, in one of these packages, was written for whoever set something wrong.
 ADVISERS = ('abaw_mm', 'mmengine', 'mmcv', 'mmpretrain')
 ADVICE = (ValueError, TypeError, KeyError, OSError, ImportError, pickle.UnpicklingError)
-AHEAD = 1.0  # seconds that the first rank has to tell, as its log ends with it
+AHEAD = 3.0  # seconds that the first rank has to tell, as its log ends with it
 
 
 def is_advice(error: BaseException) -> bool:
@@ -60,18 +60,18 @@ def first_to_fail() -> bool:
     return True
 
 
-def tell_errors(main: Callable[[], None]) -> Callable[[], int]:
+def tell_errors(main: Callable[[], int | None]) -> Callable[[], int]:
     """Let the main function of a tool return its exit status, and tell what it raises.
 
     A mistake (:func:`is_advice`) is told in its own words, anything else with its traceback; of
-    several processes the first tells. The status is 0, 1 after an error, and 130 after Ctrl-C;
-    argparse leaves with 2 after wrong flags. With ``ABAW_MM_TRACEBACK=1`` in the environment errors
-    are left to Python and torchrun.
+    several processes the first tells. The status is what it returns (None: 0), 1 after an error and
+    130 after Ctrl-C; argparse leaves with 2 after wrong flags. With ``ABAW_MM_TRACEBACK=1`` in the
+    environment errors are left to Python and torchrun.
     """
     @functools.wraps(main)
     def tool() -> int:
         try:
-            record(main)()  # torchrun's own report, for those who start it themselves
+            return record(main)() or 0  # recorded for those who start torchrun themselves
         except KeyboardInterrupt:
             if first_to_fail():
                 print('interrupted', file=sys.stderr)
@@ -82,7 +82,6 @@ def tell_errors(main: Callable[[], None]) -> Callable[[], int]:
             if first_to_fail():
                 _tell(error)
             return 1
-        return 0
 
     return tool
 

@@ -21,7 +21,8 @@ def test_datasets_within_wrappers_in_their_order(tiny):
     assert inner_datasets(train) == [] == inner_datasets([1, 2])
     assert frame_datasets(Subset(both, [0])) == [train, val]
     assert val._fully_initialized
-    fold = KFoldDataset(load(tiny), fold=0, num_splits=2)
+    cfg = dict(type='AffWild2Dataset', data_root=str(tiny), ann_file=f'{EXPR}/Train_Set')
+    fold = KFoldDataset(cfg, num_splits=2)
     assert frame_datasets(fold) == [fold.dataset]
 
 

@@ -30,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 import abaw_mm
+from abaw_mm.apis import tell_errors
 from abaw_mm.compat import PLAIN_DATA, UnsafeCheckpointError, load_checkpoint_file
 from abaw_mm.models.backbones.checkpoint_layouts import DEPTHS, count_blocks
 from abaw_mm.models.backbones.import_report import ImportReport, ask_complete, flatten, match
@@ -202,4 +203,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tell_errors(main)())

@@ -13,7 +13,9 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
 from .. import compat
+from .check_settings import check_settings
 
+MAX_SEED = 2**32 - 1  # NumPy's
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 # The variable in which a launcher tells how many processes there are; torchrun sets WORLD_SIZE.
 WORLD_SIZE_OF = dict(slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
@@ -39,6 +41,7 @@ def load_config(
 
     Raises:
         FileNotFoundError: If there is no such config.
+        ValueError: For a misspelt setting, or a seed that is none.
     """
     if not os.path.isfile(config):
         raise FileNotFoundError(
@@ -54,6 +57,13 @@ def load_config(
     cfg = Config.fromfile(config)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
+    check_settings(cfg, cfg_options or ())
+    seed = cfg.get('randomness', {}).get('seed')
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
+        raise ValueError(
+            f'randomness.seed={seed!r}: expected a number in 0..{MAX_SEED}, or None for a random '
+            'one; set randomness=dict(seed=...)'
+        )
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir

@@ -28,6 +28,7 @@ from ..errors import named
 from ..whole_file import whole_file
 from .model_stats import model_stats
 from .paper_tables import TRAININGS, Training
+from .tell_errors import TRACEBACK
 
 BUDGETS = ('full', 'mini')
 RANDOM = 'random'  # in place of a path: the training starts from random weights
@@ -463,6 +464,7 @@ class Sweep:
         paths = (str(self.root), os.environ.get('PYTHONPATH', ''))
         env = dict(
             os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)),
+            **{TRACEBACK: '1'},  # nobody watches, the log shall tell all
             PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')]))
         with open(log, 'w') as file:
             process = subprocess.Popen(

@@ -213,7 +213,6 @@ def test_two_processes_tell_a_mistake_once_and_torchrun_nothing(trained):
     result = run(*arguments, check=False)
     assert result.returncode == 1
     assert result.stdout.count('no folder of crops') == 1
-    assert 'no folder of crops' in result.stdout.strip().splitlines()[-2]
     for noise in ('Traceback', 'ChildFailedError', 'closing signal', 'exitcode'):
         assert noise not in result.stdout
     result = run(*arguments, check=False, ABAW_MM_TRACEBACK=1)

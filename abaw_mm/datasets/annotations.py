@@ -157,8 +157,9 @@ def read_frame_list(
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Read the challenge's list of frames: every line that a submission must answer.
 
-    The first line is ``image_location,Neutral,...,Other``; the rows are ``<clip>/00001.jpg,`` or
-    ``<clip>/00001.jpg,0``, whose zero is a dummy and not a label.
+    The first line is ``image_location,Neutral,...,Other``; the rows are ``<clip>/00001.jpg``,
+    ``<clip>/00001.jpg,`` or ``<clip>/00001.jpg,0``, whose zero is a dummy and not a label, by
+    edition. Line ends of Windows, a byte order mark and blank lines at the end do no harm.
 
     Args:
         path: The list.
@@ -193,12 +194,13 @@ def read_frame_list(
     while lines and not lines[-1].strip():
         lines.pop()
     for number, line in enumerate(lines[1:], start=2):
-        location, comma, rest = line.strip().rpartition(',')
+        row = line.strip()
+        location = row[:-2] if row.endswith(',0') else row.removesuffix(',')
         clip, slash, name = location.rpartition('/')
         frame = numbers_of.get(name)
         if frame is None:
             frame = numbers_of[name] = template.number(name)
-        if frame < 0 or not comma or not clip or rest not in ('', '0'):
+        if frame < 0 or not clip:
             raise ValueError(
                 f'{path}, line {number}: got {line!r}, expected a row such as '
                 f"'video65/{template.name(1)},' or 'video65/{template.name(1)},0'; the list is "

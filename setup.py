@@ -1,12 +1,32 @@
 """Install abaw_mm: ``pip install .`` or ``pip install -e .``."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+?)'", (HERE / 'abaw_mm/__init__.py').read_text()).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Puts configs and their index into the wheel as ``abaw_mm/.mim``, where OpenMMLab looks.
+
+    The source stays as it is; an editable install finds both in the repository.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        mim = Path(self.build_lib) / 'abaw_mm/.mim'
+        shutil.rmtree(mim, ignore_errors=True)  # of an earlier build
+        shutil.copytree(
+            HERE / 'configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(HERE / 'model-index.yml', mim)
+
 
 setup(
     name='abaw_mm',
@@ -15,6 +35,7 @@ setup(
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    cmdclass={'build_py': BuildWithConfigs},
     packages=find_packages(include=['abaw_mm', 'abaw_mm.*']),
     python_requires='>=3.10',
     # Ranges that the import check (abaw_mm/compat.py) enforces; requirements/ holds exact pins.

@@ -13,11 +13,14 @@ import itertools
 import logging
 import os
 import pickle
+import pickletools
 import re
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module, metadata
@@ -88,7 +91,7 @@ def _version_of(name: str) -> str | None:
 check_versions()  # before the imports below, which would fail without saying how to mend it
 
 # ruff: noqa: E402
-import mmcv.cnn
+import mmcv
 import mmengine.dist
 import mmengine.utils.package_utils
 import numpy as np
@@ -112,6 +115,7 @@ def apply() -> None:
     mend_package_lookup()
     mend_negative_hue()
     mend_adjust_bbox()
+    mend_lite_warning()
     mend_import_on_stdout()  # the first to import mmpretrain, after what its import needs
     mend_checkpoint_loading()
     mend_resume()
@@ -254,6 +258,21 @@ def mend_adjust_bbox() -> None:
         adjust_bbox.__defaults__ = (None, *(adjust_bbox.__defaults__ or ()))
 
 
+def mend_lite_warning() -> None:
+    """Import mmcv-lite's transformer bricks without their warning of an operator it never has.
+
+    For mmcv-lite of all releases, the variant that the requirements name: no backbone, neck or head
+    of mmpretrain uses ``MultiScaleDeformableAttention``. That one warning of that one module is
+    left out; a full mmcv does not give it. May go when mmpretrain does not import the module.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            'ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning,
+            r'mmcv\.cnn\.bricks\.transformer'
+        )
+        import_module('mmcv.cnn.bricks.transformer')
+
+
 def mend_import_on_stdout() -> None:
     """Import mmpretrain without a line on standard output, which belongs to what a tool says.
 
@@ -330,6 +349,9 @@ SAFE_GLOBALS: list[tuple[Any, str]] = [
     ),
 ]
 
+# What pickles of tensors and plain values name.
+PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w+Storage')
+
 # What torch.load raises for a file that is not whole.
 _DAMAGED = (
     RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
@@ -356,6 +378,40 @@ def load_checkpoint_file(
         ValueError: If it is empty, damaged or something else.
         OSError: If it cannot be downloaded.
     """
+    path = find_checkpoint_file(filename)
+    with path.open('rb') as file:
+        start = file.read(9)
+    if _is_safetensors(path, start):
+        try:
+            return _load_safetensors(path, map_location)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f'{path}: got a damaged file ({path.stat().st_size} bytes; safetensors says: '
+                f'{error}), expected a whole .safetensors file; {_again(filename, path)}'
+            ) from error
+    try:
+        checkpoint = _load_data(str(path), map_location)
+    except _DAMAGED as error:
+        raise ValueError(
+            f'{path}: got a file that torch.load cannot read ({error!r}), expected a checkpoint '
+            f'written by torch.save; if it is damaged, {_again(filename, path)}'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path}: got a file with a {type(checkpoint).__name__}, expected a dict, as '
+            'model.state_dict() or a checkpoint of mmengine is; save it as one'
+        )
+    return checkpoint
+
+
+def find_checkpoint_file(filename: str | os.PathLike) -> Path:
+    """Where a checkpoint lies, downloaded if need be; its content is not read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty, cut off or something else.
+        OSError: If it cannot be downloaded.
+    """
     filename = os.fspath(filename)
     path = _download(filename) if _is_url(filename) else Path(filename).expanduser()
     if not path.is_file():
@@ -365,20 +421,11 @@ def load_checkpoint_file(
         )
     with path.open('rb') as file:
         start = file.read(9)
-    again = 'copy or download it again' + (
-        f' after deleting {path}' if _is_url(filename) else ', or correct the path'
-    )
+    again = _again(filename, path)
     if not start:
         raise ValueError(f'{path}: got an empty file, expected a checkpoint; {again}')
-    # Eight bytes with the length of the header, then the header, which is JSON.
-    if path.suffix == '.safetensors' or start[8:] == b'{':
-        try:
-            return _load_safetensors(path, map_location)
-        except safetensors.SafetensorError as error:
-            raise ValueError(
-                f'{path}: got a damaged file ({path.stat().st_size} bytes; safetensors says: '
-                f'{error}), expected a whole .safetensors file; {again}'
-            ) from error
+    if _is_safetensors(path, start):
+        return path
     if start.startswith(b'PK') and not zipfile.is_zipfile(path):
         raise ValueError(
             f'{path}: got the beginning of a checkpoint ({path.stat().st_size} bytes, the end is '
@@ -389,19 +436,19 @@ def load_checkpoint_file(
             f'{path}: got a file that begins with {start[:4]!r}, expected a checkpoint written by '
             f'torch.save; {again}'
         )
-    try:
-        checkpoint = _load_data(str(path), map_location)
-    except _DAMAGED as error:
-        raise ValueError(
-            f'{path}: got a file that torch.load cannot read ({error!r}), expected a checkpoint '
-            f'written by torch.save; if it is damaged, {again}'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(
-            f'{path}: got a file with a {type(checkpoint).__name__}, expected a dict, as '
-            'model.state_dict() or a checkpoint of mmengine is; save it as one'
-        )
-    return checkpoint
+    return path
+
+
+def _is_safetensors(path: Path, start: bytes) -> bool:
+    # Eight bytes with the length of the header, then the header, which is JSON.
+    return path.suffix == '.safetensors' or start[8:] == b'{'
+
+
+def _again(filename: str | os.PathLike, path: Path) -> str:
+    """How to mend a damaged file."""
+    return 'copy or download it again' + (
+        f' after deleting {path}' if _is_url(os.fspath(filename)) else ', or correct the path'
+    )
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict:
@@ -428,7 +475,8 @@ def _load_data(
         text = str(error)
     blocked = re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)(.*)', text)
     if blocked is None:
-        what = (re.search(r'WeightsUnpickler error:\s*(.+)', text) or [None, text])[1]
+        what = _first_blocked(file) or (
+            re.search(r'WeightsUnpickler error:\s*(.+)', text) or [None, text])[1]
     else:  # torch leaves the module out where it is builtins
         what = blocked[1] if '.' in blocked[1] else f'builtins.{blocked[1]}'
         what += blocked[2] if blocked[2].startswith(' of ') else ''
@@ -440,6 +488,59 @@ def _load_data(
         "its backbone, torch.save(dict(state_dict=...), 'new.pth') whatever else is needed"
         + ('' if new else '; a run of mmengine resumes from torch 2.6 on (`pip install -U torch`)')
     )
+
+
+def _first_blocked(file: Any) -> str | None:
+    """What torch, which knows protocol 2, cannot name in a pickle of a later one.
+
+    Returns:
+        str: The first type that is no plain data, else the protocol; None for any other file.
+    """
+    with nullcontext(file) if hasattr(file, 'seek') else open(file, 'rb') as file:
+        file.seek(0)
+        if zipfile.is_zipfile(file):
+            archive = zipfile.ZipFile(file)
+            name = next((x for x in archive.namelist() if x.endswith('data.pkl')), None)
+            if name is None:
+                return None
+            file = archive.open(name)
+        else:
+            file.seek(0)  # a file from before torch 1.6 holds several pickles in a row
+        known = {name for _, name in SAFE_GLOBALS} - {'builtins.getattr'}
+        known |= {f'numpy.{core}.numeric._frombuffer' for core in ('core', '_core')}
+        protocol = 0
+        try:
+            while True:
+                for opcode, value in _named_types(file):
+                    if opcode == 'PROTO':
+                        protocol = max(protocol, value)
+                    elif value not in known and not PLAIN_DATA.fullmatch(value):
+                        return value
+        except ValueError:  # the end, or no pickle
+            return f'pickle protocol {protocol}' if protocol > 2 else None
+
+
+def _named_types(file: Any) -> Iterator[tuple[str, Any]]:
+    """Types that a pickle names, and its protocol, by its text alone: nothing is run."""
+    memo, pushed = {}, deque([None, None], maxlen=2)  # texts by which STACK_GLOBAL names a type
+    for opcode, value, _ in pickletools.genops(file):
+        name = opcode.name
+        if name == 'PROTO':
+            yield name, value
+        elif name in ('GLOBAL', 'INST'):
+            yield name, value.replace(' ', '.')
+            pushed.append(None)
+        elif name == 'STACK_GLOBAL':
+            yield name, '.'.join(text or '?' for text in pushed)
+            pushed.append(None)
+        elif name == 'MEMOIZE':
+            memo[len(memo)] = pushed[-1]
+        elif name.endswith('PUT'):
+            memo[value] = pushed[-1]
+        elif name.endswith('GET'):
+            pushed.append(memo.get(value))
+        elif opcode.stack_after:
+            pushed.append(value if isinstance(value, str) else None)
 
 
 def _is_url(filename: str) -> bool:

@@ -354,6 +354,9 @@ def fresh(function: Callable, *args) -> object:
 
 def _answer(queue: mp.Queue, function: Callable, args: tuple) -> None:
     logging.disable(logging.INFO)
+    # Workers as a training has them. By default they would be spawned, as this process was, and
+    # Python's end in a worker may meet the thread that sends its batches: 'terminate called ...'.
+    mp.set_start_method('fork', force=True)
     queue.put(function(*args))
 
 

@@ -17,5 +17,5 @@ checkpoint = None
 model = dict(
     type='ContraWarping',
     warp=dict(type='RandomLocalWarp', num_points=8, radius=0.2, strength=0.06),
-    head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=1.0, margin=0.5)),
+    head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=4.0, margin=0.2)),
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.model import BaseModel
@@ -76,6 +77,27 @@ def test_the_attacks_are_some(tmp_path):
         if isinstance(result, subprocess.Popen):
             result.wait()
         assert sentinel.exists()
+
+
+@pytest.mark.parametrize('protocol', [2, 4, 5])
+@pytest.mark.parametrize('way', ['zip', 'legacy', 'pickle'])
+@pytest.mark.parametrize('name', ['os.system', 'builtins.eval', 'class of their own'])
+def test_the_type_is_named_in_every_protocol(tmp_path, name, way, protocol):
+    """Behind tensors and arrays, which are no reason to refuse, and in a file that is open."""
+    make, asked = ATTACKS[name]
+    path, sentinel = tmp_path / 'bad.pth', tmp_path / 'was_run'
+    content = dict(array=np.arange(3), number=np.float64(1), text='posix', it=make(sentinel))
+    if way == 'pickle':
+        path.write_bytes(pickle.dumps(content, protocol))
+    else:
+        torch.save(dict(tensor=torch.ones(2), **content), path, pickle_protocol=protocol,
+                   _use_new_zipfile_serialization=way == 'zip')
+    with pytest.raises(compat.UnsafeCheckpointError, match=f'asks for [a-z_.]*{asked}'):
+        compat.load_checkpoint_file(path)
+    with path.open('rb') as file:
+        with pytest.raises(compat.UnsafeCheckpointError, match=asked):
+            mmengine_checkpoint.torch.load(file)
+    assert not sentinel.exists()
 
 
 def test_init_cfg(hostile):

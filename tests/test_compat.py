@@ -849,6 +849,19 @@ def test_import_says_nothing_on_standard_output():
 def test_a_plain_pickle_of_another_protocol_is_told_in_one_line(tmp_path):
     path = tmp_path / 'plain.pth'
     path.write_bytes(pickle.dumps(dict(state_dict=dict(a=1)), protocol=4))
-    with pytest.raises(compat.UnsafeCheckpointError, match='asks for Unsupported operand') as error:
+    with pytest.raises(compat.UnsafeCheckpointError, match='asks for pickle protocol 4,') as error:
         compat.load_checkpoint_file(path)
     assert '\n' not in str(error.value) and 'set to `False`' not in str(error.value)
+
+
+def test_no_warning_of_mmcv_lite_but_all_others():
+    code = (
+        'import warnings, abaw_mm\n'
+        'warnings.warn("another of ``MultiScaleDeformableAttention``")\n'
+        'warnings.warn("Fail to import ``MultiScaleDeformableAttention`` here")\n'
+    )
+    result = subprocess.run(
+        [sys.executable, '-W', 'always', '-c', code], text=True, capture_output=True, check=True
+    )
+    assert 'mmcv-lite' not in result.stderr
+    assert 'another of' in result.stderr and 'Attention`` here' in result.stderr

@@ -173,16 +173,22 @@ def test_single_process_training(trained):
     assert (folder / 'single/iter_1.pth').is_file()
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (('train.py', 'gone.py'), "config='gone.py': no such file"),
+@pytest.mark.parametrize(('arguments', 'message', 'status'), [
+    (('train.py', 'gone.py'), "config='gone.py': no such file", 1),
     (('train.py', 'CONFIG', '--cfg-options', 'checkpoint=gone.pth'),
-     "checkpoint='gone.pth': no such file"),
-    (('train.py', 'CONFIG', '--resume', 'gone.pth'), "load_from='gone.pth': no such file"),
-    (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file"),
-    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'expected a file that ends in'),
-    (('test.py', 'CONFIG', 'CONFIG'), 'mine.py'),
+     "checkpoint='gone.pth': no such file", 1),
+    (('train.py', 'CONFIG', '--resume', 'gone.pth'), "load_from='gone.pth': no such file", 1),
+    (('train.py', 'CONFIG', '--cfg-options', 'model.bakcbone.depth=50'),
+     "unexpected keyword argument 'bakcbone'", 1),
+    (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file", 1),
+    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'expected a file that ends in', 1),
+    (('test.py', 'CONFIG', 'CONFIG'), 'mine.py', 1),
+    (('train.py', 'CONFIG', '--cfg-options', 'amp'), "got 'amp', expected KEY=VALUE", 2),
+    (('train.py', 'CONFIG', '--cfg-options', 'x=[1,(2]'), 'brackets', 2),
 ])
-def test_mistakes_are_told_before_anything_starts(trained, arguments, message):
+def test_mistakes_are_told_in_one_message_before_anything_starts(
+    trained, arguments, message, status
+):
     folder, config, _ = trained
     names = {'CONFIG': config, 'CHECKPOINT': folder / 'run/iter_4.pth'}
     arguments = [names.get(argument, argument) for argument in arguments]
@@ -190,8 +196,43 @@ def test_mistakes_are_told_before_anything_starts(trained, arguments, message):
         sys.executable, TOOLS / arguments[0], *arguments[1:], '--work-dir', folder / 'bad',
         check=False
     )
-    assert result.returncode != 0
-    assert message in result.stdout.strip().splitlines()[-1]
+    assert result.returncode == status
+    assert 'Traceback' not in result.stdout
+    lines = result.stdout.strip().splitlines()
+    line = lines[-2 if status == 1 else -1]  # argparse's is the last
+    assert line.startswith(f'{arguments[0]}: ') and message in line
+
+
+def test_two_processes_tell_a_mistake_once_and_torchrun_nothing(trained):
+    folder, config, _ = trained
+    dataset = 'train_dataloader.dataset.data_root'
+    arguments = [
+        'bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', folder / 'bad', '--cfg-options',
+        f'{dataset}={folder / "gone"}'
+    ]
+    result = run(*arguments, check=False)
+    assert result.returncode == 1
+    assert result.stdout.count('no folder of crops') == 1
+    assert 'no folder of crops' in result.stdout.strip().splitlines()[-2]
+    for noise in ('Traceback', 'ChildFailedError', 'closing signal', 'exitcode'):
+        assert noise not in result.stdout
+    result = run(*arguments, check=False, ABAW_MM_TRACEBACK=1)
+    assert result.returncode == 1
+    assert result.stdout.count('Traceback') >= 2 and 'ChildFailedError' in result.stdout
+    assert ', in full_init' in result.stdout
+    result = run(*arguments[:-1], 'foo', check=False)  # wrong flags
+    assert result.returncode == 2 and result.stdout.count("got 'foo', expected KEY=VALUE") == 1
+    assert 'ChildFailedError' not in result.stdout
+
+
+def test_a_process_that_was_killed_has_torchruns_report(tmp_path):
+    script = tmp_path / 'killed.py'
+    script.write_text('import os; os.kill(os.getpid(), 9)\n')
+    result = run(sys.executable, TOOLS / 'launch.py', '--nproc_per_node=1', script, check=False)
+    assert result.returncode == 1 and 'SIGKILL' in result.stdout
+    script.write_text('raise SystemExit(3)\n')
+    result = run(sys.executable, TOOLS / 'launch.py', '--nproc_per_node=1', script, check=False)
+    assert result.returncode == 3 and not result.stdout
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])

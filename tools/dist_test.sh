@@ -24,7 +24,7 @@ if [ -z "${PORT:-}" ]; then
         PORT=$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
     fi
 fi
-exec torchrun \
+exec python "$(dirname "$0")/launch.py" \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -1,7 +1,10 @@
 """What training and testing share before the Runner: config, processes, device."""
 
+import ctypes
 import logging
 import os
+import signal
+import sys
 from pathlib import Path
 
 import torch
@@ -10,7 +13,10 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
 from .. import compat
+from .check_settings import check_settings
 
+MAX_SEED = 2**32 - 1  # NumPy's
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 # The variable in which a launcher tells how many processes there are; torchrun sets WORLD_SIZE.
 WORLD_SIZE_OF = dict(slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
 
@@ -35,6 +41,7 @@ def load_config(
 
     Raises:
         FileNotFoundError: If there is no such config.
+        ValueError: For a misspelt setting, or a seed that is none.
     """
     if not os.path.isfile(config):
         raise FileNotFoundError(
@@ -45,9 +52,18 @@ def load_config(
         os.environ.pop('WORLD_SIZE', None)  # of a cluster's login shell, not of this run
     elif launcher in WORLD_SIZE_OF:
         os.environ['WORLD_SIZE'] = os.environ[WORLD_SIZE_OF[launcher]]
+    if launcher == 'pytorch':
+        end_with_parent()
     cfg = Config.fromfile(config)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
+    check_settings(cfg, cfg_options or ())
+    seed = cfg.get('randomness', {}).get('seed')
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
+        raise ValueError(
+            f'randomness.seed={seed!r}: expected a number in 0..{MAX_SEED}, or None for a random '
+            'one; set randomness=dict(seed=...)'
+        )
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
@@ -55,6 +71,16 @@ def load_config(
         cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
     compat.init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
     return cfg
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it ends (Linux only).
+
+    torchrun gives its processes sessions of their own: after a `kill -9` of all that a terminal
+    or a sweep has started they would train on, and write where a resumed run writes, too.
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def set_loader_flags(cfg: Config, pin_memory: bool, persistent_workers: bool) -> None:

@@ -44,7 +44,8 @@ def test(
             (.json, .yaml, .pkl).
         out_item (str): What goes to ``out``: ``'pred'`` or ``'metrics'``.
         amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
-        tta (bool): Test-time augmentation as ``tta_model`` and ``tta_pipeline`` say.
+        tta (bool): Test-time augmentation: the mean of a frame's and its mirror image's scores, or
+            what ``tta_model`` and ``tta_pipeline`` of the config say.
         show_dir (str, optional): Folder for pictures of the predictions.
         show (bool): Whether to show the pictures in a window.
         interval (int): A picture every so many frames.
@@ -77,17 +78,18 @@ def test(
             'the same'
         )
     if tta:
-        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-            raise ValueError(
-                f'--tta: {config} has no tta_model and tta_pipeline; inherit '
-                'configs/_base_/datasets/affwild2.py or set both'
-            )
         if {'dataset', 'datasets'} & set(cfg.test_dataloader.dataset):
             raise ValueError(
                 f'--tta: got a {cfg.test_dataloader.dataset.type} as test set of {config}, '
                 'expected one dataset with a pipeline; score its parts one by one'
             )
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        # as mmpretrain's tool: a frame and its mirror image, unless the config says otherwise
+        cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
+        flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0., 1.)]
+        mirrored = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
+        cfg.test_dataloader.dataset.pipeline = cfg.get(
+            'tta_pipeline', [*pipeline[:-1], mirrored])
     if out is not None and out_item not in OUT_ITEMS:
         raise ValueError(f"--out-item: got {out_item!r}, expected 'metrics' or 'pred'")
     if out is not None and out_item == 'metrics' and not out.endswith(METRIC_FILES):

@@ -11,6 +11,7 @@ from torch import nn
 from .. import compat
 from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
 from .config import load_config, log_batch, set_loader_flags
+from .find_latest import find_latest
 
 
 def train(
@@ -32,7 +33,7 @@ def train(
         config (str): Path of the config.
         work_dir (str, optional): Where logs and checkpoints go, see :func:`load_config`.
         resume (str, optional): A checkpoint to go on from, or ``'auto'`` for the latest one of
-            ``work_dir``.
+            ``work_dir``; if there is none, the run starts as without.
         amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
         validate (bool): Whether to score the validation set during training, or its sample in
             pre-training (``ProbeHook``).
@@ -47,13 +48,16 @@ def train(
 
     Raises:
         FileNotFoundError: If the config, ``checkpoint`` or ``resume`` is not there.
-        ValueError: If the config cannot do what was asked.
+        ValueError: If the config cannot do what was asked, or the latest checkpoint is damaged.
         ImportError: If TensorBoard is asked for and not installed.
     """
     cfg = load_config(config, launcher, work_dir, cfg_options)
     check_checkpoint_path(cfg.get('checkpoint'))
     if resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        latest = find_latest(cfg.work_dir)
+        cfg.resume = latest is not None
+        if cfg.resume:
+            cfg.load_from = latest
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
     check_checkpoint_path(cfg.get('load_from'), 'load_from')
@@ -79,6 +83,9 @@ def train(
     cfg = compat.adapt_cfg_to_cpu(cfg, launcher)
     runner = Runner.from_cfg(cfg)
     log_batch(cfg)
+    if resume == 'auto' and not cfg.resume:
+        print_log(f'--resume: there is no checkpoint in {cfg.work_dir} yet, the run starts anew',
+                  logger='current', level=logging.WARNING)
     model = runner.train()
     barrier()  # a process that leaves early aborts those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current', level=logging.INFO)

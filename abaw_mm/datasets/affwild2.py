@@ -258,7 +258,8 @@ class AffWild2Dataset(BaseDataset):
         counts, frames = self.frames.counts, self.frames
         line = (
             f'AffWild2Dataset {self.ann_file}: {counts["clips"]} clips, {counts["lines"]} lines, '
-            f'{counts["unlabelled"]} unlabelled (-1), {counts["missing"]} missing crops, '
+            f'{counts["unlabelled"]} unlabelled (-1), '
+            f'{counts["missing"]} {"labelled " if self.listed is None else ""}without a crop, '
             f'{len(frames)} kept'
         )
         if self.listed is None:

@@ -15,7 +15,7 @@ from .crops import FilenameTemplate
 EXPRESSIONS = (
     'Neutral', 'Anger', 'Disgust', 'Fear', 'Happiness', 'Sadness', 'Surprise', 'Other'
 )  # order of the official annotation files
-UNLABELLED = -1  # 'not annotated' in the official files
+UNLABELLED = -1  # 'not annotated' in the official files; here also a label that nobody gave us
 HEADER = ','.join(EXPRESSIONS)
 HEADER_7 = ','.join(EXPRESSIONS[:7])  # the first edition has no 'Other'
 LIST_HEADER = f'image_location,{HEADER}'

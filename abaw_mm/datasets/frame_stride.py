@@ -12,6 +12,7 @@ from torch.utils.data import Sampler, Subset
 
 from .affwild2 import AffWild2Dataset
 from .keyed_random import random_keys
+from .wrapped import inner_datasets
 
 OFFSETS = ('clip', 'epoch')
 
@@ -33,18 +34,13 @@ def clip_columns(dataset: Sized) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         dataset.full_init()
         frames = dataset.frames
         return frames.clip_id, frames.frame_no, frames.label
-    if isinstance(dataset, KFoldDataset):
-        dataset.full_init()
-        return clip_columns(dataset.dataset)
-    if isinstance(dataset, Subset):
+    if isinstance(dataset, (ConcatDataset, RepeatDataset, KFoldDataset, Subset)):
+        parts = [clip_columns(part) for part in inner_datasets(dataset)]
+        columns = _chain(parts * getattr(dataset, 'times', 1))
+        if not isinstance(dataset, Subset):
+            return columns
         rows = np.asarray(dataset.indices, dtype=np.int64)
-        return tuple(column[rows] for column in clip_columns(dataset.dataset))
-    if isinstance(dataset, ConcatDataset):
-        dataset.full_init()
-        return _chain(clip_columns(part) for part in dataset.datasets)
-    if isinstance(dataset, RepeatDataset):
-        dataset.full_init()
-        return _chain([clip_columns(dataset.dataset)] * dataset.times)
+        return tuple(column[rows] for column in columns)
     raise TypeError(
         f'FrameStrideSampler: got a {type(dataset).__name__}, expected an AffWild2Dataset, or a '
         'ConcatDataset, RepeatDataset, KFoldDataset or Subset of such; set '
@@ -53,8 +49,10 @@ def clip_columns(dataset: Sized) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def _chain(parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _chain(parts: list[tuple]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns of several datasets one after the other, with clip ids of their own."""
+    if len(parts) == 1:  # no copy
+        return parts[0]
     columns, first = [], 0
     for clip_id, frame_no, label in parts:
         columns.append((clip_id + first, frame_no, label))
@@ -106,7 +104,7 @@ class FrameStrideSampler(Sampler):
             clips, either anew each epoch; a number in 0..stride-1 is used as it is. Defaults to
             ``'clip'``.
         shuffle (bool): Whether to shuffle the drawn frames. Defaults to True.
-        seed (int, optional): Defaults to a random one that all ranks agree on.
+        seed (int, optional): From 0 on. Defaults to a random one that all ranks agree on.
         infinite (bool): Go on with the next epoch without end, for mmengine's
             ``IterBasedTrainLoop``, which otherwise rests two seconds and starts its workers anew
             at every pass. The ranks share one endless row of frames. Defaults to False.
@@ -148,6 +146,11 @@ class FrameStrideSampler(Sampler):
             raise ValueError(
                 f'FrameStrideSampler: class_balance={class_balance}, expected '
                 'dict(oversample_thr=t) with 0 < t <= 1; set train_dataloader.sampler.class_balance'
+            )
+        if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ValueError(
+                f'FrameStrideSampler: seed={seed!r}, expected a number from 0 on, or None for a '
+                'random one; set train_dataloader.sampler.seed'
             )
         self.dataset = dataset
         self.rank, self.world_size = get_dist_info()

@@ -7,6 +7,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ ALIGNMENT = 64  # bytes; a column begins at a multiple
 # A folder that changed less than so many seconds ago may change again without a later time:
 # file systems count in ticks of up to two seconds.
 UNSETTLED = 2.0
+CLOCKS_DIFFER = 60.0  # seconds by which a file server's clock may be ahead of ours
 
 
 class IndexCache:
@@ -68,15 +70,20 @@ class IndexCache:
             return None
         if header['made_from'] != self._made_from(header['clips'])[0]:
             return None
-        return FrameIndex(header['clips'], **columns, counts=header['counts'])
+        return _StoredIndex(
+            header['clips'], **columns, counts=header['counts'], path=self.path,
+            made_from=header['made_from']
+        )
 
     def save(self, frames: FrameIndex) -> None:
         """Keep an index that was read since the last :meth:`load`; no crash where it cannot be.
 
         What changed only just now, or while it was read, is not kept: the next one to read it
-        will keep it.
+        will keep it. Times in the future never settle, which a warning tells.
         """
         made_from, newest = self._made_from(frames.clips)
+        if newest > time.time() + CLOCKS_DIFFER:
+            self._warn_of_future(newest)
         if newest > self._started - UNSETTLED:
             return
         try:
@@ -92,6 +99,16 @@ class IndexCache:
         text = json.dumps([self._setting, stamps])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), newest
 
+    def _warn_of_future(self, newest: float) -> None:
+        places = ' '.join([self.ann_file, *(root.root for root in self.roots)])
+        at = time.strftime('%Y-%m-%d %H:%M', time.localtime(newest))
+        print_log(
+            f'Files of {self.ann_file} or of its crops are dated in the future (up to {at}), so '
+            'that a later change could not be seen: no frame index is kept, folders are listed at '
+            f'each start. `find {places} -newermt now -exec touch {{}} +` dates them now.',
+            logger='current', level=logging.WARNING
+        )
+
     def _warn(self, error: OSError) -> None:
         # The same words for each data set: the logger shows a warning once.
         print_log(
@@ -99,6 +116,32 @@ class IndexCache:
             'listed at each start. Set index_cache of the dataset to a folder that can be written '
             'to, or to None.', logger='current', level=logging.WARNING
         )
+
+
+@dataclass
+class _StoredIndex(FrameIndex):
+    """An index whose columns are a memory map; a pickle holds its path, not its rows.
+
+    So a spawned worker shares the map, as a forked one does.
+    """
+
+    path: Path | None = None
+    made_from: str = ''
+
+    def __reduce__(self) -> tuple:
+        return _open_again, (os.path.abspath(self.path), self.made_from)
+
+
+def _open_again(path: str, made_from: str) -> _StoredIndex:
+    """The index that another process has open."""
+    header, columns = _parse(np.memmap(path, np.uint8, 'r'))
+    if header['made_from'] != made_from:
+        raise ValueError(
+            f'{path}: got a frame index that was made anew since this run began, expected the same '
+            'one; start the run again'
+        )
+    return _StoredIndex(header['clips'], **columns, counts=header['counts'], path=Path(path),
+                        made_from=made_from)
 
 
 def _format(frames: FrameIndex, made_from: str) -> Iterator[bytes | memoryview]:

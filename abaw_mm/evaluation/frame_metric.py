@@ -11,9 +11,7 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from ..datasets.annotations import EXPRESSIONS
-
-HIDDEN = -1  # gt_label of a frame whose label nobody gave us
+from ..datasets.annotations import EXPRESSIONS, UNLABELLED
 
 
 @dataclass
@@ -128,7 +126,7 @@ class FrameMetric(BaseMetric):
 
     @staticmethod
     def _of_batch(batch: dict) -> FrameResults:
-        hidden = torch.full_like(batch['frame_no'], HIDDEN)
+        hidden = torch.full_like(batch['frame_no'], UNLABELLED)
         columns = dict(batch, gt_label=batch.get('gt_label', hidden))
         return FrameResults(
             batch['clips'],
@@ -208,6 +206,6 @@ def _labels(samples: Sequence[dict], name: str) -> np.ndarray:
     """(N, ) int32 of a batch; its tensors travel from the device in one go."""
     labels = [sample[name] for sample in samples if name in sample]
     if len(labels) < len(samples):
-        labels = [sample.get(name, torch.tensor([HIDDEN])) for sample in samples]
+        labels = [sample.get(name, torch.tensor([UNLABELLED])) for sample in samples]
     join = torch.cat if labels[0].dim() else torch.stack
     return join(labels).cpu().numpy().astype(np.int32)

@@ -7,8 +7,8 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
-from ..datasets.annotations import EXPRESSIONS
-from .frame_metric import HIDDEN, FrameMetric, FrameResults
+from ..datasets.annotations import EXPRESSIONS, UNLABELLED
+from .frame_metric import FrameMetric, FrameResults
 
 ABSENT = ('zero', 'skip')
 
@@ -117,7 +117,7 @@ class MacroF1(FrameMetric):
             raise ValueError(
                 'MacroF1: got no frame, expected at least one; check the dataset of the evaluation'
             )
-        hidden = np.count_nonzero(results.gt_label == HIDDEN)
+        hidden = np.count_nonzero(results.gt_label == UNLABELLED)
         if hidden == len(results):
             print_log(
                 f'MacroF1: the labels of all {hidden} frames are hidden, so there is no score; '

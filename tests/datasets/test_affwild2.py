@@ -80,8 +80,8 @@ def test_one_summary_line(tiny, caplog):
     lines = [r.getMessage() for r in caplog.records if 'AffWild2Dataset' in r.getMessage()]
     assert len(lines) == 1
     assert (
-        '3 clips, 46 lines, 7 unlabelled (-1), 3 missing crops, 36 kept (Neutral 21, Anger 1, '
-        'Disgust 1, Fear 1, Happiness 7, Sadness 1, Surprise 1, Other 3)'
+        '3 clips, 46 lines, 7 unlabelled (-1), 3 labelled without a crop, 36 kept '
+        '(Neutral 21, Anger 1, Disgust 1, Fear 1, Happiness 7, Sadness 1, Surprise 1, Other 3)'
     ) in lines[0]
 
 

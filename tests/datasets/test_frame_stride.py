@@ -85,6 +85,12 @@ def test_stride_1_is_plain_sampling(dataset):
     assert list(plain) == list(range(42)) and len(plain) == 42
 
 
+@pytest.mark.parametrize('seed', [-1, 1.5, 'x'])
+def test_a_seed_that_is_none(dataset, seed):
+    with pytest.raises(ValueError, match=f'seed={seed!r}, expected.*train_dataloader.sampler.seed'):
+        FrameStrideSampler(dataset, seed=seed)
+
+
 def test_epochs_and_seeds_differ_and_repeat(dataset):
     def rows(seed, epoch):
         sampler = FrameStrideSampler(dataset, stride=2, seed=seed)

@@ -4,6 +4,7 @@ import logging
 import multiprocessing as mp
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from abaw_mm.datasets import AffWild2Dataset, index_cache
 from abaw_mm.datasets import affwild2 as affwild2_module
 from abaw_mm.datasets.crop_packer import pack_crops
 from abaw_mm.datasets.crops import CropFolder
-from abaw_mm.datasets.frame_index import COLUMNS
+from abaw_mm.datasets.frame_index import COLUMNS, FrameIndex
 
 ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
@@ -85,6 +86,42 @@ def test_pickled_rows_are_whole(settled):
     load(settled)
     dataset = load(settled)
     assert rows(pickle.loads(pickle.dumps(dataset))) == rows(dataset)
+
+
+def test_a_pickle_holds_the_path_and_not_the_rows(settled):
+    """What a spawned worker gets; it reads the map that is there."""
+    small = load(settled)
+    size, number = len(pickle.dumps(small)), 200_000
+    column = np.arange(number)
+    cache = index_cache.IndexCache(
+        settled / '.frame_index', str(settled / ANN_FILE), small._roots, large=True)
+    cache.save(FrameIndex(
+        small.frames.clips, *(column.astype(dtype) for dtype in COLUMNS.values())))
+    dataset = load(settled)
+    dataset.frames = cache.load()
+    assert dataset.frames.frame_no.nbytes == 4 * number
+    data = pickle.dumps(dataset)
+    assert len(data) < size + 1000  # bytes, against 2 million of the columns
+    again = pickle.loads(data).frames
+    for name in COLUMNS:
+        assert isinstance(getattr(again, name), np.memmap)
+        np.testing.assert_array_equal(getattr(again, name), getattr(dataset.frames, name))
+    with mp.get_context('spawn').Pool(1) as pool:
+        assert pool.apply(last_number, (dataset.frames, )) == number - 1
+    assert len(pickle.dumps(dataset.get_subset([1, 2]))) < size + 1000  # its rows alone
+
+
+def last_number(frames):
+    return int(frames.frame_no[-1])
+
+
+def test_a_pickle_of_an_index_that_was_made_anew_is_refused(settled):
+    load(settled)
+    data = pickle.dumps(load(settled))
+    change_label(settled)
+    load(settled)
+    with pytest.raises(ValueError, match='made anew since this run began.*start the run again'):
+        pickle.loads(data)
 
 
 @pytest.mark.parametrize('kwargs', [
@@ -163,6 +200,18 @@ def test_what_changed_just_now_is_not_kept(tiny, reads, monkeypatch):
     load(tiny)
     load(tiny)
     assert len(reads) == 2
+
+
+def test_times_in_the_future_are_told_once(settled, warnings, monkeypatch):
+    monkeypatch.setattr(index_cache, 'UNSETTLED', 2.)
+    future = time.time() + 1e6
+    os.utime(settled / 'cropped_aligned/video10_left', (future, future))
+    for _ in range(2):
+        load(settled)
+    [line] = set(warnings())  # the logger shows the same words once
+    assert 'dated in the future' in line and 'no frame index is kept' in line
+    assert time.strftime('%Y-%m-%d', time.localtime(future)) in line
+    assert not (settled / '.frame_index').exists()
 
 
 @pytest.mark.parametrize('damage', [

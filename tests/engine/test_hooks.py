@@ -1,16 +1,21 @@
 """Hooks on a real Runner: weights are told of, checkpoints fit, widths fit."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import ConcatDataset
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
 from abaw_mm import compat
 from abaw_mm.apis.config import load_config, set_loader_flags
+from abaw_mm.datasets import AffWild2Dataset
+from abaw_mm.engine.hooks import FrameBatchHook
+from abaw_mm.evaluation import MacroF1
 
 
 @pytest.fixture
@@ -95,6 +100,56 @@ def test_a_checkpoint_of_another_model_is_no_test(repo, tiny, tmp_path):
     cfg = config(repo, tiny, tmp_path, load_from=str(tmp_path / 'gap.pth'))
     with pytest.raises(ValueError, match=r'does not fit the model: \d+ tensors differ: neck.conv1'):
         Runner.from_cfg(cfg).test()
+
+
+def test_a_backbone_alone_is_no_test(repo, tiny, tmp_path, ssl_weights):
+    state = torch.load(ssl_weights, weights_only=True)['state_dict']
+    for prefix in ('backbone.', 'module.encoder_q.'):  # exported, and as MoCo leaves it
+        torch.save({key.replace('backbone.', prefix): value for key, value in state.items()},
+                   ssl_weights)
+        cfg = config(repo, tiny, tmp_path, load_from=str(ssl_weights))
+        with pytest.raises(ValueError, match='holds a backbone alone.*best_.*checkpoint='):
+            Runner.from_cfg(cfg).test()
+
+
+def test_a_checkpoint_of_another_depth_says_which(repo, tiny, tmp_path):
+    backbone = MODELS.build(dict(type='ResNet', depth=50)).state_dict()
+    path = tmp_path / 'r50.pth'
+    torch.save({f'backbone.{key}': value for key, value in backbone.items()}, path)
+    told = (r'the file holds a ResNet-50, the config builds a ResNet-18; use configs/res50_\.\.\., '
+            'or weights of a ResNet-18')
+    with pytest.raises(ValueError, match=told):
+        Runner.from_cfg(config(repo, tiny, tmp_path / 'a', load_from=str(path))).test()
+    with pytest.raises(ValueError, match=told):
+        Runner.from_cfg(config(repo, tiny, tmp_path / 'b', checkpoint=str(path))).train()
+
+
+def test_a_complete_run_that_is_resumed_says_so_and_warns_once(repo, tiny, tmp_path, warnings):
+    Runner.from_cfg(config(repo, tiny, tmp_path / 'run')).train()
+    warnings.clear()
+    path = tmp_path / 'run/iter_1.pth'
+    cfg = config(repo, tiny, tmp_path / 'run', resume=True, load_from=str(path))
+    Runner.from_cfg(cfg).train()
+    [line] = [line for line in warnings if 'left to do' in line]
+    assert f'{path} is at iteration 1 of 1. ' in line
+    assert 'raise train_cfg.max_iters' in line and 'tools/test.py' in line
+    assert len(about_random(warnings)) == 1
+    warnings.clear()
+    cfg.train_cfg.max_iters = 2
+    Runner.from_cfg(cfg).train()
+    assert not [line for line in warnings if 'left to do' in line]
+    assert len(about_random(warnings)) == 2
+
+
+def test_two_datasets_with_the_same_frames_are_not_scored_together(tiny):
+    dataset = AffWild2Dataset(
+        data_root=str(tiny), ann_file='annotations/EXPR_Recognition_Challenge/Train_Set')
+    loader = torch.utils.data.DataLoader(ConcatDataset([dataset, dataset]))
+    loop = SimpleNamespace(dataloader=loader, evaluator=SimpleNamespace(metrics=[MacroF1()]))
+    with pytest.raises(ValueError, match='is in two datasets of the set'):
+        FrameBatchHook().before_test(SimpleNamespace(test_loop=loop))
+    loop.evaluator.metrics = []  # of no concern to others
+    FrameBatchHook().before_test(SimpleNamespace(test_loop=loop))
 
 
 def test_load_from_may_lack_a_head_but_no_backbone(

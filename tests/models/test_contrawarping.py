@@ -29,11 +29,13 @@ def test_loss_by_hand():
         warped=unit([50., 70.]),
         margin=0.4
     )
-    # each prediction with the target of the other view; warped with the target of the first
+    # each prediction with the target of the other view
     first = (2 - 2 * cos(90)) + (2 - 2 * cos(30))
     second = (2 - 2 * cos(70)) + (2 - 2 * cos(20))
     assert positive.item() == pytest.approx((first + second) / 2, abs=1e-5)
-    assert negative.item() == pytest.approx((cos(10) - 0.4 + 0) / 2, abs=1e-5)  # cos(70) < 0.4
+    # the first view and its warped picture, both with the target of the other view
+    gaps = cos(40) - cos(90) + 0.4, cos(10) - cos(70) + 0.4
+    assert negative.item() == pytest.approx(sum(gaps) / 2, abs=1e-5)
 
 
 def test_positive_term_is_byols():
@@ -56,7 +58,16 @@ def test_push_ends_at_the_margin_and_reaches_no_target():
     assert warped.grad[0].abs().max() > 0 and (warped.grad[1] == 0).all()
 
 
-@pytest.mark.parametrize('settings', [dict(negative_weight=-1.), dict(margin=1.5)])
+def test_nothing_is_won_by_moving_both_away():
+    """A cosine as the margin would be content with a warp and a view that are equally far."""
+    target, turned = unit([0., 0.]), unit([80., 85.])
+    _, near = contrawarping_loss((target, target), (target, target), target, 0.5)
+    _, far = contrawarping_loss((turned, turned), (target, target), turned, 0.5)
+    assert near.item() == pytest.approx(0.5) and far.item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(negative_weight=-1.), dict(margin=-0.1), dict(margin=2.5)])
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=f'model.head.loss.{next(iter(settings))}'):
         ContraWarpingLoss(**settings)
@@ -100,7 +111,7 @@ def test_gradients_reach_the_online_network_alone():
     model = build().train()
     losses = losses_of(model, batch())
     assert set(losses) == {'loss_positive', 'loss_negative'}
-    assert 0 <= losses['loss_positive'] <= 8 and 0 <= losses['loss_negative'] <= 0.5
+    assert 0 <= losses['loss_positive'] <= 8 and 0 <= losses['loss_negative'] <= 4 * 2.2
     total, logged = model.parse_losses(losses)
     torch.testing.assert_close(total, losses['loss_positive'] + losses['loss_negative'])
     assert set(logged) == {'loss', *losses}
@@ -142,7 +153,7 @@ def test_without_the_negative_it_is_byol():
 def test_a_step_pushes_the_warped_face_away():
     """The negative term reaches the backbone through the warped faces, and a step lessens it."""
     model = build().train()
-    model.head.loss_module.margin = -1.
+    model.head.loss_module.margin = 2.
     model.warp.strength = 0.2
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     seen = []

@@ -253,8 +253,14 @@ def test_another_depth_is_an_error_both_ways(resnet18, a):
     # all of a ResNet-18's names and shapes are in a ResNet-34, and are not a ResNet-18
     report = match(resnet18, nets[34])
     assert report.matched == 100 and not report.complete
+    for depth, advice in ((34, 'model.backbone.depth=34'), (50, r'configs/res50_\.\.\.')):
+        with pytest.raises(ValueError, match=(
+            f'the file holds a ResNet-{depth}, the config builds a ResNet-18; use {advice}, or '
+        )):
+            ask_complete(match(resnet18, nets[depth]), 'x', nets[depth], allow_partial=False)
+    wide = dict(resnet18, **{'layer1.2.conv1.weight': a['conv1.weight']})  # of no known depth
     with pytest.raises(ValueError, match='has no block for layer1.2.conv1.weight'):
-        ask_complete(report, 'x', nets[34], allow_partial=False)
+        ask_complete(match(resnet18, wide), 'x', wide, allow_partial=False)
     assert not match(nets[34], a).complete
     assert match(nets[50], nets[50]).complete
 

@@ -108,7 +108,10 @@ def test_an_encoder_by_its_prefix(tmp_path, weights):
 
 def test_refuses_another_network(tmp_path, weights):
     torch.save(weights, tmp_path / 'r18.pth')
-    with pytest.raises(ValueError, match=r'holds \d+ of the 26\d tensors') as error:
+    with pytest.raises(ValueError, match=(
+        r'holds \d+ of the 26\d tensors.*holds a ResNet-18, the config builds a ResNet-50; '
+        r'use configs/res18_'
+    )) as error:
         backbone(tmp_path / 'r18.pth', depth=50).init_weights()
     assert 'mismatched  ' in str(error.value) and 'matched     ' in str(error.value)
 

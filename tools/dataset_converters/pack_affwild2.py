@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from abaw_mm.apis import tell_errors
 from abaw_mm.datasets.crop_packer import pack_crops, summarize_store, verify_store
 from abaw_mm.datasets.crops import CropFolder
 
@@ -96,4 +97,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tell_errors(main)())

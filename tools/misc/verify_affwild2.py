@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from abaw_mm.apis import tell_errors
 from abaw_mm.datasets import verify
 from abaw_mm.datasets.crops import CropFolder, list_crops
 from abaw_mm.datasets.decode import decoding
@@ -235,4 +236,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tell_errors(main)())

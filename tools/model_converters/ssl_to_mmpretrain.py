@@ -12,9 +12,7 @@ whole; 2 wrong flags, no such file, or OUT cannot be written.
 """
 
 import argparse
-import hashlib
 import pickle
-import re
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -31,19 +29,15 @@ from rich.table import Table
 from rich.text import Text
 
 import abaw_mm
-from abaw_mm.compat import UnsafeCheckpointError, load_checkpoint_file
+from abaw_mm.apis import tell_errors
+from abaw_mm.checksum import sha256
+from abaw_mm.compat import PLAIN_DATA, UnsafeCheckpointError, load_checkpoint_file
+from abaw_mm.models.backbones.checkpoint_layouts import DEPTHS, count_blocks
 from abaw_mm.models.backbones.import_report import ImportReport, ask_complete, flatten, match
 from abaw_mm.whole_file import whole_file
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
 SUFFIXES = ('.pth', '.pt', '.safetensors')
-# Blocks of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
-DEPTHS = {
-    ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
-    ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152
-}
-BLOCK = re.compile(r'(?:^|\.)(?:layer([1-4])|([4-7]))\.(\d+)\.(conv|bn)(\d)\.')
-PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w+Storage')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -118,15 +112,9 @@ def run_pickle(path: Path) -> object:
 
 def infer_depth(found: Mapping[str, torch.Tensor]) -> int:
     """Depth of the ResNet whose blocks a checkpoint holds, by counting them."""
-    blocks, convs = {}, set()
-    for stage, numbered, block, kind, number in (
-        hit.groups() for hit in map(BLOCK.search, found) if hit
-    ):
-        blocks.setdefault(int(stage or int(numbered) - 3), set()).add(int(block))
-        convs.add(kind + number)
-    counted = tuple(len(blocks.get(stage, ())) for stage in range(1, 5))
-    depth = DEPTHS.get((counted, 'conv3' in convs))
+    depth = DEPTHS.get(count_blocks(found))
     if depth is None:
+        counted, _ = count_blocks(found)
         raise ValueError(
             f'got {counted} blocks in four stages, expected those of a ResNet-18, 34, 50, 101 or '
             '152; name the network with --backbone or --config. The keys are such as '
@@ -144,15 +132,6 @@ def backbone_cfg(args: argparse.Namespace, found: Mapping[str, torch.Tensor]) ->
         return dict(cfg)
     depth = int(args.backbone.removeprefix('resnet')) if args.backbone else infer_depth(found)
     return dict(type='ResNet', depth=depth)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, as ``sha256sum`` gives it."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def write(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
@@ -215,4 +194,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tell_errors(main)())

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from abaw_mm.apis import tell_errors
 from abaw_mm.datasets.load_face_crop import read_crop
 from abaw_mm.models.selfsup.local_warp import RandomLocalWarp, warp_images
 from abaw_mm.whole_file import whole_file
@@ -77,4 +78,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tell_errors(main)())

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from ...datasets.collate_frames import collate_frames
 from ...datasets.frame_stride import FrameStrideSampler
+from ...datasets.wrapped import check_frames_apart
 from ...evaluation import FrameMetric
 
 
@@ -26,7 +27,7 @@ class FrameBatchHook(Hook):
     Raises:
         ValueError: For an endless sampler in a loop over epochs or a finite one in a loop over
             iterations; for batches as arrays with another sampler, or with metrics that need an
-            object a frame.
+            object a frame; for two datasets with the same frames in one evaluation.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -63,6 +64,8 @@ class FrameBatchHook(Hook):
                 'others of abaw_mm, which take batches as arrays; use the config without _fast, '
                 'whose checkpoints are the same'
             )
+        if len(others) < len(loop.evaluator.metrics):
+            check_frames_apart(loop.dataloader.dataset)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
         """Ask the sampler for the keys of this process's next frames."""

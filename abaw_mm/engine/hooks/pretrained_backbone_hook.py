@@ -57,6 +57,7 @@ class PretrainedBackboneHook(Hook):
         self.warn = warn
         self.module = module
         self.random = False
+        self.first = 0  # iteration that a training begins or goes on from
 
     def before_run(self, runner: Runner) -> None:
         """Set the backbone's ``init_cfg``, just before the Runner initialises the weights."""
@@ -76,11 +77,13 @@ class PretrainedBackboneHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Warn at the start."""
+        self.first = runner.iter
         self._warn(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Warn at the end, in other words: mmengine's logger drops a warning that it has seen."""
-        self._warn(runner, 'At the end: the')
+        if runner.iter > self.first:  # else it was complete, and the start is just above
+            self._warn(runner, 'At the end: the')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note in the checkpoint that it began without weights."""

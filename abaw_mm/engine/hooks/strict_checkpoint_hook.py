@@ -7,13 +7,14 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
+from torch import nn
 
 from ...errors import MAX_NAMED
 from ...models.backbones.checkpoint_layouts import classifier_names
-from ...models.backbones.import_report import compare, flatten, match
+from ...models.backbones.import_report import ImportReport, compare, flatten, match, tell_depths
 
 
 @HOOKS.register_module()
@@ -24,11 +25,26 @@ class StrictCheckpointHook(Hook):
     starts from ``load_from`` every tensor of the backbone must; others, such as a head with
     another number of classes, are named in a warning and begin anew. The table of an import, as
     :class:`SSLPretrained` has it, is logged for each. A classifier of the released code (APViT) is
-    given our names first.
+    given our names first. A resumed run that has no step left says so.
 
     Raises:
         ValueError: If they are not, with the first names and shapes.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Say that nothing is left to do, where a resumed run was complete."""
+        if not runner._resume or runner.iter < runner.max_iters:
+            return
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        unit, setting = ('epoch', 'max_epochs') if by_epoch else ('iteration', 'max_iters')
+        done, end = (runner.epoch, runner.max_epochs) if by_epoch else (
+            runner.iter, runner.max_iters)
+        print_log(
+            f'Nothing is left to do: {runner._load_from or "the latest checkpoint"} is at {unit} '
+            f'{done} of {end}. To train on, raise train_cfg.{setting} (--cfg-options '
+            f'train_cfg.{setting}=...); to score it, give it to tools/test.py',
+            logger='current', level=logging.WARNING
+        )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the names and shapes; called between reading the file and filling the model."""
@@ -70,9 +86,20 @@ class StrictCheckpointHook(Hook):
                 logger='current', level=logging.WARNING
             )
             return
-        advice = ''
+        depths = tell_depths(model.state_dict(), found)
+        if depths:
+            advice = f'; {depths}'
+        elif not finetuning and _is_backbone_alone(model, report, checkpoint):
+            raise ValueError(
+                f'The checkpoint {runner._load_from or ""} holds a backbone alone, without the '
+                'neck and head that a test or --resume needs; give the checkpoint of a training '
+                '(work_dirs/.../best_*.pth to test). A backbone is what a training starts from: '
+                '`--cfg-options checkpoint=...` of tools/train.py'
+            )
+        else:
+            advice = ''
         if finetuning:
-            advice = (
+            advice += (
                 '; weights of a self-supervised backbone belong into `checkpoint`, not into '
                 'load_from'
             )
@@ -84,3 +111,13 @@ class StrictCheckpointHook(Hook):
             f'tensors differ: {listed}. Give the config that the checkpoint was trained with'
             f'{advice}\n{table}'
         )
+
+
+def _is_backbone_alone(model: nn.Module, report: ImportReport, checkpoint: dict) -> bool:
+    """Whether a checkpoint fills the backbone wholly, by whatever names, and nothing else."""
+    if not hasattr(model, 'backbone') or any(
+        not name.startswith('backbone.') for name in report.sources
+    ):
+        return False
+    own = match(model.backbone.state_dict(), flatten(checkpoint))
+    return own.matched == own.required

@@ -10,15 +10,8 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
-from ...datasets.affwild2 import NEAREST, AffWild2Dataset
-
-
-def frame_datasets(dataset: object) -> list[AffWild2Dataset]:
-    """The ``AffWild2Dataset`` within wrappers such as ``ConcatDataset`` or ``KFoldDataset``."""
-    if isinstance(dataset, AffWild2Dataset):
-        return [dataset]
-    parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    return [found for part in parts if part is not None for found in frame_datasets(part)]
+from ...datasets.affwild2 import NEAREST
+from ...datasets.wrapped import frame_datasets
 
 
 @HOOKS.register_module()

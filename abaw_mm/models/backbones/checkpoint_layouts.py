@@ -101,6 +101,42 @@ LAYOUTS = (
 )
 
 
+# Blocks of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
+DEPTHS = {
+    ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152
+}
+BLOCK = re.compile(r'(?:^|\.)(?:layer([1-4])|([4-7]))\.(\d+)\.(conv|bn)(\d)\.')
+
+
+def count_blocks(names: Iterable[str]) -> tuple[tuple[int, ...], bool]:
+    """Blocks of the four stages that names of tensors speak of, and whether they are bottlenecks.
+
+    >>> count_blocks(['layer1.0.conv1.weight', 'layer1.1.conv2.weight'])
+    ((2, 0, 0, 0), False)
+    """
+    blocks, convs = {}, set()
+    for stage, numbered, block, kind, number in (
+        hit.groups() for hit in map(BLOCK.search, names) if hit
+    ):
+        blocks.setdefault(int(stage or int(numbered) - 3), set()).add(int(block))
+        convs.add(kind + number)
+    return tuple(len(blocks.get(stage, ())) for stage in range(1, 5)), 'conv3' in convs
+
+
+def resnet_depth(names: Iterable[str]) -> int | None:
+    """Depth of the ResNet whose tensors have these names; None if it is another network.
+
+    The last stage may be left out, as by ``num_stages=3``.
+    """
+    counted, bottleneck = count_blocks(names)
+    stages = 4 if counted[3] else 3  # of three, all depths differ
+    return next((
+        depth for (blocks, deep), depth in DEPTHS.items()
+        if (blocks[:stages], deep) == (counted[:stages], bottleneck)
+    ), None)
+
+
 def path_of(key: str) -> str:
     """A key or a prefix without the words of wrappers and nests.
 

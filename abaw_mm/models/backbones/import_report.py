@@ -1,7 +1,7 @@
 """Which tensor of a checkpoint goes where in a backbone, and what is left on both sides."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,12 @@ from .checkpoint_layouts import (
     source_name,
     stages_of,
 )
+from .checkpoint_layouts import resnet_depth as depth_of
 
 # Of the backbone's tensors an encoder must hold so many to be one of those to choose from: a
 # projector has a few of the names by chance, a query encoder with one tensor too few is still it.
 MIN_HELD = 0.5
+CONFIG_DEPTHS = (18, 50)  # for which there are configs
 
 
 @dataclass
@@ -264,6 +266,23 @@ def _note_others(
         )
 
 
+def tell_depths(wanted: Iterable[str], found: Iterable[str]) -> str:
+    """A sentence if a checkpoint is of a ResNet of another depth than the one that is built.
+
+    Args:
+        wanted: Names of the tensors that are built.
+        found: Those of the checkpoint, of one network.
+    """
+    got, expected = depth_of(found), depth_of(wanted)
+    if None in (got, expected) or got == expected:
+        return ''
+    return (
+        f'the file holds a ResNet-{got}, the config builds a ResNet-{expected}; use '
+        + (f'configs/res{got}_...' if got in CONFIG_DEPTHS else f'model.backbone.depth={got}')
+        + f', or weights of a ResNet-{expected}'
+    )
+
+
 def ask_complete(report: ImportReport, what: str, found: Mapping, allow_partial: bool) -> None:
     """Raise ValueError unless a backbone was found whole, or in part where that is allowed.
 
@@ -275,7 +294,13 @@ def ask_complete(report: ImportReport, what: str, found: Mapping, allow_partial:
     """
     if report.complete or (allow_partial and report.matched and not report.ambiguous):
         return
-    if report.missing:
+    depths = tell_depths(
+        {*report.sources, *report.missing, *report.mismatched},
+        [key.removeprefix(report.prefix) for key in found if key.startswith(report.prefix)]
+    )
+    if depths:
+        wrong = depths
+    elif report.missing:
         wrong = f'the first that does not fit is {report.missing[0]}: got nothing'
     elif report.mismatched:
         name, (got, expected) = next(iter(report.mismatched.items()))

@@ -67,21 +67,3 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(type='MacroF1', num_classes=8)
 test_evaluator = val_evaluator
-
-# `tools/test.py --tta` averages the scores of a frame and its mirror image.
-tta_model = dict(type='AverageClsScoreTTA')
-tta_pipeline = [
-    dict(type='LoadFaceCrop'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResizeEdge', scale=256, edge='short')],
-            [dict(type='CenterCrop', crop_size=224)],
-            [
-                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-            ],
-            [dict(type='PackInputs', meta_keys=meta_keys)],
-        ],
-    ),
-]

@@ -26,19 +26,3 @@ test_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-tta_pipeline = [
-    dict(type='LoadFaceCrop'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='ResizeEdge', scale=112, edge='short')],
-            [dict(type='CenterCrop', crop_size=112)],
-            [
-                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-            ],
-            [dict(type='PackInputs', meta_keys=meta_keys)],
-        ],
-    ),
-]

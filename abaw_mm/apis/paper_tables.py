@@ -1,0 +1,110 @@
+"""Tables 1 to 5 of Xue, Sun and Yang (2023) as data: each row, its figure, and its training.
+
+A row names a training, and several rows may name the same one: Res-18 with ContraWarping weights,
+Spatial Reserve Pooling, one frame of ten and three frozen stages is a row of every table.
+"""
+
+from dataclasses import dataclass, field
+
+RES18 = 'res18_srp_affwild2_fast.py'  # three frozen stages, SRP, 1/10, as in the paper
+FROZEN = 'model.backbone.frozen_stages'  # parameters and BN statistics; -1: none, 4: all stages
+MINI_RESNET = {
+    # The crops keep their 112 pixels, and the last stage its 7x7 cells: it does not halve them.
+    # No weight changes its name or shape by that.
+    'data_preprocessor.crop_size': 112,
+    'data_preprocessor.resize_edge': 128,
+    'model.backbone.strides': (1, 2, 2, 1),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that one row of the tables or several need.
+
+    Attributes:
+        config (str): File in ``configs/``.
+        init (str): Name of the weights that it starts from, as ``--init`` of
+            ``tools/reproduce_tables.py`` takes it.
+        options (dict): Overrides of the config.
+        mini (dict): Further overrides, and ``mini_iters`` x ``mini_batch`` frames, make it one for
+            two CPU cores.
+    """
+
+    config: str
+    init: str
+    options: dict = field(default_factory=dict)
+    mini: dict = field(default_factory=dict)
+    mini_iters: int = 100
+    mini_batch: int = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        table (int): Number of the table.
+        label (str): What the paper prints in the row, cells parted by commas.
+        paper (float): Macro-F1 in %, on the validation set, as the paper prints it.
+        training (str): Key of ``TRAININGS``.
+    """
+
+    table: int
+    label: str
+    paper: float
+    training: str
+
+
+def _res18(init: str = 'res18_contrawarping', **options: object) -> Training:
+    names = dict(frozen=FROZEN, stride='train_dataloader.sampler.stride')
+    return Training(
+        RES18, init, {names[key]: value for key, value in options.items()}, MINI_RESNET)
+
+
+TRAININGS = {
+    'res18': _res18(),
+    'res18_ms1m': _res18('res18_ms1m'),
+    'res18_simsiam': _res18('res18_simsiam'),
+    'res18_byol': _res18('res18_byol'),
+    'res18_gap': Training(
+        'res18_gap_affwild2_fast.py', 'res18_contrawarping', mini=MINI_RESNET),
+    'res18_all_frames': _res18(stride=1),
+    'res18_frozen0': _res18(frozen=-1),
+    'res18_frozen1': _res18(frozen=1),
+    'res18_frozen2': _res18(frozen=2),
+    'res18_frozen4': _res18(frozen=4),
+    'irnet50': Training('irnet50_affwild2.py', 'irnet50_ms1m', mini_iters=20, mini_batch=16),
+    'apvit': Training('apvit_affwild2.py', 'irnet50_ms1m', mini_iters=10, mini_batch=16),
+    'apvit_rafdb': Training(
+        'apvit_rafdb_affwild2.py', 'apvit_rafdb', mini_iters=10, mini_batch=16),
+    'res50': Training('res50_srp_affwild2_fast.py', 'res50_contrawarping', mini=MINI_RESNET),
+}
+
+TITLES = {
+    1: 'initialisations of the Res-18 backbone',
+    2: 'GAP and SRP',
+    3: 'sampling of frames',
+    4: 'frozen stages',
+    5: 'backbones and pre-trained weights',
+}
+
+ROWS = (
+    Row(1, 'Sup. MS1M', 27.71, 'res18_ms1m'),
+    Row(1, 'SimSiam', 25.40, 'res18_simsiam'),
+    Row(1, 'BYOL', 31.74, 'res18_byol'),
+    Row(1, 'ContraWarping', 34.85, 'res18'),
+    Row(2, 'GAP', 30.92, 'res18_gap'),
+    Row(2, 'SRP', 34.85, 'res18'),
+    Row(3, '1/1', 32.23, 'res18_all_frames'),
+    Row(3, '1/10', 34.85, 'res18'),
+    Row(4, '0', 33.24, 'res18_frozen0'),
+    Row(4, '1', 29.90, 'res18_frozen1'),
+    Row(4, '2', 30.60, 'res18_frozen2'),
+    Row(4, '3', 34.85, 'res18'),
+    Row(4, '4', 32.65, 'res18_frozen4'),
+    Row(5, 'IR-50, Sup. MS1M', 30.78, 'irnet50'),
+    Row(5, 'APViT, Sup. MS1M', 35.48, 'apvit'),
+    Row(5, 'APViT, Sup. RAF-DB', 35.63, 'apvit_rafdb'),
+    Row(5, 'Res-18, ContraWarping', 34.85, 'res18'),
+    Row(5, 'Res-50, ContraWarping', 37.57, 'res50'),
+)

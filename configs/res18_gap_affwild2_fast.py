@@ -1,0 +1,16 @@
+"""ResNet-18 with global average pooling, fed by bytes: res18_gap_affwild2.py, faster.
+
+The recipe, the checkpoints and the scores are those of res18_gap_affwild2.py.
+Paper: macro-F1 30.92 on the validation set (Table 2), with ContraWarping weights.
+Time: not run at full size here; see docs/performance.md.
+
+    bash tools/dist_train.sh configs/res18_gap_affwild2_fast.py 2
+"""
+_base_ = ['res18_srp_affwild2_fast.py']
+
+checkpoint = None
+
+model = dict(
+    neck=dict(_delete_=True, type='GlobalAveragePooling'),
+    head=dict(in_channels=512),
+)

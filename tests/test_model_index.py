@@ -1,0 +1,81 @@
+"""mmpretrain finds our configs by name, and the index says nothing that is not so."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import mmpretrain
+import pytest
+from mmengine.config import Config
+from modelindex.load_model_index import load
+
+from abaw_mm import model_index
+from abaw_mm.apis import model_stats
+
+REPO = Path(__file__).parents[1]
+CONFIGS = sorted((REPO / 'configs').glob('*.py'))
+
+
+@pytest.fixture(scope='module')
+def models():
+    index = load(str(REPO / 'model-index.yml'))
+    index.build_models_with_collections()
+    return {model.name: model for model in index.models}
+
+
+def test_valid_by_its_package(capsys):
+    load(str(REPO / 'model-index.yml')).check(silent=False)
+    assert 'All good' in capsys.readouterr().out
+
+
+def test_every_config_has_an_entry_of_its_name(models):
+    expected = {f'abaw_{path.stem}': f'configs/{path.name}' for path in CONFIGS}
+    assert {name: model.config for name, model in models.items()} == expected
+    assert mmpretrain.list_models('abaw') == sorted(expected)
+
+
+def test_nothing_is_listed_that_is_not_there(models):
+    for model in models.values():
+        assert model.weights is None and model.results is None
+        assert model.in_collection
+
+
+def test_parameters_and_flops_are_those_of_the_tool(models):
+    for name in ('abaw_res18_gap_affwild2', 'abaw_res50_srp_affwild2', 'abaw_res18_byol_faces'):
+        stats = model_stats(Config.fromfile(str(REPO / models[name].config)))
+        data = models[name].metadata.data
+        assert (data['Parameters'], data['FLOPs']) == (stats['total'], stats['flops'])
+
+
+def test_get_model():
+    model = mmpretrain.get_model('abaw_res18_srp_affwild2_fast', neck=dict(kernel_sizes=(1, 3)))
+    assert type(model).__name__ == 'FrameClassifier' and model.neck.kernel_sizes == (1, 3)
+    assert model._dataset_meta['classes'][0] == 'Neutral'
+    model_index.register_model_index()  # again: no error
+
+
+def test_wheel_finds_its_own_configs(tmp_path):
+    """Unpacked as pip does, away from the repository."""
+    subprocess.run(
+        [sys.executable, '-c', (
+            'from setuptools.build_meta import build_wheel; '
+            f'print(build_wheel({str(tmp_path)!r}))'
+        )], cwd=REPO, check=True, stdout=subprocess.PIPE)
+    site = tmp_path / 'site'
+    with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as wheel:
+        wheel.extractall(site)
+    for path in (*(REPO / 'configs').rglob('*.py'), REPO / 'configs/metafile.yml'):
+        assert (site / 'abaw_mm/.mim' / path.relative_to(REPO)).is_file()
+    assert not (REPO / 'abaw_mm/.mim').exists()  # the source stays as it is
+    code = (
+        'import abaw_mm, mmpretrain, sys; '
+        'names = mmpretrain.list_models("abaw"); '
+        'config = mmpretrain.apis.model.ModelHub.get(names[0]).config; '
+        'print(abaw_mm.__file__, len(names), config.filename)')
+    out = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, check=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(site)), stdout=subprocess.PIPE).stdout.split()
+    assert out[0] == str(site / 'abaw_mm/__init__.py') and int(out[1]) == len(CONFIGS)
+    assert Path(out[2]) == site / 'abaw_mm/.mim/configs/res18_byol_faces.py'

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from abaw_mm.apis import tell_errors
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.errors import named
 from abaw_mm.evaluation import Predictions
@@ -104,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return check(args) if args.check else make(args)
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(f'make_submission: {error}', file=sys.stderr)
         return 2
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(tell_errors(main)())

@@ -1,5 +1,7 @@
 """Score a checkpoint."""
 
+from pathlib import Path
+
 import mmengine
 from mmengine.config import ConfigDict
 from mmengine.dist import barrier, is_main_process
@@ -95,7 +97,9 @@ def test(
             f'--out: got {out!r}, expected a file for metrics that ends in one of '
             f'{", ".join(METRIC_FILES)}; change --out'
         )
-    dump = DumpPredictions(out) if out is not None and out_item == 'pred' else None
+    dump = None
+    if out is not None and out_item == 'pred':
+        dump = DumpPredictions(out, checkpoint, Path(config).stem)
     set_loader_flags(cfg, pin_memory, persistent_workers=True)
     # The training half is not needed; its data need not be there.
     for name in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',

@@ -40,9 +40,10 @@ class AffWild2Dataset(BaseDataset):
     name), ``sample_idx``, and ``gt_label`` (int, 0..7) unless the labels are hidden.
 
     Args:
-        ann_file (str): Folder of official annotation files, such as
-            ``annotations/EXPR_Recognition_Challenge/Train_Set``; or the challenge's list of
-            frames, which makes a test set without labels.
+        ann_file (str | Sequence[str]): Folder of official annotation files, such as
+            ``annotations/EXPR_Recognition_Challenge/Train_Set``, or several whose clips are taken
+            together, as for folds; or the challenge's list of frames, which makes a test set
+            without labels.
         data_root (str): Folder that the other paths start from.
         data_prefix (str | Sequence[str] | dict): Folder of the crops, ``<clip>/00001.jpg`` under
             it, or several (``dict(img_path=[...])``), for an archive that was not merged; the
@@ -88,7 +89,7 @@ class AffWild2Dataset(BaseDataset):
 
     def __init__(
         self,
-        ann_file: str,
+        ann_file: str | Sequence[str],
         data_root: str = '',
         data_prefix: str | Sequence[str] | dict = 'cropped_aligned',
         pipeline: Sequence = (),
@@ -146,6 +147,15 @@ class AffWild2Dataset(BaseDataset):
         roots = self.data_prefix['img_path']
         return [roots] if isinstance(roots, str) else list(roots)
 
+    @property
+    def ann_files(self) -> list[str]:
+        """Folders of annotations, or the one list of frames."""
+        return [self.ann_file] if isinstance(self.ann_file, str) else list(self.ann_file)
+
+    def _is_list(self) -> bool:
+        """Whether ``ann_file`` is the challenge's list of frames."""
+        return isinstance(self.ann_file, str) and os.path.isfile(self.ann_file)
+
     def _join_prefix(self) -> None:
         """Let paths start at ``data_root``; mmengine's own takes no list of folders."""
         def join(path: str) -> str:
@@ -156,7 +166,10 @@ class AffWild2Dataset(BaseDataset):
                 f'AffWild2Dataset: data_prefix={self.data_prefix}, expected a folder of crops or '
                 "several under the key img_path; set data_prefix=dict(img_path='cropped_aligned')"
             )
-        self.ann_file = join(self.ann_file)
+        if isinstance(self.ann_file, str):
+            self.ann_file = join(self.ann_file)
+        else:
+            self.ann_file = [join(path) for path in self.ann_file]
         if isinstance(self.clips, str):
             self.clips = join(self.clips)
         self.data_prefix = {
@@ -179,14 +192,20 @@ class AffWild2Dataset(BaseDataset):
                     'to it'
                 )
         clips = self._read_clips()
-        if not os.path.exists(self.ann_file):
-            raise FileNotFoundError(
-                f'AffWild2Dataset: no folder or file {self.ann_file!r}, expected a folder of '
-                "<clip>.txt or the challenge's list of frames; set data_root, and ann_file "
-                'relative to it'
+        if not self.ann_files:
+            raise ValueError(
+                f'AffWild2Dataset: ann_file={self.ann_file!r}, expected a folder of <clip>.txt, or '
+                'several; set ann_file'
             )
+        for path in self.ann_files:
+            if not (os.path.isdir(path) or self._is_list()):
+                raise FileNotFoundError(
+                    f'AffWild2Dataset: no folder or file {path!r}, expected a folder of '
+                    "<clip>.txt (or several), or the challenge's list of frames; set data_root, "
+                    'and ann_file relative to it'
+                )
         frames = self._read_index(clips)
-        if os.path.isfile(self.ann_file):
+        if self._is_list():
             self.listed = frames
             frames = frames.take(frames.root_id >= 0)
         self.frames = frames
@@ -214,9 +233,9 @@ class AffWild2Dataset(BaseDataset):
 
     def _read_index(self, clips: Sequence[str] | None) -> FrameIndex:
         """The rows from the cache, or from the folders, and then into the cache."""
-        read = self._read_list if os.path.isfile(self.ann_file) else self._read_annotations
+        read = self._read_list if self._is_list() else self._read_annotations
         beside = os.path.expanduser(self.data_root) or os.path.dirname(
-            os.path.normpath(self.ann_file))
+            os.path.normpath(self.ann_files[0]))
         if self.index_cache is None or not os.path.isdir(beside or '.'):
             return read(clips)
         cache = IndexCache(
@@ -237,9 +256,9 @@ class AffWild2Dataset(BaseDataset):
         frames = join_labels_and_crops(labels, crops, self.start_index)
         if not len(frames):
             raise ValueError(
-                f'AffWild2Dataset: no frame of {self.ann_file} has both a label and a crop '
-                f'({frames.counts["lines"]} lines, {frames.counts["unlabelled"]} of them -1), '
-                'expected at least one; check that the crops belong to these annotations'
+                f'AffWild2Dataset: no frame of {", ".join(self.ann_files)} has both a label and '
+                f'a crop ({frames.counts["lines"]} lines, {frames.counts["unlabelled"]} of them '
+                '-1), expected at least one; check that the crops belong to these annotations'
             )
         return frames
 
@@ -257,7 +276,8 @@ class AffWild2Dataset(BaseDataset):
     def _log_summary(self) -> None:
         counts, frames = self.frames.counts, self.frames
         line = (
-            f'AffWild2Dataset {self.ann_file}: {counts["clips"]} clips, {counts["lines"]} lines, '
+            f'AffWild2Dataset {", ".join(self.ann_files)}: {counts["clips"]} clips, '
+            f'{counts["lines"]} lines, '
             f'{counts["unlabelled"]} unlabelled (-1), '
             f'{counts["missing"]} {"labelled " if self.listed is None else ""}without a crop, '
             f'{len(frames)} kept'

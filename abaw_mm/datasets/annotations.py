@@ -4,6 +4,7 @@ Nothing here knows of crops, images or mmpretrain.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,12 +97,15 @@ def _parse_line_by_line(path: str | os.PathLike, body: bytes) -> np.ndarray:
     return np.clip(np.array(labels), -1000, 1000)  # any outside -1..7 is refused by the caller
 
 
-def annotation_files(folder: str | os.PathLike) -> dict[str, Path]:
-    """Clip to its annotation file, sorted by clip.
+def annotation_files(folder: str | os.PathLike | Sequence[str | os.PathLike]) -> dict[str, Path]:
+    """Clip to its annotation file, sorted by clip, of a folder or of several together.
 
     Raises:
-        FileNotFoundError: If the folder holds no annotation.
+        FileNotFoundError: If a folder holds no annotation.
+        ValueError: For a clip that two folders have.
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        return _annotation_files_of(folder)
     # macOS leaves '._x.txt' beside 'x.txt' in archives; they are no annotations.
     files = {p.stem: p for p in sorted(Path(folder).glob('*.txt')) if not p.name.startswith('.')}
     if not files:
@@ -113,21 +117,47 @@ def annotation_files(folder: str | os.PathLike) -> dict[str, Path]:
     return files
 
 
-def stamp_annotations(path: str | os.PathLike) -> list[tuple[str, int, int, int]]:
+def raw_video(clip: str) -> str:
+    """The video that a clip is of: further persons of it are clips of their own.
+
+    >>> raw_video('video2_left'), raw_video('5-60-1920x1080-1'), raw_video('left_right_2')
+    ('video2', '5-60-1920x1080-1', 'left_right_2')
+    """
+    return re.sub(r'_(left|right)$', '', clip)
+
+
+def _annotation_files_of(folders: Sequence[str | os.PathLike]) -> dict[str, Path]:
+    """:func:`annotation_files` of several folders."""
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for clip, path in annotation_files(folder).items():
+            if clip in files:
+                raise ValueError(
+                    f'ann_file: got the clip {clip!r} twice, {files[clip]} and {path}, expected '
+                    'folders of other clips; take the splits of one edition'
+                )
+            files[clip] = path
+    return dict(sorted(files.items()))
+
+
+def stamp_annotations(
+    path: str | os.PathLike | Sequence[str | os.PathLike]
+) -> list[tuple[str, int, int, int]]:
     """What tells whether annotations changed: name, size in bytes and times in ns of each file.
 
     Args:
-        path: A folder of annotation files, or the challenge's list of frames.
+        path: A folder of annotation files, several, or the challenge's list of frames.
     """
-    files = annotation_files(path).values() if os.path.isdir(path) else [Path(path)]
+    is_list = isinstance(path, (str, os.PathLike)) and not os.path.isdir(path)
+    files = [Path(path)] if is_list else annotation_files(path).values()
     stats = [(file.name, file.stat()) for file in files]
     return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
 
 
 def read_annotation_folder(
-    folder: str | os.PathLike, clips: Sequence[str] | None = None
+    folder: str | os.PathLike | Sequence[str | os.PathLike], clips: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Labels of every clip of a folder of official annotation files.
+    """Labels of every clip of a folder of official annotation files, or of several together.
 
     Args:
         folder: Such as ``annotations/EXPR_Recognition_Challenge/Train_Set``.
@@ -157,8 +187,9 @@ def read_frame_list(
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Read the challenge's list of frames: every line that a submission must answer.
 
-    The first line is ``image_location,Neutral,...,Other``; the rows are ``<clip>/00001.jpg,`` or
-    ``<clip>/00001.jpg,0``, whose zero is a dummy and not a label.
+    The first line is ``image_location,Neutral,...,Other``; the rows are ``<clip>/00001.jpg``,
+    ``<clip>/00001.jpg,`` or ``<clip>/00001.jpg,0``, whose zero is a dummy and not a label, by
+    edition. Line ends of Windows, a byte order mark and blank lines at the end do no harm.
 
     Args:
         path: The list.
@@ -193,12 +224,13 @@ def read_frame_list(
     while lines and not lines[-1].strip():
         lines.pop()
     for number, line in enumerate(lines[1:], start=2):
-        location, comma, rest = line.strip().rpartition(',')
+        row = line.strip()
+        location = row[:-2] if row.endswith(',0') else row.removesuffix(',')
         clip, slash, name = location.rpartition('/')
         frame = numbers_of.get(name)
         if frame is None:
             frame = numbers_of[name] = template.number(name)
-        if frame < 0 or not comma or not clip or rest not in ('', '0'):
+        if frame < 0 or not clip:
             raise ValueError(
                 f'{path}, line {number}: got {line!r}, expected a row such as '
                 f"'video65/{template.name(1)},' or 'video65/{template.name(1)},0'; the list is "

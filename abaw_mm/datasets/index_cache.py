@@ -38,21 +38,29 @@ class IndexCache:
 
     Args:
         folder (str | Path): Where the file lies.
-        ann_file (str): Annotations: a folder, or the challenge's list of frames.
+        ann_file (str | list[str]): Annotations: a folder, several, or the challenge's list of
+            frames.
         roots (Sequence[CropFolder]): Where crops lie.
         **setting: What else decides the rows, as values that JSON knows.
     """
 
     def __init__(
-        self, folder: str | Path, ann_file: str, roots: Sequence[CropFolder], **setting: object
+        self,
+        folder: str | Path,
+        ann_file: str | list[str],
+        roots: Sequence[CropFolder],
+        **setting: object,
     ) -> None:
         self.ann_file = ann_file
+        self._ann_files = [ann_file] if isinstance(ann_file, str) else ann_file
         self.roots = roots
         # Paths from the folder on: the data may be mounted elsewhere on another machine.
-        paths = [os.path.relpath(path, folder) for path in (ann_file, *(r.root for r in roots))]
+        paths = [os.path.relpath(path, folder)
+                 for path in (*self._ann_files, *(root.root for root in roots))]
         self._setting = json.dumps([RULES, paths, setting], sort_keys=True)
         name = hashlib.blake2b(self._setting.encode(), digest_size=6).hexdigest()
-        self.path = Path(folder, f'{Path(ann_file).stem}-{name}.index')
+        stem = '+'.join(Path(path).stem for path in self._ann_files)
+        self.path = Path(folder, f'{stem}-{name}.index')
         self._started = time.time()
 
     def load(self) -> FrameIndex | None:
@@ -100,12 +108,13 @@ class IndexCache:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), newest
 
     def _warn_of_future(self, newest: float) -> None:
-        places = ' '.join([self.ann_file, *(root.root for root in self.roots)])
+        places = ' '.join([*self._ann_files, *(root.root for root in self.roots)])
         at = time.strftime('%Y-%m-%d %H:%M', time.localtime(newest))
         print_log(
-            f'Files of {self.ann_file} or of its crops are dated in the future (up to {at}), so '
-            'that a later change could not be seen: no frame index is kept, folders are listed at '
-            f'each start. `find {places} -newermt now -exec touch {{}} +` dates them now.',
+            f'Files of {", ".join(self._ann_files)} or of their crops are dated in the future (up '
+            f'to {at}), so that a later change could not be seen: no frame index is kept, folders '
+            f'are listed at each start. `find {places} -newermt now -exec touch {{}} +` dates them '
+            'now.',
             logger='current', level=logging.WARNING
         )
 

@@ -3,7 +3,6 @@
 Lines of the annotations against crops on disk, as arrays; nothing here prints.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import named
-from .annotations import EXPRESSIONS, UNLABELLED, annotation_files, read_frame_list, read_labels
+from .annotations import (
+    EXPRESSIONS,
+    UNLABELLED,
+    annotation_files,
+    raw_video,
+    read_frame_list,
+    read_labels,
+)
 
 EDITIONS = (  # folders of the expression track, the latest edition of the challenge first
     'EXPR_Recognition_Challenge', 'EXPR_Classification_Challenge', 'EXPR_Set'
@@ -273,8 +279,7 @@ def videos_on_both_sides(splits: Sequence[Split]) -> list[Finding]:
     sides: dict[str, dict[str, list[str]]] = {}
     for split in splits:
         for clip in split.lines:
-            video = re.sub(r'_(left|right)$', '', clip)
-            sides.setdefault(video, {}).setdefault(split.name, []).append(clip)
+            sides.setdefault(raw_video(clip), {}).setdefault(split.name, []).append(clip)
     return [
         Finding('both_sides', f'the raw video {video!r} is in ' + ' and in '.join(
             f'{name} ({named(clips)})' for name, clips in by_split.items()

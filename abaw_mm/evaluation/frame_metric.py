@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from ..datasets.annotations import UNLABELLED
+from ..datasets.annotations import EXPRESSIONS, UNLABELLED
 
 
 @dataclass
@@ -45,7 +45,7 @@ class FrameResults:
 
     def take(self, rows: np.ndarray) -> 'FrameResults':
         """The given rows."""
-        return FrameResults(self.clips, *(getattr(self, name)[rows] for name in COLUMNS))
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
 
 COLUMNS = [name for name in FrameResults.__dataclass_fields__ if name != 'clips']
@@ -167,6 +167,13 @@ class FrameMetric(BaseMetric):
             "frame_no; set meta_keys=('sample_idx', 'img_path', 'clip', 'frame_no') of PackInputs "
             'in the pipeline'
         )
+
+    def class_names(self, num_classes: int) -> tuple[str, ...]:
+        """The dataset's names, or the official ones, or numbers if these are too few."""
+        names = (self.dataset_meta or {}).get('classes', EXPRESSIONS)
+        if len(names) < num_classes:
+            return tuple(map(str, range(num_classes)))
+        return tuple(names[:num_classes])
 
     def evaluate(self, size: int) -> dict:
         """Gather the frames of all processes and compute the metrics.

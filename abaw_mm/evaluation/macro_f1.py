@@ -39,6 +39,35 @@ def f1_per_class(
     return 2 * hits / np.maximum(total, 1), support
 
 
+def score_labels(
+    pred: np.ndarray, target: np.ndarray, names: Sequence[str], absent: str = 'zero'
+) -> dict:
+    """The challenge's figures (Eq. 4 and 5) of predicted classes, in %.
+
+    Args:
+        pred (ndarray): (F, ) predicted classes.
+        target (ndarray): (F, ) labels.
+        names (Sequence[str]): Of the C classes.
+        absent (str): What a class without a labelled frame does, see :class:`MacroF1`.
+
+    Returns:
+        dict: ``macro_f1``, ``accuracy``, ``f1_<name>`` in %, ``support_<name>`` in frames.
+
+    >>> scores = score_labels(np.array([0, 0, 1]), np.array([0, 1, 1]), ['a', 'b'])
+    >>> round(scores['macro_f1'], 2), round(scores['accuracy'], 2), scores['support_b']
+    (66.67, 66.67, 2)
+    """
+    f1, support = f1_per_class(pred, target, len(names))
+    counted = f1 if absent == 'zero' else f1[support > 0]
+    scores = dict(
+        macro_f1=100 * float(counted.mean()),
+        accuracy=100 * float(np.mean(pred == target)),
+    )
+    scores.update({f'f1_{name}': 100 * float(x) for name, x in zip(names, f1, strict=True)})
+    scores.update({f'support_{name}': int(x) for name, x in zip(names, support, strict=True)})
+    return scores
+
+
 @METRICS.register_module()
 class MacroF1(FrameMetric):
     """Macro-F1 of the ABAW expression challenge (Eq. 4 and 5), in %.
@@ -82,14 +111,6 @@ class MacroF1(FrameMetric):
         self.num_classes = num_classes
         self.absent = absent
 
-    @property
-    def class_names(self) -> Sequence[str]:
-        """The dataset's names, or the official ones, or numbers."""
-        names = (self.dataset_meta or {}).get('classes', EXPRESSIONS)
-        if len(names) < self.num_classes:
-            return [str(i) for i in range(self.num_classes)]
-        return names[:self.num_classes]
-
     def compute_metrics(self, results: FrameResults) -> dict:
         """Macro-F1, accuracy and F1 in %, support in frames."""
         if not len(results):
@@ -115,9 +136,9 @@ class MacroF1(FrameMetric):
                 f'MacroF1: got class {largest}, expected 0..{self.num_classes - 1}; set '
                 'num_classes of the evaluator to that of model.head'
             )
-        f1, support = f1_per_class(results.pred_label, results.gt_label, self.num_classes)
-        names = self.class_names
-        absent = [name for name, n in zip(names, support, strict=True) if n == 0]
+        names = self.class_names(self.num_classes)
+        metrics = score_labels(results.pred_label, results.gt_label, names, self.absent)
+        absent = [name for name in names if metrics[f'support_{name}'] == 0]
         if absent:
             effect = 'counts 0 in' if self.absent == 'zero' else 'is left out of'
             print_log(
@@ -125,22 +146,15 @@ class MacroF1(FrameMetric):
                 f'(absent={self.absent!r}).',
                 logger='current', level=logging.WARNING
             )
-        counted = f1 if self.absent == 'zero' else f1[support > 0]
-        metrics = dict(
-            macro_f1=100 * float(counted.mean()),
-            accuracy=100 * float(np.mean(results.pred_label == results.gt_label)),
-        )
-        metrics.update({f'f1_{n}': 100 * float(x) for n, x in zip(names, f1, strict=True)})
-        metrics.update({f'support_{n}': int(x) for n, x in zip(names, support, strict=True)})
-        print_log(f'{len(results)} frames\n{self._table(metrics)}', logger='current')
+        print_log(f'{len(results)} frames\n{self._table(metrics, names)}', logger='current')
         return metrics
 
-    def _table(self, metrics: dict) -> str:
+    def _table(self, metrics: dict, names: Sequence[str]) -> str:
         """F1 per class, for people."""
         rows = [f'{"class":<12}{"F1 (%)":>8}{"frames":>10}']
         rows += [
             f'{name:<12}{metrics[f"f1_{name}"]:>8.2f}{metrics[f"support_{name}"]:>10}'
-            for name in self.class_names
+            for name in names
         ]
         rows.append(f'{"macro-F1":<12}{metrics["macro_f1"]:>8.2f}')
         rows.append(f'{"accuracy":<12}{metrics["accuracy"]:>8.2f}')

@@ -80,10 +80,12 @@ def test_annotation_folder(tmp_path):
         read_annotation_folder(tmp_path / 'nothing')
 
 
-@pytest.mark.parametrize('tail', ['', '0'])
+@pytest.mark.parametrize('tail', ['', ',', ',0', '\r', ',\r', ',0\r'])
 def test_frame_list(tmp_path, tail):
-    rows = [f'{name},{tail}' for name in ('b c/00002.jpg', 'b c/00001.jpg', 'a_left/00001.jpg')]
-    path = write(tmp_path / 'list.txt', LIST_HEADER, *rows)
+    rows = [f'{name}{tail}' for name in ('b c/00002.jpg', 'b c/00001.jpg', 'a_left/00001.jpg')]
+    path = tmp_path / 'list.txt'
+    lines = '\n'.join([LIST_HEADER + tail.strip(',0'), *rows, '', ''])
+    path.write_text(lines, encoding='utf-8-sig' if '\r' in tail else 'utf-8', newline='')
     clips, clip_id, frame_no = read_frame_list(path)
     assert clips == ['b c', 'a_left']  # in the list's order
     assert clip_id.tolist() == [0, 0, 1]
@@ -96,7 +98,9 @@ def test_frame_list(tmp_path, tail):
     ([], 'without any frame'),
     ([LIST_HEADER], 'without any frame'),
     (['a/00001.jpg,'] * 2, 'line 1: got the header'),
-    ([LIST_HEADER, 'a/00001.jpg'], "line 2: got 'a/00001.jpg'"),
+    ([LIST_HEADER, 'a/00001.jpg,,'], "line 2: got 'a/00001.jpg,,'"),
+    ([LIST_HEADER, 'a/00001.jpg,,0'], 'line 2'),
+    ([LIST_HEADER, 'a/00001.jpg0'], 'line 2'),
     ([LIST_HEADER, 'a/00001.jpg,', 'a/1.jpg,'], "line 3: got 'a/1.jpg,'"),
     ([LIST_HEADER, '00001.jpg,'], 'line 2'),
     ([LIST_HEADER, 'a/00001.jpg,3'], 'line 2'),

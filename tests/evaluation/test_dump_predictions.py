@@ -2,6 +2,9 @@
 
 import csv
 import pickle
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmpretrain.structures import DataSample
 
-from abaw_mm.evaluation import DumpPredictions, dump_predictions
+from abaw_mm.evaluation import DumpPredictions, Predictions, predictions
 
 
 def frames(hidden=False):
@@ -54,6 +57,36 @@ def test_pkl_is_mmpretrains(tmp_path):
     rows = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     assert rows[0]['clip'] == 'a' and rows[0]['pred_score'].shape == (8, )
     assert rows[0]['gt_label'].tolist() == [1]
+    assert rows[0]['classes'][-1] == 'Other' and rows[0]['config'] == ''
+
+
+@pytest.fixture
+def served(tmp_path):
+    """URL of a folder, over HTTP on this machine."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_says_where_they_come_from(tmp_path, served):
+    (tmp_path / 'x.pth').write_bytes(b'abc')
+    checksum = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'  # FIPS 180-2
+    for checkpoint in (tmp_path / 'x.pth', f'{served}/x.pth'):
+        metric = DumpPredictions(str(tmp_path / 'out.npz'), str(checkpoint), 'res18')
+        metric.process(None, frames())
+        metric.evaluate(5)
+        read = Predictions.read(tmp_path / 'out.npz')
+        assert (read.sha256, read.config) == (checksum, 'res18')
+
+
+def test_names_of_other_classes(tmp_path):
+    metric = DumpPredictions(str(tmp_path / 'out.npz'))
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    metric.process(None, frames())
+    metric.evaluate(5)
+    assert Predictions.read(tmp_path / 'out.npz').classes == tuple('01234567')
 
 
 def check_process(path):
@@ -70,13 +103,13 @@ def test_two_processes_write_the_same_file(tmp_path, run_distributed):
 
 
 def test_whole_or_not_at_all(tmp_path, monkeypatch):
-    def fails(path, results, classes):
+    def fails(path, predictions):
         path.write_text('half')
         raise OSError('disk full')
 
     dump(tmp_path / 'out.csv', frames())
     before = (tmp_path / 'out.csv').read_bytes()
-    monkeypatch.setitem(dump_predictions.WRITERS, '.csv', fails)
+    monkeypatch.setitem(predictions.WRITERS, '.csv', fails)
     with pytest.raises(OSError, match='disk full'):
         dump(tmp_path / 'out.csv', frames()[:2])
     assert (tmp_path / 'out.csv').read_bytes() == before

@@ -1,0 +1,59 @@
+"""Folds: every clip once, videos whole, classes spread."""
+
+import numpy as np
+import pytest
+
+from abaw_mm.datasets.annotations import raw_video
+from abaw_mm.datasets.folds import split_folds
+
+
+@pytest.fixture
+def labels():
+    """30 videos, most of two classes, some with further persons."""
+    rng = np.random.default_rng(0)
+    out = {}
+    for i in range(30):
+        for suffix in ('', '_left', '_right')[:rng.integers(1, 4)]:
+            out[f'video{i}{suffix}'] = rng.choice([i % 8, (i + 1) % 8, -1], rng.integers(20, 60))
+    out['hidden'] = np.full(9, -1)
+    return out
+
+
+def test_every_clip_once_and_videos_whole(labels):
+    folds = split_folds(labels, 5)
+    clips = [clip for fold in folds for clip in fold]
+    assert sorted(clips) == sorted(set(labels) - {'hidden'}) and len(folds) == 5
+    fold_of = {}
+    for i, fold in enumerate(folds):
+        assert fold == sorted(fold)
+        for clip in fold:
+            assert fold_of.setdefault(raw_video(clip), i) == i
+    assert any(clip.endswith('_left') for clip in clips)
+
+
+def test_classes_are_spread(labels):
+    """Every fold has a fifth of each class, give or take what a video holds."""
+    counts = np.array([
+        np.bincount(np.concatenate([labels[clip] for clip in fold]) + 1, minlength=9)[1:]
+        for fold in split_folds(labels, 5)
+    ])
+    share = counts / counts.sum(axis=0)
+    assert counts.min() > 0 and share.max() < 0.45
+    by_name = sorted(set(labels) - {'hidden'})  # dealing by name would not do
+    worst = max(
+        (np.concatenate([labels[c] for c in by_name[i::5]]) == k).sum() / counts.sum(axis=0)[k]
+        for i in range(5) for k in range(8))
+    assert share.max() < worst
+
+
+def test_same_seed_same_folds(labels):
+    folds = split_folds(labels, 4, seed=3)
+    assert folds == split_folds(dict(reversed(labels.items())), 4, seed=3)
+    equal = {f'v{i}': np.arange(8) for i in range(20)}  # all equal: here the seed decides
+    assert split_folds(equal, 4, seed=0) != split_folds(equal, 4, seed=1)
+
+
+@pytest.mark.parametrize('num_folds', [1, 31])
+def test_refuses(labels, num_folds):
+    with pytest.raises(ValueError, match=f'--folds: got {num_folds}, expected 2 to 30, the number'):
+        split_folds(labels, num_folds)

@@ -1,7 +1,12 @@
 """The commands that users type, as they type them."""
 
+import hashlib
 import json
 import os
+import re
+import runpy
+import shlex
+import shutil
 import socket
 import stat
 import subprocess
@@ -15,7 +20,7 @@ REPO = Path(__file__).parents[1]
 TOOLS = REPO / 'tools'
 
 
-def run(*command, check=True, **env):
+def run(*command, check=True, cwd=REPO, **env):
     """Run a command from the repository with this interpreter first on the PATH."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
@@ -26,7 +31,7 @@ def run(*command, check=True, **env):
         **{key: str(value) for key, value in env.items()},
     }
     result = subprocess.run(
-        [str(part) for part in command], cwd=REPO, env=environment, text=True,
+        [str(part) for part in command], cwd=cwd, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
     )
     if check:
@@ -104,6 +109,8 @@ def test_out_keeps_every_frames_scores(trained):
     assert f'Scores of {len(data["frame_no"])} frames' in result.stdout
     assert data['pred_score'].shape == (len(data['clip']), 8)
     assert set(data['clip']) == {'Validation_Set 0_left', 'Validation_Set 1_left'}
+    checkpoint = (folder / 'run/iter_4.pth').read_bytes()
+    assert (data['sha256'], data['config']) == (hashlib.sha256(checkpoint).hexdigest(), 'mine')
     assert 5 not in data['frame_no']
     np.testing.assert_allclose(data['pred_score'].sum(1), 1, atol=1e-5)
     assert (data['pred_score'].argmax(1) == data['pred_label']).all()
@@ -143,6 +150,51 @@ def test_list_of_frames_needs_no_labels(trained):
     )
     assert 'labels of all 14 frames are hidden' in result.stdout
     assert len(out.read_text().splitlines()) == 15
+
+
+def run_here(command):
+    """A tool's main function in this process, which saves importing torch: its output."""
+    tool = runpy.run_path(str(REPO / command[1]))
+    assert tool['main'](command[2:]) == 0
+
+
+def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
+    """As they stand there, in a folder with the data where they expect it."""
+    folder, config, _ = trained
+    root = folder / 'submission'
+    (root / 'data').mkdir(parents=True)
+    (root / 'data/affwild2').symlink_to(folder / 'affwild2')
+    (root / 'tools').symlink_to(TOOLS)
+    shutil.copy(folder / 'affwild2/list.txt', folder / 'affwild2/test_set_format.txt')
+    text = (REPO / 'docs/submission.md').read_text()
+    text = '\n'.join(re.findall(r'```bash\n(.*?)```', text, re.S)).replace('\\\n', ' ')
+    text = re.sub(r'\bCONFIG\b', str(config), text)
+    text = re.sub(r'\bCHECKPOINT\b', str(folder / 'run/iter_4.pth'), text)
+    commands = [shlex.split(line, comments=True) for line in text.splitlines()]
+    commands = [command for command in commands if command]
+    assert len(commands) == 6
+    monkeypatch.chdir(root)
+    monkeypatch.setenv('PYTHONPATH', str(REPO))
+    for command in commands:
+        if command[1].startswith(('tools/test.py', 'tools/dist_test.sh')):
+            run(*command, cwd=root)
+        else:
+            run_here(command)
+    out = capsys.readouterr().out
+    assert 'all labelled' in out and 'predictions.txt: in order' in out
+    rows = (root / 'predictions.txt').read_text().splitlines()
+    lines = (root / 'predictions/Validation_Set 0_left.txt').read_text().splitlines()
+    assert len(rows) == len(lines) == 16 and rows[5].startswith('Validation_Set 0_left/00005.jpg,')
+    test = np.load(root / 'test.npz')
+    asked = dict(zip(test['frame_no'].tolist(), test['pred_label'].tolist(), strict=True))
+    assert all(asked.get(n, int(row[-1])) == int(row[-1]) for n, row in enumerate(rows[1:], 1))
+    # the frames of that clip in the validation set have the same scores
+    validation = np.load(root / 'validation.npz')
+    both = dict(zip(test['frame_no'], test['pred_score'], strict=True))
+    for clip, n, score in zip(*(validation[x] for x in ('clip', 'frame_no', 'pred_score')),
+                              strict=True):
+        if clip == 'Validation_Set 0_left':
+            np.testing.assert_allclose(score, both[n], atol=1e-5)
 
 
 def test_tta_averages_a_frame_and_its_mirror_image(trained):

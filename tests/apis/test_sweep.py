@@ -326,6 +326,8 @@ def in_a_session_of_its_own(sweep):
                 pass
         finally:
             os._exit(0)
+    while os.getpgid(pid) != pid:
+        time.sleep(0.001)
     return pid
 
 

@@ -354,8 +354,7 @@ class Sweep:
                 dataset = DATASETS.build(loader.dataset)
             dataset.full_init()
             clips = np.unique(dataset.frames.clip_id) if hasattr(dataset, 'frames') else ()
-            counts[split] = dict(
-                root=loader.dataset.get('data_root', ''), clips=len(clips), frames=len(dataset))
+            counts[split] = dict(clips=len(clips), frames=len(dataset))
         return counts
 
     def _count_models(self) -> Iterator[str]:

@@ -172,7 +172,7 @@ def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
     text = re.sub(r'\bCHECKPOINT\b', str(folder / 'run/iter_4.pth'), text)
     commands = [shlex.split(line, comments=True) for line in text.splitlines()]
     commands = [command for command in commands if command]
-    assert len(commands) == 6
+    assert len(commands) == 8
     monkeypatch.chdir(root)
     monkeypatch.setenv('PYTHONPATH', str(REPO))
     for command in commands:
@@ -182,6 +182,7 @@ def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
             run_here(command)
     out = capsys.readouterr().out
     assert 'all labelled' in out and 'predictions.txt: in order' in out
+    assert 'gain on clips left out: ' in out and 'smooth.npz: 14 frames' in out
     rows = (root / 'predictions.txt').read_text().splitlines()
     lines = (root / 'predictions/Validation_Set 0_left.txt').read_text().splitlines()
     assert len(rows) == len(lines) == 16 and rows[5].startswith('Validation_Set 0_left/00005.jpg,')

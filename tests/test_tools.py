@@ -234,7 +234,7 @@ def test_single_process_training(trained):
     (('train.py', 'CONFIG', '--cfg-options', 'model.bakcbone.depth=50'),
      "unexpected keyword argument 'bakcbone'", 1),
     (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file", 1),
-    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'expected a file that ends in', 1),
+    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'that ends in one of', 1),
     (('test.py', 'CONFIG', 'CONFIG'), 'mine.py', 1),
     (('train.py', 'CONFIG', '--cfg-options', 'amp'), "got 'amp', expected KEY=VALUE", 2),
     (('train.py', 'CONFIG', '--cfg-options', 'x=[1,(2]'), 'brackets', 2),

@@ -29,7 +29,7 @@ def smooth_scores(
     >>> frame_no = np.array([1, 2, 3, 9])
     >>> score = np.array([[1., 0.], [1., 0.], [0., 1.], [0., 1.]])
     >>> smooth_scores(frame_no, score, 'box', 1)[:, 0]
-    array([1.        , 0.6666667 , 0.5       , 0.        ], dtype=float32)
+    array([1.       , 0.6666667, 0.5      , 0.       ], dtype=float32)
     """
     if width == 0:
         return score.astype(np.float32)

@@ -70,6 +70,7 @@ NAN[1, 2] = np.nan
     (dict(pred_score=NAN), r"nan.* for frame 3 of 'a' \(1 such frames\), expected finite"),
     (dict(pred_score=np.log(arrays()['pred_score'])), 'logits need a softmax'),
     (dict(pred_score=arrays()['pred_score'] * 2), "frame 1 of 'a', whose sum is 2"),
+    (dict(pred_score=arrays()['pred_score'] * 3 - 0.25), "sum is 1 .4 such frames., expected prob"),
     (dict(pred_score=np.ones(4)), r'pred_score of shape \(4,\)'),
     (dict(gt_label=np.array([0, 1, -2, 3])), "gt_label -2 for frame 1 of 'b c'"),
     (dict(pred_label=np.array([0, 1, 8, 3])), r'pred_label 8 .* expected 0\.\.7'),

@@ -54,8 +54,8 @@ PRETRAINING = {
 def command(config: str, work_dir: Path, options: dict[str, object]) -> list[str]:
     """One training by the project's own tool."""
     changes = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
-    return ['python', 'tools/train.py', config, '--amp', '--work-dir', str(work_dir),
-            '--cfg-options', *changes]
+    return ['python', 'tools/train.py', config, '--amp', '--work-dir',
+            os.path.relpath(work_dir, ROOT), '--cfg-options', *changes]
 
 
 def run(words: list[str], threads: int) -> None:
@@ -64,7 +64,7 @@ def run(words: list[str], threads: int) -> None:
     Raises:
         RuntimeError: If it fails, with the end of what it said.
     """
-    work_dir = Path(words[words.index('--work-dir') + 1])
+    work_dir = ROOT / words[words.index('--work-dir') + 1]
     work_dir.parent.mkdir(parents=True, exist_ok=True)
     log = work_dir.with_suffix('.log')
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), PYTHONPATH=str(ROOT))
@@ -98,7 +98,8 @@ def study(method: str, seed: int, args: argparse.Namespace) -> dict:
         config, checkpoint = f'{CONFIGS}res18_byol_mini.py', None
         options['train_cfg.max_iters'] = 1
     else:
-        config, checkpoint = f'{CONFIGS}res18_{method}_mini.py', pretraining / 'backbone.pth'
+        config, checkpoint = f'{CONFIGS}res18_{method}_mini.py', os.path.relpath(
+            pretraining / 'backbone.pth', ROOT)
     commands = [
         command(config, pretraining, options),
         command(f'{CONFIGS}res18_srp_mini.py', finetuning, {

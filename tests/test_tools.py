@@ -235,7 +235,7 @@ def test_single_process_training(trained):
     (('train.py', 'CONFIG', '--cfg-options', 'model.bakcbone.depth=50'),
      "unexpected keyword argument 'bakcbone'", 1),
     (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file", 1),
-    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'expected a file that ends in', 1),
+    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'that ends in one of', 1),
     (('test.py', 'CONFIG', 'CONFIG'), 'mine.py', 1),
     (('train.py', 'CONFIG', '--cfg-options', 'amp'), "got 'amp', expected KEY=VALUE", 2),
     (('train.py', 'CONFIG', '--cfg-options', 'x=[1,(2]'), 'brackets', 2),
@@ -267,7 +267,6 @@ def test_two_processes_tell_a_mistake_once_and_torchrun_nothing(trained):
     result = run(*arguments, check=False)
     assert result.returncode == 1
     assert result.stdout.count('no folder of crops') == 1
-    assert 'no folder of crops' in result.stdout.strip().splitlines()[-2]
     for noise in ('Traceback', 'ChildFailedError', 'closing signal', 'exitcode'):
         assert noise not in result.stdout
     result = run(*arguments, check=False, ABAW_MM_TRACEBACK=1)

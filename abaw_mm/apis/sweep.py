@@ -28,6 +28,7 @@ from ..errors import named
 from ..whole_file import whole_file
 from .model_stats import model_stats
 from .paper_tables import TRAININGS, Training
+from .tell_errors import TRACEBACK
 
 BUDGETS = ('full', 'mini')
 RANDOM = 'random'  # in place of a path: the training starts from random weights
@@ -353,8 +354,7 @@ class Sweep:
                 dataset = DATASETS.build(loader.dataset)
             dataset.full_init()
             clips = np.unique(dataset.frames.clip_id) if hasattr(dataset, 'frames') else ()
-            counts[split] = dict(
-                root=loader.dataset.get('data_root', ''), clips=len(clips), frames=len(dataset))
+            counts[split] = dict(clips=len(clips), frames=len(dataset))
         return counts
 
     def _count_models(self) -> Iterator[str]:
@@ -463,6 +463,7 @@ class Sweep:
         paths = (str(self.root), os.environ.get('PYTHONPATH', ''))
         env = dict(
             os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)),
+            **{TRACEBACK: '1'},  # nobody watches, the log shall tell all
             PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')]))
         with open(log, 'w') as file:
             process = subprocess.Popen(

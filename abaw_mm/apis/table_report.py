@@ -87,10 +87,12 @@ def make_row(sweep: Sweep, row: Row) -> dict:
     stats = sweep.stats(name) or {}
     times = [run['time'] for run in runs]
     weights = sweep.weights.get(training.init)
+    options = {key: value for key, value in sweep.options(name).items()
+               if not key.endswith('data_root')}  # a place on this machine, no setting
     return dict(
         label=row.label, paper=row.paper, state=state, reason=reason, mean=mean, spread=spread,
         difference=None if mean is None else mean - row.paper, training=name,
-        config=f'configs/{training.config}', options=sweep.options(name), init=training.init,
+        config=f'configs/{training.config}', options=options, init=training.init,
         weights=dict(sha256=weights) if weights not in (None, RANDOM) else weights,
         **{key: stats.get(key) for key in ('trainable', 'total', 'flops', 'shape')},
         runs=runs, failures=failures,

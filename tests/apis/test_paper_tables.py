@@ -79,6 +79,17 @@ def test_config_is_what_the_row_says(name, tmp_path):
     assert cfg.checkpoint is None
 
 
+@pytest.mark.parametrize('name, backbone', [
+    ('irnet50', 'IResNet'), ('apvit', 'APViT'), ('apvit_rafdb', 'APViT'),
+])
+def test_config_of_another_backbone(name, backbone, tmp_path):
+    cfg = config(name, tmp_path)
+    assert cfg.model.backbone.type == backbone
+    assert cfg.train_dataloader.sampler.stride == 10 and cfg.train_cfg.max_iters == 8000
+    init = dict(irnet50='irnet50_ms1m', apvit='irnet50_ms1m', apvit_rafdb='apvit_rafdb')
+    assert TRAININGS[name].init == init[name]
+
+
 def test_batch_is_divided_and_weights_are_the_rows(tmp_path):
     path = tmp_path / 'r18.pth'
     path.touch()
@@ -102,6 +113,8 @@ def test_takes_one_step(name, tiny, tmp_path, monkeypatch):
     """In miniature, where the maps must still have 7x7 cells."""
     monkeypatch.setattr(Config, 'pretty_text', '')  # formatting it takes longer than the step
     options = {'train_cfg.max_iters': 1, 'train_dataloader.batch_size': 2}
+    if name.startswith('apvit'):  # narrow: built and saved in no time
+        options |= {'model.backbone.embed_dims': 64, 'model.head.in_channels': 64}
     cfg = config(name, tmp_path, budget='mini', data_root=str(tiny), cfg_options=options)
     cfg.work_dir = str(tmp_path / 'run')
     cfg.train_dataloader.num_workers = 0

@@ -326,7 +326,7 @@ def in_a_session_of_its_own(sweep):
                 pass
         finally:
             os._exit(0)
-    while os.getpgid(pid) != pid:  # not yet in it: a kill would find no such group
+    while os.getpgid(pid) != pid:
         time.sleep(0.001)
     return pid
 

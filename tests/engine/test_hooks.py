@@ -134,11 +134,6 @@ def test_a_complete_run_that_is_resumed_says_so_and_warns_once(repo, tiny, tmp_p
     assert f'{path} is at iteration 1 of 1. ' in line
     assert 'raise train_cfg.max_iters' in line and 'tools/test.py' in line
     assert len(about_random(warnings)) == 1
-    warnings.clear()
-    cfg.train_cfg.max_iters = 2
-    Runner.from_cfg(cfg).train()
-    assert not [line for line in warnings if 'left to do' in line]
-    assert len(about_random(warnings)) == 2
 
 
 def test_two_datasets_with_the_same_frames_are_not_scored_together(tiny):

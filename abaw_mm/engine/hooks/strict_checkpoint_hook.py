@@ -116,7 +116,7 @@ class StrictCheckpointHook(Hook):
 def _is_backbone_alone(model: nn.Module, report: ImportReport, checkpoint: dict) -> bool:
     """Whether a checkpoint fills the backbone wholly, by whatever names, and nothing else."""
     if not hasattr(model, 'backbone') or any(
-        not name.startswith('backbone.') for name in report.sources
+        not name.startswith('backbone.') for name in (*report.sources, *report.mismatched)
     ):
         return False
     own = match(model.backbone.state_dict(), flatten(checkpoint))

@@ -34,9 +34,18 @@ def f1_per_class(
     """
     hits = np.bincount(target[pred == target], minlength=num_classes)
     support = np.bincount(target, minlength=num_classes)
+    return f1_of_counts(hits, np.bincount(pred, minlength=num_classes), support), support
+
+
+def f1_of_counts(hits: np.ndarray, predicted: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """F1 (..., C) in 0-1 of frames that are right, predicted as and labelled with each class."""
     # 2TP + FP + FN: every frame predicted as the class, and every frame labelled with it.
-    total = np.bincount(pred, minlength=num_classes) + support
-    return 2 * hits / np.maximum(total, 1), support
+    return 2 * hits / np.maximum(predicted + support, 1)
+
+
+def mean_f1(f1: np.ndarray, support: np.ndarray, absent: str = 'zero') -> np.ndarray:
+    """Macro-F1 (...) of F1 (..., C), see :class:`MacroF1` for ``absent``."""
+    return f1.mean(axis=-1, where=True if absent == 'zero' else support > 0)
 
 
 def score_labels(
@@ -58,9 +67,8 @@ def score_labels(
     (66.67, 66.67, 2)
     """
     f1, support = f1_per_class(pred, target, len(names))
-    counted = f1 if absent == 'zero' else f1[support > 0]
     scores = dict(
-        macro_f1=100 * float(counted.mean()),
+        macro_f1=100 * float(mean_f1(f1, support, absent)),
         accuracy=100 * float(np.mean(pred == target)),
     )
     scores.update({f'f1_{name}': 100 * float(x) for name, x in zip(names, f1, strict=True)})

@@ -93,15 +93,15 @@ def adjust_prior(score: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray
     return (adjusted / adjusted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
-    """The mean probabilities of several models on the same frames.
+def expect_same_labels(parts: Sequence[Predictions], names: Sequence[str]) -> None:
+    """Refuse predictions that are not of the same classes, frames and labels.
 
     Args:
         parts: At least one.
         names: Of their files, for messages.
 
     Raises:
-        ValueError: If classes, frames or labels are not the same, with what differs.
+        ValueError: With what differs from the first.
     """
     first = parts[0]
     for part, name in zip(parts[1:], names[1:], strict=True):
@@ -115,6 +115,20 @@ def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
                 f'{first.clips[first.clip_id[row]]!r}, and {first.gt_label[row]} in {names[0]} '
                 f'({len(differs)} such frames), expected the same; test on the same annotations'
             )
+
+
+def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
+    """The mean probabilities of several models on the same frames.
+
+    Args:
+        parts: At least one.
+        names: Of their files, for messages.
+
+    Raises:
+        ValueError: If classes, frames or labels are not the same, with what differs.
+    """
+    expect_same_labels(parts, names)
+    first = parts[0]
     if len(parts) == 1:
         return first
     score = np.mean([part.pred_score for part in parts], axis=0, dtype=np.float64)

@@ -37,6 +37,7 @@ setup(
     license='Apache-2.0',
     cmdclass={'build_py': BuildWithConfigs},
     packages=find_packages(include=['abaw_mm', 'abaw_mm.*']),
+    package_data={'abaw_mm.visualization': ['*.j2']},
     python_requires='>=3.10',
     # Ranges that the import check (abaw_mm/compat.py) enforces; requirements/ holds exact pins.
     # The onedl continuation has other names for the same imports: install
@@ -53,6 +54,8 @@ setup(
         'rich>=13.0',
         'simplejpeg>=1.6',
         'scikit-learn>=1.2',
+        'matplotlib>=3.6',
+        'jinja2>=3.0',
     ],
     extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},
     classifiers=[

@@ -47,6 +47,6 @@ def test_wheel_holds_the_package(tmp_path):
         )], cwd=REPO, check=True, stdout=subprocess.PIPE
     )
     names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
-    for path in (REPO / 'abaw_mm').rglob('*.py'):
+    for path in (p for kind in ('*.py', '*.j2') for p in (REPO / 'abaw_mm').rglob(kind)):
         assert path.relative_to(REPO).as_posix() in names
     assert abaw_mm.__version__ in next(tmp_path.glob('*.whl')).name

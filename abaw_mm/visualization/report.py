@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from .. import __version__
 from ..datasets.annotations import UNLABELLED
@@ -175,8 +174,13 @@ def make_report(
 
     Returns:
         str: HTML, with all that it needs.
+
+    Raises:
+        FileNotFoundError: If a labelled frame has no crop among the pictures.
+        UnreadableFrameError: If a crop that is shown is damaged.
     """
     known = np.flatnonzero(runs[0].gt_label != UNLABELLED)
+    owner = pictures and locate_crops(runs[0].take(known), pictures.roots)
     scored = [score_run(run.take(known), absent) for run in runs]
     # All frames take part in the smoothing, labelled ones in the scores.
     smoothed = [score_run(smoothing(run).take(known), absent) for run in runs] if smoothing else []
@@ -184,7 +188,7 @@ def make_report(
     first = scored[0]
     return _environment().get_template(TEMPLATE).render(
         version=__version__, classes=first.results.classes, absent=absent, draws=DRAWS,
-        runs=[_run(name, run, smooth, pictures)
+        runs=[_run(name, run, smooth, _mistakes(run, pictures, owner) if pictures else [])
               for name, run, smooth in zip(names, scored, after, strict=True)],
         first=first, differences=[interval(run.draws - first.draws) for run in scored],
         smoothing=smoothing, pictures=pictures, unlabelled=len(runs[0]) - len(known),
@@ -209,7 +213,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _run(name: str, run: ScoredRun, smooth: ScoredRun | None, pictures: Pictures | None) -> dict:
+def _run(name: str, run: ScoredRun, smooth: ScoredRun | None, mistakes: list[dict]) -> dict:
     """What the page tells of a run alone."""
     classes = run.results.classes
     parts = {'as predicted': run.calibration}
@@ -220,14 +224,14 @@ def _run(name: str, run: ScoredRun, smooth: ScoredRun | None, pictures: Pictures
         change=smooth and interval(smooth.draws - run.draws),
         confusion=figures.draw_confusion(run.confusion, classes, f'Confusion matrix of {name}'),
         calibration=figures.draw_calibration(parts, f'Calibration of {name}'),
-        mistakes=_mistakes(run, pictures) if pictures else [],
+        mistakes=mistakes,
     )
 
 
-def _mistakes(run: ScoredRun, pictures: Pictures) -> list[dict]:
+def _mistakes(run: ScoredRun, pictures: Pictures, owner: np.ndarray) -> list[dict]:
+    """The surest mistakes of a run; ``owner`` is what :func:`locate_crops` gives."""
     results = run.results
     rows = surest_mistakes(results, pictures.number)
-    owner = locate_crops(results, pictures.roots)
     confidence = confidence_of(results)
     return [
         dict(picture=picture, clip=results.clips[results.clip_id[row]],
@@ -263,7 +267,7 @@ def _clips(
     clips.sort(key=lambda clip: (np.mean([of_run[1] for of_run in clip['accuracy']]),
                                  clip['name']))
     for clip in clips:
-        clip['figure']: Markup = figures.draw_clip(
+        clip['figure'] = figures.draw_clip(
             *clip.pop('columns'), results.classes, f'Timeline of {clip["name"]}')
     return clips
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..evaluation.calibration import Calibration
 from .timeline import columns_of, draw_timeline, range_of, row_height
 
-WIDTH = 11.0  # inches of the page's whole width; 72 units each in the SVG
+WIDTH = 9.6  # inches of the page's whole width, 72 units each in the SVG; printed, 7.4 of paper
 RUNS = ('#1d5ea0', '#d98c10', '#2e8b6f', '#8457a8', '#c2577a', '#5b6673')  # a run each
 INK, GRID = '#30363f', '#dde1e7'
 STYLE = {
@@ -68,7 +68,7 @@ def draw_f1(
     with matplotlib.rc_context(STYLE):
         figure = _figure(WIDTH, 2.6)
         axes = figure.subplots()
-        width = 0.7 / len(f1)
+        width = (0.45 if len(f1) == 1 else 0.75) / len(f1)
         for run, (value, ends, name) in enumerate(zip(f1, intervals, names, strict=True)):
             place = np.arange(len(classes)) + (run - (len(f1) - 1) / 2) * width
             axes.bar(place, value, 0.88 * width, color=RUNS[run % len(RUNS)], alpha=0.85,
@@ -118,7 +118,7 @@ def draw_calibration(parts: dict[str, Calibration], label: str) -> Markup:
         label (str): What is shown.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(WIDTH / 2 * len(parts), 3.3)
+        figure = _figure(WIDTH / 2 * len(parts), 3.1)
         panels = figure.subplots(2, len(parts), sharex=True, squeeze=False,
                                  height_ratios=(3, 1))
         for (title, part), (axes, below) in zip(parts.items(), panels.T, strict=True):

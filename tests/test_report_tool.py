@@ -86,6 +86,7 @@ def test_chromium_shows_it(folder, page):
         tab.on('request', lambda request: asked.append(request.url))
         tab.goto(page.as_uri())
         scores = tab.locator('.macro-f1').all_text_contents()
+        intervals = tab.locator('.interval').all_text_contents()
         tables = [[row.split('\t') for row in table.splitlines()[-8:]]
                   for table in tab.locator('table.per-class').all_inner_texts()]
         boxes = tab.evaluate("""[...document.querySelectorAll('svg')]
@@ -108,6 +109,8 @@ def test_chromium_shows_it(folder, page):
     assert printed and not hidden
     for seed in (0, 1):
         expected = metrics_of(folder / f'{seed}.npz')
+        low, high = map(float, intervals[seed].split(' to '))
+        assert low < expected['macro_f1'] < high
         assert scores[seed] == f'{expected["macro_f1"]:.2f}'
         for name, row in zip(EXPRESSIONS, tables[seed], strict=True):
             assert row[0] == name

@@ -208,7 +208,8 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters['points'] = lambda x: f'{x:.2f}'
-    environment.filters['signed'] = lambda x: f'{x:+.2f}'.replace('-', '\u2212')
+    environment.filters['signed'] = (
+        lambda x: f'{x:+.2f}'.replace('-', '\u2212') if round(x, 2) else '0.00')
     environment.filters['count'] = lambda x: f'{x:,}'
     return environment
 

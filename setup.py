@@ -54,7 +54,7 @@ setup(
         'rich>=13.0',
         'simplejpeg>=1.6',
         'scikit-learn>=1.2',
-        'matplotlib>=3.6',
+        'matplotlib>=3.7',
         'jinja2>=3.0',
     ],
     extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},

@@ -141,7 +141,7 @@ def test_page_of_one_run_without_crops(folder, tool, capsys):
     text = out.read_text(encoding='utf-8')
     assert 'No pictures: the page was made without crops' in text
     assert 'Before and after' not in text and '<h1>Expression predictions: 1</h1>' in text
-    assert '168 frames of 14 clips, 1 run, ' in capsys.readouterr().out
+    assert '168 frames, clips: 14, runs: 1, ' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('file, message', [

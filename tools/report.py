@@ -115,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = make_report(runs, args.names, smoothing, pictures, args.absent)
     with whole_file(args.out) as draft:
         draft.write_text(page, encoding='utf-8')
-    print(f'{args.out}: {len(runs[0])} frames of {len(runs[0].clips)} clips, '
-          f'{len(runs)} run{"s" * (len(runs) > 1)}, {len(page.encode()) / 1e6:.1f} MB')
+    print(f'{args.out}: {len(runs[0])} frames, clips: {len(runs[0].clips)}, runs: {len(runs)}, '
+          f'{len(page.encode()) / 1e6:.1f} MB')
     return 0
 
 

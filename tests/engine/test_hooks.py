@@ -183,10 +183,10 @@ def test_a_config_in_a_checkpoint_is_not_run(repo, tiny, tmp_path):
     ({'model.head.in_channels': 512},
      r'gives 2304 features a frame for images of 224x224 pixels, model.head.in_channels expects '
      r'512'),
-    ({'train_dataloader.dataset.pipeline.1.scale': 112},
+    ({'data_preprocessor.crop_size': 112},
      r'gives 256 features a frame for images of 112x112 pixels, model.head.in_channels expects '
      r'2304'),
-    ({'train_dataloader.dataset.pipeline.1.scale': 64}, 'got a map of 2x2 cells'),
+    ({'data_preprocessor.crop_size': 64}, 'got a map of 2x2 cells'),
 ])
 def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):

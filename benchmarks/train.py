@@ -4,9 +4,9 @@
     python benchmarks/train.py [--quick] [--json rows.json]
 
 The paper's network, three stages frozen, at 224x224 pixels, by three Runners: stock mmpretrain in
-float32, stock mmpretrain with its mixed precision (``*_amp``), and ours as
-``configs/res18_srp_affwild2.py`` has it. Stock reads through its own ``CustomDataset`` and pipeline;
-Spatial Reserve Pooling is the only part of ours in it. Two thousand 112x112 JPEGs are drawn. The
+float32, stock mmpretrain with its mixed precision (``*_amp``; on the CPU bfloat16, which its own
+wrapper refuses), and ours as ``configs/res18_srp_affwild2.py`` has it. Stock reads through its own
+``CustomDataset`` and pipeline; Spatial Reserve Pooling is the only part of ours in it. Two thousand 112x112 JPEGs are drawn. The
 three take turns, round by round, and the median round counts.
 
 With CUDA: batches of 128, events around the steps; else batches of 32 on all cores. A ratio above 1
@@ -14,17 +14,22 @@ means that ours is better. ``--quick`` takes fewer rounds, in under 5 minutes on
 """
 
 import argparse
+import logging
+import multiprocessing as mp
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
-from data import CROPS, TRAIN_SET, decoding, fresh, highest_resident, make_crops, report, resident
+import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,6 +37,7 @@ from abaw_mm import compat
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.keyed_random import random_keys
 from abaw_mm.engine.mixed_precision import amp_dtype
+from data import CROPS, TRAIN_SET, decoding, fresh, highest_resident, make_crops, report, resident
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NETS = {'r18': 'res18_srp_affwild2', 'r50': 'res50_srp_affwild2'}
@@ -45,6 +51,7 @@ ROWS = {  # name: what it is, the unit; *_amp is against stock with its mixed pr
         ('minutes', "the paper's 8000 steps of 128, by end_to_end", 'min'),
     ) for net in NETS for amp in ('', '_amp')},
     **{f'limit_{net}': ('what the matrix rate allows (stock), step', 'frames/s') for net in NETS},
+    'exchange_r18': ("what DDP of 2 processes adds to a step, its defaults (stock)", '%'),
     'decode_limit': ('decoding alone on one core (stock), end_to_end_r18', 'frames/s'),
 }
 CUDA = torch.cuda.is_available()
@@ -125,8 +132,10 @@ def seconds_of(action: Callable[[], object], times: int) -> float:
 # ---------------------------------------------------------------------------------------- steps
 
 
-def stepper(net: str, side: str, root: Path) -> Callable[[], object]:
-    """A training step on one batch that is there."""
+def stepper(
+    net: str, side: str, root: Path
+) -> tuple[Callable[[], object], Runner, OptimWrapper, dict]:
+    """A training step on one batch that is there, and what it is made of."""
     cfg = config(net, side, root)
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     runner = Runner.from_cfg(cfg)
@@ -136,12 +145,13 @@ def stepper(net: str, side: str, root: Path) -> Callable[[], object]:
     batch = next(iter(runner.build_dataloader(runner._train_dataloader)))
     if side == 'ours':
         batch['key'] = random_keys(0, 0, range(BATCH))
-    return lambda: runner.model.train_step(batch, optim_wrapper)
+    step = partial(runner.model.train_step, batch, optim_wrapper)
+    return step, runner, optim_wrapper, batch
 
 
 def steps(net: str, root: Path, rounds: int) -> dict[str, float]:
     """Frames/s of the three sides."""
-    actions = {side: stepper(net, side, root) for side in SIDES}
+    actions = {side: stepper(net, side, root)[0] for side in SIDES}
     warm_up, times = (10, 20) if CUDA else (1, 1)
     for action in actions.values():
         seconds_of(action, warm_up)
@@ -155,14 +165,14 @@ def steps(net: str, root: Path, rounds: int) -> dict[str, float]:
 def memory(net: str, side: str, root: Path) -> float:
     """MB at the highest of three steps; on the CPU the growth of the resident set."""
     before = resident()
-    action = stepper(net, side, root)
+    action, *_ = stepper(net, side, root)
     seconds_of(action, 3)
     return torch.cuda.max_memory_allocated() / 1e6 if CUDA else highest_resident() - before
 
 
 def flops(net: str, root: Path) -> float:
     """Of a frame in a training step, multiplications and additions counted apart."""
-    action = stepper(net, 'ours', root)
+    action, *_ = stepper(net, 'ours', root)
     with FlopCounterMode(display=False) as counter:
         action()
     return counter.get_total_flops() / BATCH
@@ -234,6 +244,51 @@ def loops(net: str, root: Path, what: str, number: int, rounds: int) -> dict[str
     return {side: statistics.median(values) for side, values in speed.items()}
 
 
+# --------------------------------------------------------------------------------- two processes
+
+
+def exchange(root: Path, rounds: int) -> dict[str, float]:
+    """What DDP adds to a step of two processes, in % of the step without."""
+    context = mp.get_context('spawn')
+    queue = context.Queue()
+    processes = [context.Process(target=_exchange, args=(root, rounds, rank, queue))
+                 for rank in range(2)]
+    for process in processes:
+        process.start()
+    taken = queue.get()
+    for process in processes:
+        process.join()
+    return {name: 100 * (taken[name] / taken['alone'] - 1) for name in ('stock', 'ours')}
+
+
+def _exchange(root: Path, rounds: int, rank: int, queue: mp.Queue) -> None:
+    logging.disable(logging.INFO)
+    if CUDA:
+        torch.cuda.set_device(rank)
+    torch.set_num_threads(max(1, os.cpu_count() // 2))
+    sides = {name: stepper('r18', 'ours', root) for name in ('alone', 'stock', 'ours')}
+    dist.init_process_group(  # now, so that the Runners have not wrapped their models
+        'nccl' if CUDA else 'gloo', init_method=f'file://{root}/meet', rank=rank, world_size=2)
+    fast = dict(config('r18', 'ours', root).model_wrapper_cfg)
+    fast.pop('type')
+    stock = dict(broadcast_buffers=False, find_unused_parameters=False)  # as mmengine's Runner
+    actions = dict(alone=sides['alone'][0])
+    for name, settings in (('stock', stock), ('ours', fast)):
+        _, runner, optim_wrapper, batch = sides[name]
+        settings['device_ids'] = [rank] if CUDA else None
+        model = MMDistributedDataParallel(runner.model, **settings)
+        actions[name] = partial(model.train_step, batch, optim_wrapper)
+    taken = {name: [] for name in actions}
+    for turn in range(rounds + 1):
+        for name, action in actions.items():
+            dist.barrier()
+            taken[name] += [seconds_of(action, 10 if CUDA else 2)] if turn else []
+    if rank == 0:
+        queue.put({name: statistics.median(values) for name, values in taken.items()})
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 # ---------------------------------------------------------------------------------------- rows
 
 
@@ -263,6 +318,9 @@ def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
                 f'eval_{net}', fresh(loops, net, test, 'eval', EVAL_STEPS, rounds))
             yield from pairs(
                 f'memory_{net}', {side: fresh(memory, net, side, train) for side in SIDES})
+        if not CUDA or torch.cuda.device_count() > 1:
+            added = exchange(train, 2 * rounds)
+            yield 'exchange_r18', added['stock'], added['ours']
         yield 'decode_limit', fresh(decoding, train, 'opencv'), first
 
 

@@ -39,7 +39,8 @@ def images(size=64, number=4):
 
 def assert_close(got, expected, tolerance=1e-4):
     for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=tolerance * float(other.detach().abs().max()), rtol=0)
+        scale = float(other.detach().abs().max())
+        torch.testing.assert_close(one, other, atol=tolerance * scale, rtol=0)
 
 
 def number_folded(module):
@@ -294,7 +295,8 @@ def test_compiled():
     net.train()
     other = copy.deepcopy(net)
     for number in (4, 4, 3):  # the second is compiled, the third is of another size
-        assert_close(folded_forward(net, images(number=number), compile), other(images(number=number)))
+        batch = images(number=number)
+        assert_close(folded_forward(net, batch, compile), other(batch))
     assert folded_graph(net).compiled is not None
     net.conv1.weight.data.mul_(2)
     other.conv1.weight.data.mul_(2)

@@ -6,8 +6,8 @@
 The paper's network, three stages frozen, at 224x224 pixels, by three Runners: stock mmpretrain in
 float32, stock mmpretrain with its mixed precision (``*_amp``; on the CPU bfloat16, which its own
 wrapper refuses), and ours as ``configs/res18_srp_affwild2.py`` has it. Stock reads through its own
-``CustomDataset`` and pipeline; Spatial Reserve Pooling is the only part of ours in it. Two thousand 112x112 JPEGs are drawn. The
-three take turns, round by round, and the median round counts.
+``CustomDataset`` and pipeline; Spatial Reserve Pooling is the only part of ours in it. Two thousand
+112x112 JPEGs are drawn. The three take turns, round by round, and the median round counts.
 
 With CUDA: batches of 128, events around the steps; else batches of 32 on all cores. A ratio above 1
 means that ours is better. ``--quick`` takes fewer rounds, in under 5 minutes on two cores.

@@ -15,7 +15,6 @@ MINI_RESNET = {
     'data_preprocessor.resize_edge': 128,
     'model.backbone.strides': (1, 2, 2, 1),
 }
-MINI_BF16 = {'test_cfg.fp16': True}  # scoring in half the time; on the CPU it is bfloat16
 
 
 @dataclass(frozen=True)
@@ -67,19 +66,15 @@ TRAININGS = {
     'res18_ms1m': _res18('res18_ms1m'),
     'res18_simsiam': _res18('res18_simsiam'),
     'res18_byol': _res18('res18_byol'),
-    'res18_gap': Training(
-        'res18_gap_affwild2.py', 'res18_contrawarping', mini=MINI_RESNET),
+    'res18_gap': Training('res18_gap_affwild2.py', 'res18_contrawarping', mini=MINI_RESNET),
     'res18_all_frames': _res18(stride=1),
     'res18_frozen0': _res18(frozen=-1),
     'res18_frozen1': _res18(frozen=1),
     'res18_frozen2': _res18(frozen=2),
     'res18_frozen4': _res18(frozen=4),
-    'irnet50': Training(
-        'irnet50_affwild2.py', 'irnet50_ms1m', mini=MINI_BF16, mini_iters=20, mini_batch=16),
-    'apvit': Training(
-        'apvit_affwild2.py', 'irnet50_ms1m', mini=MINI_BF16, mini_iters=10, mini_batch=16),
-    'apvit_rafdb': Training(
-        'apvit_rafdb_affwild2.py', 'apvit_rafdb', mini=MINI_BF16, mini_iters=10, mini_batch=16),
+    'irnet50': Training('irnet50_affwild2.py', 'irnet50_ms1m', mini_iters=20, mini_batch=16),
+    'apvit': Training('apvit_affwild2.py', 'irnet50_ms1m', mini_iters=10, mini_batch=16),
+    'apvit_rafdb': Training('apvit_rafdb_affwild2.py', 'apvit_rafdb', mini_iters=10, mini_batch=16),
     'res50': Training('res50_srp_affwild2.py', 'res50_contrawarping', mini=MINI_RESNET),
 }
 

@@ -290,7 +290,7 @@ def test_half_a_checkpoint_is_not_taken(tmp_path):
 
 def test_data_that_workers_crop_begin_anew(make):
     """Their random states are in no checkpoint; arrays go on."""
-    plain = Training('res18_gap_affwild2.py', 'res18_contrawarping')
+    plain = Training('res18_srp_affwild2_plain.py', 'res18_contrawarping')
     sweep = make(names=['res18_gap', 'res18'], trainings={
         row.training: plain if row.training == 'res18_gap' else Training(
             'res18_srp_affwild2.py', 'res18_contrawarping') for row in ROWS})

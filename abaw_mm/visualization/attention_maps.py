@@ -177,7 +177,7 @@ def attention_maps(
     if maps is None:
         absent['attention'] = absent['grad_cam'] = f'{name} hands on a vector, no map of places'
     if not is_apvit:
-        absent['own'] = f'{name} has none; APViT has'
+        absent['own'] = 'only APViT has one'
     cells = edges = None
     if has_cells:
         cells = cell_contributions(pooled[0], head.fc.weight[classes]).detach()

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from PIL import Image
 from torch.nn import functional as F
 
 from ..whole_file import whole_file
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 HEAT, FOR_AND_AGAINST = colormaps['inferno'], colormaps['RdBu_r']
 COVER = 0.85  # of the face at a map's maximum; nothing is covered at 0
-TILE, TEXT, TITLE, SCALE, GAP = 1.3, 1.9, 0.55, 0.5, 0.06  # inches
+TILE, TEXT, TITLE, SCALE, GAP = 1.3, 1.9, 0.62, 0.45, 0.06  # inches
 DPI = 120
 INK, GREY, RIGHT, WRONG = '#222222', '#777777', '#1b7a3d', '#b3321f'
 COLUMNS = {
@@ -38,14 +41,14 @@ def heat_over(image: np.ndarray, heat: torch.Tensor) -> np.ndarray:
 
     Args:
         image (ndarray): (H, W, 3) uint8 RGB.
-        heat: (h, w), 0 to 1; enlarged bilinearly.
+        heat: (h, w), 0 to 1.
 
     Returns:
         ndarray: (H, W, 3) uint8.
     """
     large = F.interpolate(
-        heat[None, None].float().cpu(), image.shape[:2], mode='bilinear', align_corners=False
-    )[0, 0].numpy()[..., None]
+        heat[None, None].float().cpu(), image.shape[:2], mode='bicubic', align_corners=False
+    )[0, 0].clamp(0, 1).numpy()[..., None]  # bicubic: bilinear shows crosses that are not there
     grey = image.mean(2, keepdims=True)
     mixed = grey * (1 - COVER * large) + 255 * HEAT(large[..., 0])[..., :3] * COVER * large
     return mixed.round().astype(np.uint8)
@@ -60,12 +63,13 @@ def draw_cells(
     top = np.abs(values).max() or 1.
     rows, columns = (np.asarray(e) * side - 0.5 for e, side in zip(edges, size, strict=True))
     axes.pcolormesh(
-        columns, rows, values, cmap=FOR_AND_AGAINST, norm=Normalize(-top, top), alpha=0.55,
+        columns, rows, values, cmap=FOR_AND_AGAINST, norm=Normalize(-top, top), alpha=0.5,
         edgecolors='white', linewidth=0.6)
     for (i, j), value in np.ndenumerate(values):
         axes.text(
             (columns[j] + columns[j + 1]) / 2, (rows[i] + rows[i + 1]) / 2, f'{value:+.2f}',
-            ha='center', va='center', fontsize=7, color='black')
+            ha='center', va='center', fontsize=7, color='black',
+            path_effects=[withStroke(linewidth=1.8, foreground='white')])
 
 
 def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: str) -> None:
@@ -79,9 +83,10 @@ def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: s
     shown = [name for name in COLUMNS if getattr(faces[0].maps, name) is not None]
     asked = {face.explained for face in faces}
     wide = TEXT + (1 + len(shown)) * (TILE + GAP) + GAP
-    high = TITLE + 0.4 + len(faces) * (TILE + GAP) + SCALE
+    high = TITLE + len(faces) * (TILE + GAP) + SCALE
     figure = Figure(figsize=(wide, high), dpi=DPI, facecolor='white')
-    figure.text(GAP / wide, 1 - 0.1 / high, title, fontsize=9, color=INK, weight='bold', va='top')
+    FigureCanvasAgg(figure)
+    figure.text(GAP / wide, 1 - 0.08 / high, title, fontsize=9, color=INK, va='top')
 
     def place(row: int, column: int) -> Axes:
         left = TEXT + column * (TILE + GAP)
@@ -111,7 +116,12 @@ def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: s
                 axes.imshow(heat_over(face.image, scaled_to_one(maps)[0]))
     _scales(figure, shown, wide, high)
     with whole_file(path) as draft:
-        figure.savefig(draft, dpi=DPI, pil_kwargs=dict(optimize=True))
+        figure.canvas.draw()
+        picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
+        # 256 colours take half the bytes of all, and dithering hides the steps between them
+        palette = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
+        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
+            draft, optimize=True)
 
 
 def _label(figure: Figure, face: ExplainedFace, x: float, middle: float, high: float) -> None:

@@ -5,7 +5,7 @@
     python tools/visualization/attention_maps.py CONFIG CHECKPOINT CLIP --class Happiness
 
 The maps: the backbone's spatial attention; for APViT the one by which it keeps patches; Grad-CAM of
-a class; and what each cell of Spatial Reserve Pooling adds to that class's logit. docs/attention.md
+a class; and what each cell of Spatial Reserve Pooling adds to that class's logit. docs/attention_maps.md
 tells what they mean. A map that the model does not have is left out, and a line says why.
 
 Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=1: where it arose);
@@ -22,6 +22,9 @@ from mmengine.config import DictAction
 from abaw_mm.apis import tell_errors
 from abaw_mm.apis.explain import explain
 from abaw_mm.visualization.contact_sheet import draw_sheet
+
+NAMES = dict(attention='spatial attention', own="APViT's own map", grad_cam='Grad-CAM',
+             cells='cells of the neck')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     args.cfg_options)
     draw_sheet(faces, args.out, f'{Path(args.config).stem}, {Path(args.checkpoint).name}')
     for name, reason in faces[0].maps.absent.items():
-        print(f'left out, {name}: {reason}')
+        print(f'left out: {NAMES[name]}, {reason}')
     print(f'{args.out}: {len(faces)} faces')
     return 0
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmcv.transforms import Compose
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS, DefaultScope
 from mmpretrain.registry import DATASETS, TRANSFORMS

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.heads import LinearClsHead
 from torch import nn
 
@@ -117,7 +118,8 @@ class AttentionMaps:
     Attributes:
         scores (Tensor): (N, K) probabilities.
         classes (Tensor): (N, ) int64, the class that ``grad_cam`` and ``cells`` are of.
-        attention (Tensor | None): (N, H, W), :func:`activation_attention` of the backbone.
+        attention (Tensor | None): (N, H, W), :func:`activation_attention` of the backbone; of a
+            ViT before its last LayerNorm.
         own (Tensor | None): (N, H, W), APViT's ``attention_map``, by which it chooses patches.
         grad_cam (Tensor | None): (N, H, W), :func:`grad_cam`.
         cells (Tensor | None): (N, h, w), :func:`cell_contributions`.
@@ -155,10 +157,11 @@ def attention_maps(
     """
     backbone, neck, head = model.backbone, getattr(model, 'neck', None), model.head
     is_apvit = isinstance(backbone, APViT)
+    has_norm = isinstance(backbone, VisionTransformer) and backbone.final_norm
     has_cells = isinstance(neck, SpatialReservePooling) and type(head) is LinearClsHead
     with torch.enable_grad(), _leaf(backbone.extractor if is_apvit else backbone) as leaf, (
         _kept(neck.conv2 if has_cells else None)
-    ) as pooled:
+    ) as pooled, _kept(backbone.layers[-1] if has_norm else None) as tokens:
         try:
             logits = model(inputs)
         except RuntimeError as error:
@@ -191,10 +194,14 @@ def attention_maps(
             f'{type(head).__name__}, cells need SpatialReservePooling and LinearClsHead'
         )
     with torch.no_grad():
+        answers = maps
+        if maps is not None and has_norm:  # LayerNorm makes all places of a map equally strong
+            patches = tokens[0][:, backbone.num_extra_tokens:]
+            answers = patches.transpose(1, 2).reshape(maps.shape)
         return AttentionMaps(
             scores=logits.detach().softmax(1),
             classes=classes,
-            attention=None if maps is None else activation_attention(maps.detach()),
+            attention=None if maps is None else activation_attention(answers.detach()),
             own=backbone.attention_map(inputs)[:, 0] if is_apvit else None,
             grad_cam=None if maps is None else grad_cam(maps.detach(), gradients),
             cells=cells,

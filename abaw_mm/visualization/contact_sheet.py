@@ -31,8 +31,8 @@ INK, GREY, RIGHT, WRONG = '#222222', '#777777', '#1b7a3d', '#b3321f'
 COLUMNS = {
     'attention': 'backbone:\nspatial attention',
     'own': 'APViT: by which\npatches are kept',
-    'grad_cam': 'Grad-CAM',
-    'cells': 'cells kept by the neck:\nshare of the logit',
+    'grad_cam': 'Grad-CAM of\n',
+    'cells': 'cells kept by SRP:\nshare of the logit',
 }
 
 
@@ -66,8 +66,9 @@ def draw_cells(
         columns, rows, values, cmap=FOR_AND_AGAINST, norm=Normalize(-top, top), alpha=0.5,
         edgecolors='white', linewidth=0.6)
     for (i, j), value in np.ndenumerate(values):
+        number = round(float(value), 2) + 0.  # no -0.00
         axes.text(
-            (columns[j] + columns[j + 1]) / 2, (rows[i] + rows[i + 1]) / 2, f'{value:+.2f}',
+            (columns[j] + columns[j + 1]) / 2, (rows[i] + rows[i + 1]) / 2, f'{number:+.2f}',
             ha='center', va='center', fontsize=7, color='black',
             path_effects=[withStroke(linewidth=1.8, foreground='white')])
 
@@ -105,9 +106,10 @@ def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: s
         for column, name in enumerate(shown, 1):
             axes = place(row, column)
             if row == 0:
-                whose = f' of\n{face.explained}' if len(asked) == 1 else ' of\nthe class at the left'
-                axes.set_title(
-                    COLUMNS[name] + (whose if name == 'grad_cam' else ''), fontsize=8, color=INK)
+                heading = COLUMNS[name]
+                if name == 'grad_cam':
+                    heading += face.explained if len(asked) == 1 else 'the class at the left'
+                axes.set_title(heading, fontsize=8, color=INK)
             maps = getattr(face.maps, name)
             if name == 'cells':
                 axes.imshow(face.image.mean(2), cmap='gray', vmin=0, vmax=255)

@@ -93,22 +93,22 @@ def test_grad_cam_by_finite_differences_whatever_is_frozen(frozen):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize('backbone', [
-    RESNET, dict(type='ResNet', depth=50, base_channels=8, stem_channels=8),
-    dict(type='IResNet', depth=50, frozen_stages=4)], ids=['res18', 'res50', 'ir50'])
-def test_grad_cam_of_global_average_pooling_is_cam(backbone):
+@pytest.mark.parametrize(('backbone', 'side'), [
+    (RESNET, 64), (dict(type='ResNet', depth=50, base_channels=8, stem_channels=8), 64),
+    (dict(type='IResNet', depth=50, frozen_stages=4), 32)], ids=['res18', 'res50', 'ir50'])
+def test_grad_cam_of_global_average_pooling_is_cam(backbone, side):
     """Selvaraju et al., Sec. 3: a linear classifier on means makes it CAM, over the places."""
     channels = {'IResNet': 512}.get(backbone['type'], 32 if backbone['depth'] == 18 else 256)
     model = classifier(backbone, 'gap', channels)
-    maps = attention_maps(model, images(64, 64))
-    last = model.backbone(images(64, 64))[-1].detach()
+    maps = attention_maps(model, images(side, side))
+    last = model.backbone(images(side, side))[-1].detach()
     weight = model.head.fc.weight.detach()[maps.classes][..., None, None]
     expected = (weight * last).sum(1).clamp(min=0) / last[0, 0].numel()
     torch.testing.assert_close(maps.grad_cam, expected)
     torch.testing.assert_close(maps.attention, (last ** 2).sum(1) / channels)
     assert maps.cells is None and 'GlobalAveragePooling' in maps.absent['cells']
     # one by one, or together
-    alone = attention_maps(model, images(64, 64)[1:], int(maps.classes[1]))
+    alone = attention_maps(model, images(side, side)[1:], int(maps.classes[1]))
     torch.testing.assert_close(alone.grad_cam[0], maps.grad_cam[1])
 
 
@@ -141,6 +141,15 @@ def test_a_transformer_has_maps_where_it_hands_on_places():
     model = classifier(VIT, channels=16, width=54, out_type='featmap', frozen_stages=2)
     maps = attention_maps(model, images(98, 98), 0)
     assert maps.attention.shape == maps.grad_cam.shape == (2, 7, 7)
+    # before the last LayerNorm, after which the squares of a place have the mean 1
+    last = []
+    model.backbone.ln1.register_forward_pre_hook(lambda _, inputs: last.append(inputs[0]))
+    normed = model.backbone(images(98, 98))[-1].detach()
+    torch.testing.assert_close(
+        normed.square().mean(1), torch.ones(2, 7, 7).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        maps.attention.flatten(1), last[0].detach()[:, 1:].square().mean(2))
+    assert (maps.attention.amax() / maps.attention.amin()) > 1.1
     logit = maps.cells.sum((1, 2)) + model.head.fc.bias.detach()[0]
     torch.testing.assert_close(logit, model(images(98, 98))[:, 0].detach(), atol=1e-5, rtol=0)
     vector = attention_maps(classifier(VIT, 'none', 16, out_type='cls_token'), images(98, 98))

@@ -5,8 +5,8 @@
     python tools/visualization/attention_maps.py CONFIG CHECKPOINT CLIP --class Happiness
 
 The maps: the backbone's spatial attention; for APViT the one by which it keeps patches; Grad-CAM of
-a class; and what each cell of Spatial Reserve Pooling adds to that class's logit. docs/attention_maps.md
-tells what they mean. A map that the model does not have is left out, and a line says why.
+a class; and what each cell of Spatial Reserve Pooling adds to that class's logit. What they mean is
+in docs/attention_maps.md. A map that the model does not have is left out, and a line says why.
 
 Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=1: where it arose);
 2 for wrong flags.

@@ -70,7 +70,7 @@ def check_fit(
         finetuning (bool): Whether a training starts from it, so that the backbone alone must fit.
 
     Returns:
-        tuple: A table of what was found, and whether every tensor was.
+        tuple: What to log, a table of what was found included; and whether every tensor was.
 
     Raises:
         ValueError: If it does not fit, with the first names and shapes.
@@ -101,7 +101,8 @@ def check_fit(
         name for name in (*report.missing, *report.mismatched) if name.startswith('backbone.')
     ]
     if finetuning and not in_backbone:
-        return f'load_from: {len(wrong)} tensors do not fit and begin anew: {listed}\n{table}', False
+        line = f'load_from: {len(wrong)} tensors do not fit and begin anew: {listed}\n{table}'
+        return line, False
     depths = tell_depths(model.state_dict(), found)
     if depths:
         advice = f'; {depths}'

@@ -64,6 +64,6 @@ def test_a_row_for_each_face_and_a_column_for_each_map(tmp_path):
     assert sizes['one'][0] == sizes['two'][0] and sizes['fewer'][0] < sizes['one'][0]
     wider = sizes['own'][0] - sizes['one'][0]
     assert sizes['one'][0] - sizes['fewer'][0] == pytest.approx(wider, abs=1)
-    assert sizes['two'][1] - sizes['one'][1] == pytest.approx(sizes['one'][0] - sizes['fewer'][0], abs=1)
+    assert sizes['two'][1] - sizes['one'][1] == pytest.approx(wider, abs=1)  # a tile is a square
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         'fewer.png', 'one.png', 'own.png', 'two.png']  # no drafts

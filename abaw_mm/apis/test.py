@@ -74,8 +74,8 @@ def test(
     if (tta or show or show_dir is not None) and 'collate_fn' in cfg.test_dataloader:
         raise ValueError(
             f'--tta, --show, --show-dir: {config} hands over batches as arrays (collate_fn), '
-            'expected a data sample a frame; give the config without _fast, whose checkpoints are '
-            'the same'
+            'expected a data sample a frame; give a config that inherits _base_/plain.py, such '
+            'as res18_srp_affwild2_plain.py; its checkpoints are the same'
         )
     if tta:
         if {'dataset', 'datasets'} & set(cfg.test_dataloader.dataset):

@@ -21,7 +21,7 @@ SMALL = (
 )
 
 
-def write(repo, tiny, folder, name='mine', base='res18_srp_affwild2', **options):
+def write(repo, tiny, folder, name='mine', base='res18_srp_affwild2_plain', **options):
     """A config with a small network, and a checkpoint of its own."""
     path = folder / f'{name}.py'
     path.write_text(
@@ -73,8 +73,8 @@ def test_images_and_folders_need_no_data_set(mine, tmp_path):
     assert faces[0].truth is None
 
 
-def test_a_fast_config_sees_the_same(repo, tiny, tmp_path, mine):
-    fast, _ = write(repo, tiny, tmp_path, 'fast', 'res18_srp_affwild2_fast')
+def test_batches_as_bytes_show_the_same(repo, tiny, tmp_path, mine):
+    fast, _ = write(repo, tiny, tmp_path, 'fast', 'res18_srp_affwild2')
     plain = explain(*mine, [CLIP], num_frames=2)
     for one, other in zip(plain, explain(fast, mine[1], [CLIP], num_frames=2), strict=True):
         assert (one.name, one.truth) == (other.name, other.truth)

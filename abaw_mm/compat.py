@@ -34,7 +34,7 @@ from urllib.parse import urlparse
 SUPPORTED = {
     'torch': ('2.0', None, 'torch'),
     'numpy': ('1.23', None, 'numpy'),
-    'PIL': ('9.0', None, 'pillow'),
+    'PIL': ('9.1', None, 'pillow'),
     'mmengine': ('0.10.4', '0.12', 'mmengine'),
     'mmcv': ('2.0', '2.4', 'mmcv-lite'),
     'mmpretrain': ('1.2', '1.4', 'mmpretrain'),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Training and scoring: ours against stock mmpretrain, in one run.
 
-    python benchmarks/train.py [--quick] [--json rows.json]
+    python benchmarks/train.py [--quick] [--json rows.json] [--profile operators.txt]
 
 The paper's network, three stages frozen, at 224x224 pixels, by three Runners: stock mmpretrain in
 float32, stock mmpretrain with its mixed precision (``*_amp``; on the CPU bfloat16, which its own
@@ -31,6 +31,7 @@ from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from abaw_mm import compat
@@ -186,6 +187,18 @@ def matrix_rate() -> float:
     return 2 * size ** 3 / min(seconds_of(lambda: a @ b, 5) for _ in range(5))
 
 
+def profiled(net: str, root: Path) -> str:
+    """Where the time of our step goes: the operators that take most of it."""
+    action, *_ = stepper(net, 'ours', root)
+    seconds_of(action, 2)
+    kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * CUDA
+    with profile(activities=kinds) as profiler:
+        seconds_of(action, 3)
+    order = f'self_{"cuda" if CUDA else "cpu"}_time_total'
+    return profiler.key_averages().table(
+        sort_by=order, row_limit=12, max_name_column_width=40)
+
+
 # ---------------------------------------------------------------------------------------- loops
 
 
@@ -328,7 +341,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='under 5 minutes on two cores')
     parser.add_argument('--json', type=Path, help='write the rows to this file')
+    parser.add_argument('--profile', type=Path,
+                        help='only write where the time of our steps goes to this file')
     args = parser.parse_args()
+    if args.profile:
+        with tempfile.TemporaryDirectory() as folder:
+            make_crops(Path(folder))
+            args.profile.write_text('\n'.join(
+                f'{net}, batch of {BATCH}\n{fresh(profiled, net, Path(folder))}' for net in NETS))
+        return
     device = torch.cuda.get_device_name() if CUDA else 'no GPU'
     report(f'batches of {BATCH} frames; {device}', ROWS, measure(args.quick), args.json)
 

@@ -42,7 +42,7 @@ setup(
     # The onedl continuation has other names for the same imports: install
     # requirements/onedl.txt, then this package with --no-deps.
     install_requires=[
-        'torch>=2.0',
+        'torch>=2.4',  # fused SGD on the CPU
         'torchvision>=0.15',
         'mmengine>=0.10.4,<0.12',
         'mmcv-lite>=2.0,<2.4',

@@ -43,13 +43,14 @@ setup(
     # The onedl continuation has other names for the same imports: install
     # requirements/onedl.txt, then this package with --no-deps.
     install_requires=[
-        'torch>=2.0',
+        'torch>=2.4',  # fused SGD on the CPU
         'torchvision>=0.15',
         'mmengine>=0.10.4,<0.12',
         'mmcv-lite>=2.0,<2.4',
         'mmpretrain>=1.2,<1.4',
         'numpy>=1.23',
-        'pillow>=9.0',
+        'pillow>=9.1',
+        'matplotlib>=3.5',
         'safetensors>=0.4',
         'rich>=13.0',
         'simplejpeg>=1.6',

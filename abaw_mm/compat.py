@@ -32,9 +32,9 @@ from urllib.parse import urlparse
 # Module: lowest version, first version too new (None: any), what pip calls it. The module's own
 # version counts: the onedl-* continuation has the same modules under other names at the index.
 SUPPORTED = {
-    'torch': ('2.0', None, 'torch'),
+    'torch': ('2.4', None, 'torch'),  # fused SGD on the CPU
     'numpy': ('1.23', None, 'numpy'),
-    'PIL': ('9.0', None, 'pillow'),
+    'PIL': ('9.1', None, 'pillow'),
     'mmengine': ('0.10.4', '0.12', 'mmengine'),
     'mmcv': ('2.0', '2.4', 'mmcv-lite'),
     'mmpretrain': ('1.2', '1.4', 'mmpretrain'),

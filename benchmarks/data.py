@@ -23,7 +23,7 @@ import platform
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import abaw_mm  # noqa: F401  mends what mmpretrain's import needs
@@ -409,25 +409,39 @@ def machine() -> str:
             f'{mmengine.__version__}, mmpretrain {mmpretrain.__version__}')
 
 
+def report(
+    title: str, explained: dict[str, tuple[str, str]], figures: Iterable[tuple[str, float, float]],
+    path: Path | None
+) -> None:
+    """Print rows of name, stock and ours as they come, then as a table; write them as JSON.
+
+    Args:
+        explained: Name to what it is and its unit. Less is better, but for frames/s.
+        path: JSON file.
+    """
+    console = Console(width=118)
+    console.print(f'{title}; {machine()}', highlight=False)
+    table = Table('row', 'what', 'unit', 'stock', 'ours', 'ratio', box=None, pad_edge=False)
+    rows = []
+    for name, their, own in figures:
+        what, unit = explained[name]
+        ratio = own / their if unit == 'frames/s' else their / own
+        rows.append(dict(name=name, stock=their, ours=own, ratio=ratio))
+        table.add_row(name, what, unit, f'{their:.4g}', f'{own:.4g}', f'{ratio:.2f}')
+        console.print(f'{name} {ratio:.2f}', style='dim', highlight=False)
+    console.print(table)
+    if path:
+        path.write_text(json.dumps(rows, indent=1) + '\n')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='under 5 minutes')
     parser.add_argument('--stored', action='store_true', help='make the files that are listed')
     parser.add_argument('--json', type=Path, help='write the rows to this file')
     args = parser.parse_args()
-    console = Console(width=118)
-    console.print(f'{CLIPS * LINES} frames in {CLIPS} clips; {machine()}', highlight=False)
-    table = Table('row', 'what', 'unit', 'stock', 'ours', 'ratio', box=None, pad_edge=False)
-    rows = []
-    for name, their, own in measure(args.quick, args.stored):
-        what, unit = ROWS[name]
-        ratio = own / their if unit == 'frames/s' else their / own
-        rows.append(dict(name=name, stock=their, ours=own, ratio=ratio))
-        table.add_row(name, what, unit, f'{their:.4g}', f'{own:.4g}', f'{ratio:.2f}')
-        console.print(f'{name} {ratio:.2f}', style='dim', highlight=False)
-    console.print(table)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + '\n')
+    report(f'{CLIPS * LINES} frames in {CLIPS} clips', ROWS, measure(args.quick, args.stored),
+           args.json)
 
 
 if __name__ == '__main__':

@@ -10,12 +10,10 @@ Time: not run.
     bash tools/dist_train.sh configs/dinov2_srp_affwild2.py 2 --cfg-options checkpoint=DINOV2.pth
     bash tools/dist_test.sh configs/dinov2_srp_affwild2.py CHECKPOINT 2
 """
-_base_ = [
-    '_base_/datasets/affwild2_98.py',
-    '_base_/models/dinov2_srp.py',
-    '_base_/schedules/sgd_8k.py',
-    '_base_/default_runtime.py',
-]
+_base_ = ['_base_/models/dinov2_srp.py', '_base_/fast.py']
 
 # mmpretrain's weights of DINOv2's ViT-B/14: a path or URL. None: a random encoder, for trials.
 checkpoint = None
+
+# 7x7 patches of 14 pixels: the centre of the official crop, as 224 of 256 pixels are
+data_preprocessor = dict(crop_size=98, resize_edge=112)

@@ -6,13 +6,12 @@ Time: not run at full size here; see docs/performance.md.
 
     bash tools/dist_train.sh configs/res18_srp_affwild2.py 2
     bash tools/dist_test.sh configs/res18_srp_affwild2.py CHECKPOINT 2
+
+The same as plain mmpretrain runs it: res18_srp_affwild2_plain.py.
 """
-_base_ = [
-    '_base_/datasets/affwild2.py',
-    '_base_/models/res18_srp.py',
-    '_base_/schedules/sgd_8k.py',
-    '_base_/default_runtime.py',
-]
+_base_ = ['_base_/models/res18_srp.py', '_base_/fast.py']
 
 # Weights of a self-supervised ResNet-18: a path or URL. None: random frozen stages, for trials.
 checkpoint = None
+
+model = dict(type='FrameClassifier')

@@ -10,32 +10,15 @@ _base_ = ['res18_srp_affwild2.py']
 
 checkpoint = None
 
-meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')
-train_pipeline = [
-    dict(type='LoadFaceCrop'),
-    dict(
-        type='RandomResizedCrop',
-        scale=112,
-        crop_ratio_range=(0.6, 1.0),
-        aspect_ratio_range=(1.0, 1.0),
-    ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs', meta_keys=meta_keys),
-]
-test_pipeline = [
-    dict(type='LoadFaceCrop'),
-    dict(type='ResizeEdge', scale=112, edge='short'),
-    dict(type='PackInputs', meta_keys=meta_keys),
-]
+data_preprocessor = dict(crop_size=112, resize_edge=112)
+
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
     sampler=dict(stride=4, class_balance=dict(oversample_thr=0.15)),
-    dataset=dict(data_root='data/demo', pipeline=train_pipeline),
+    dataset=dict(data_root='data/demo'),
 )
-val_dataloader = dict(
-    batch_size=64, num_workers=1, dataset=dict(data_root='data/demo', pipeline=test_pipeline)
-)
+val_dataloader = dict(batch_size=64, num_workers=1, dataset=dict(data_root='data/demo'))
 test_dataloader = val_dataloader
 
 model = dict(

@@ -49,7 +49,7 @@ def test_versions_of_this_stack_pass():
 @pytest.mark.parametrize('module, version, expected', [
     (mmcv, '2.4.0', r'mmcv: got 2\.4\.0, expected >=2\.0,<2\.4.*mmcv-lite>=2\.0,<2\.4'),
     (mmengine, '0.10.3', r'mmengine: got 0\.10\.3, expected >=0\.10\.4,<0\.12'),
-    (torch, '1.13.1+cu117', r"torch: got 1\.13\.1.*expected >=2\.0; .*pip install 'torch>=2\.0'"),
+    (torch, '2.3.1+cu121', r"torch: got 2\.3\.1.*expected >=2\.4; .*pip install 'torch>=2\.4'"),
 ])
 def test_versions_out_of_range(monkeypatch, module, version, expected):
     monkeypatch.setattr(module, '__version__', version)

@@ -103,6 +103,31 @@ def test_recipe_of_the_paper():
         assert cfg.default_hooks.checkpoint.rule == 'greater'
 
 
+@pytest.mark.parametrize('name', ['res50_srp_affwild2', 'res18_srp_affwild2'])
+def test_plain_and_fast_are_one_recipe(name):
+    fast, plain = (Config.fromfile(CONFIGS[0].parent / f'{name}{end}.py') for end in ('', '_plain'))
+    assert fast.model.pop('type') == 'FrameClassifier'
+    assert plain.model.pop('type') == 'ImageClassifier'
+    assert fast.optim_wrapper.pop('type') == 'AutoAmpOptimWrapper'
+    assert fast.optim_wrapper.optimizer.pop('fused')
+    for key in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_evaluator',
+                'default_hooks', 'randomness', 'checkpoint'):
+        assert fast[key] == plain[key], key
+    for split in ('train', 'val', 'test'):
+        loaders = [cfg[f'{split}_dataloader'] for cfg in (fast, plain)]
+        for loader in loaders:
+            loader.pop('collate_fn', None)
+            loader.dataset.pop('pipeline')
+        assert loaders[0] == loaders[1]
+    # where and how frames are cropped
+    crop, flip = Config.fromfile(CONFIGS[0].parent / f'{name}_plain.py').train_pipeline[1:3]
+    made = fast.data_preprocessor
+    assert (made.crop_size, made.crop_ratio_range, made.aspect_ratio_range, made.flip_prob) == (
+        crop.scale, crop.crop_ratio_range, crop.aspect_ratio_range, flip.prob)
+    for key in ('mean', 'std', 'to_rgb'):
+        assert made[key] == plain.data_preprocessor[key]
+
+
 def test_settings_of_the_released_code():
     cfg = Config.fromfile(CONFIGS[0].parent / 'res50_srp_affwild2_released.py')
     assert cfg.model.backbone.frozen_stages == 2
@@ -123,9 +148,7 @@ def test_settings_of_the_released_code_at_112_pixels(name):
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == 512
     assert cfg.optim_wrapper.optimizer.lr == 1e-3
     assert cfg.train_dataloader.sampler.class_balance.oversample_thr == 0.15
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        sizes = [t.get('scale', t.get('crop_size')) for t in loader.dataset.pipeline[1:3]]
-        assert set(sizes) - {None} == {112}
+    assert cfg.data_preprocessor.crop_size == cfg.data_preprocessor.resize_edge == 112
     if name != 'irnet50':
         assert cfg.model.backbone.keep_patches == 160
         assert cfg.model.backbone.keep_rates == (1, ) * 4 + (0.9, ) * 4

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import mmengine
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import PrepareTTAHook
 from mmengine.runner import Runner
@@ -71,18 +71,14 @@ def test(
             type='VisualizationHook', enable=True, show=show, out_dir=show_dir,
             interval=interval, wait_time=wait_time
         )
-    if (tta or show or show_dir is not None) and 'collate_fn' in cfg.test_dataloader:
-        raise ValueError(
-            f'--tta, --show, --show-dir: {config} hands over batches as arrays (collate_fn), '
-            'expected a data sample a frame; give the config without _fast, whose checkpoints are '
-            'the same'
-        )
-    if tta:
+    if tta or show or show_dir is not None:
         if {'dataset', 'datasets'} & set(cfg.test_dataloader.dataset):
             raise ValueError(
-                f'--tta: got a {cfg.test_dataloader.dataset.type} as test set of {config}, '
-                'expected one dataset with a pipeline; score its parts one by one'
+                f'--tta, --show, --show-dir: got a {cfg.test_dataloader.dataset.type} as test set '
+                f'of {config}, expected one dataset with a pipeline; score its parts one by one'
             )
+        hand_over_frames(cfg)
+    if tta:
         pipeline = cfg.test_dataloader.dataset.pipeline
         # as mmpretrain's tool: a frame and its mirror image, unless the config says otherwise
         cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
@@ -118,3 +114,26 @@ def test(
             mmengine.dump(metrics, draft)
     barrier()  # a process that leaves early aborts those still writing
     return metrics
+
+
+def hand_over_frames(cfg: Config) -> None:
+    """Let a test set that hands over batches as arrays hand over an object a frame.
+
+    Pictures and test-time augmentation need one. What ``FrameDataPreprocessor`` does to a batch,
+    mmpretrain's transforms and data preprocessor then do to each frame, with the same result.
+
+    Args:
+        cfg (Config): Changed in place; left as it is if it hands over objects.
+    """
+    made = cfg.get('data_preprocessor') or {}
+    if made.get('type') != 'FrameDataPreprocessor':
+        return
+    cfg.test_dataloader.collate_fn = dict(type='default_collate')
+    cfg.test_dataloader.dataset.pipeline += [
+        dict(type='ResizeEdge', scale=made.get('resize_edge', 256), edge='short'),
+        dict(type='CenterCrop', crop_size=made.get('crop_size', 224)),
+        dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'clip', 'frame_no')),
+    ]
+    cfg.data_preprocessor = dict(
+        num_classes=cfg.model.head.num_classes, mean=made.mean, std=made.std,
+        to_rgb=made.get('to_rgb', True))

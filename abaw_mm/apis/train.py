@@ -61,7 +61,7 @@ def train(
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
     check_checkpoint_path(cfg.get('load_from'), 'load_from')
-    if amp:
+    if amp and cfg.optim_wrapper.get('type') != 'AutoAmpOptimWrapper':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if not validate:

@@ -1,5 +1,6 @@
 """Hooks that keep a run honest: weights that load, widths that fit, features that differ."""
 
+from . import mixed_precision  # noqa: F401  (registers AutoAmpOptimWrapper)
 from .hooks import (
     CollapseHook,
     ExportBackboneHook,

@@ -2,7 +2,7 @@
 
     bash tools/dist_train.sh docs/logs/res18_srp_mini.py 2
 """
-_base_ = ['../../configs/res18_srp_demo.py']
+_base_ = ['../../benchmarks/configs/res18_srp_demo_plain.py']
 
 root = 'data/affwild2_mini'
 train_dataloader = dict(dataset=dict(data_root=root))

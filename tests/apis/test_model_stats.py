@@ -37,7 +37,7 @@ def test_the_abstracts_parameters():
     (18, 512, 11176512, 8393728), (50, 2048, 23508032, 14964736),
 ])
 def test_three_frozen_stages(depth, channels, backbone, last_stage):
-    stats = model_stats(config(f'res{depth}_srp_affwild2_fast'))
+    stats = model_stats(config(f'res{depth}_srp_affwild2'))
     assert stats['trainable'] == last_stage + srp(channels, 2, 2)
     assert stats['total'] == backbone + srp(channels, 2, 2)
 
@@ -77,7 +77,7 @@ def test_flops_of_a_transformer_by_hand():
 
 
 @pytest.mark.parametrize('name, side', [
-    ('res18_srp_affwild2', 224), ('res18_srp_affwild2_fast', 224), ('res18_srp_demo', 112),
+    ('res18_srp_affwild2', 224), ('res18_srp_affwild2_plain', 224), ('res18_srp_demo', 112),
     ('res18_byol_faces', 112),
 ])
 def test_input_size(name, side):

@@ -159,8 +159,8 @@ def test_miniature_says_what_it_is(make):
 
 def test_rows_that_are_not_run_say_why(make):
     trainings = {
-        'res18': Training('res18_srp_affwild2_fast.py', 'res18_contrawarping'),
-        'res18_byol': Training('res18_srp_affwild2_fast.py', 'res18_byol'),
+        'res18': Training('res18_srp_affwild2.py', 'res18_contrawarping'),
+        'res18_byol': Training('res18_srp_affwild2.py', 'res18_byol'),
         'res50': Training('gone.py', 'res18_contrawarping'),
     }
     sweep = make(names=trainings, trainings=trainings)
@@ -171,9 +171,9 @@ def test_rows_that_are_not_run_say_why(make):
 
 
 def test_a_failed_run_does_not_end_the_sweep(make):
-    bad = Training('res18_srp_affwild2_fast.py', 'res18_contrawarping',
+    bad = Training('res18_srp_affwild2.py', 'res18_contrawarping',
                    {'optim_wrapper.optimizer.momentum': 0.123})
-    good = Training('res18_gap_affwild2_fast.py', 'res18_contrawarping')
+    good = Training('res18_gap_affwild2.py', 'res18_contrawarping')
     trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
     names = ['res18_frozen4', 'res18_gap']
     sweep = make(names=names, trainings=trainings, seeds=2)
@@ -196,9 +196,9 @@ def test_a_failed_run_does_not_end_the_sweep(make):
 
 def test_a_model_that_cannot_be_built_is_a_failed_row(make):
     """In a process of its own, with its traceback as the log."""
-    bad = Training('res18_srp_affwild2_fast.py', 'res18_contrawarping',
+    bad = Training('res18_srp_affwild2.py', 'res18_contrawarping',
                    {'model.neck.type': 'NoSuchNeck'})
-    good = Training('res18_gap_affwild2_fast.py', 'res18_contrawarping')
+    good = Training('res18_gap_affwild2.py', 'res18_contrawarping')
     trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
     sweep = make(names=['res18_frozen4', 'res18_gap'], trainings=trainings)
     for name in sweep.names:
@@ -290,10 +290,10 @@ def test_half_a_checkpoint_is_not_taken(tmp_path):
 
 def test_data_that_workers_crop_begin_anew(make):
     """Their random states are in no checkpoint; arrays go on."""
-    plain = Training('res18_gap_affwild2.py', 'res18_contrawarping')
+    plain = Training('res18_srp_affwild2_plain.py', 'res18_contrawarping')
     sweep = make(names=['res18_gap', 'res18'], trainings={
         row.training: plain if row.training == 'res18_gap' else Training(
-            'res18_srp_affwild2_fast.py', 'res18_contrawarping') for row in ROWS})
+            'res18_srp_affwild2.py', 'res18_contrawarping') for row in ROWS})
     for name in sweep.names:
         folder = sweep.folder(name, 0)
         folder.mkdir(parents=True)

@@ -183,10 +183,10 @@ def test_a_config_in_a_checkpoint_is_not_run(repo, tiny, tmp_path):
     ({'model.head.in_channels': 512},
      r'gives 2304 features a frame for images of 224x224 pixels, model.head.in_channels expects '
      r'512'),
-    ({'train_dataloader.dataset.pipeline.1.scale': 112},
+    ({'data_preprocessor.crop_size': 112},
      r'gives 256 features a frame for images of 112x112 pixels, model.head.in_channels expects '
      r'2304'),
-    ({'train_dataloader.dataset.pipeline.1.scale': 64}, 'got a map of 2x2 cells'),
+    ({'data_preprocessor.crop_size': 64}, 'got a map of 2x2 cells'),
 ])
 def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
@@ -194,7 +194,7 @@ def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, messa
     assert not list(tmp_path.glob('*.pth'))
 
 
-@pytest.mark.parametrize('name', ['res18_srp_affwild2', 'res18_srp_affwild2_fast'])
+@pytest.mark.parametrize('name', ['res18_srp_affwild2', 'res18_srp_affwild2_plain'])
 def test_resume_skips_in_the_sampler_and_reads_nothing_again(
     repo, tiny, tmp_path, monkeypatch, name
 ):
@@ -234,7 +234,7 @@ def test_resume_skips_in_the_sampler_and_reads_nothing_again(
 def test_same_crops_for_any_number_of_workers(repo, tiny, tmp_path, workers):
     """The network's inputs of some steps, against those without workers."""
     def inputs(work_dir, workers):
-        cfg = config(repo, tiny, tmp_path / work_dir, 'res18_srp_affwild2_fast')
+        cfg = config(repo, tiny, tmp_path / work_dir, 'res18_srp_affwild2')
         cfg.train_dataloader.num_workers = workers
         cfg.train_cfg.update(max_iters=3, val_interval=100)
         runner = Runner.from_cfg(cfg)
@@ -290,7 +290,7 @@ def test_a_training_stops_at_an_unreadable_frame(repo, tiny, tmp_path):
      'collate_frames: got the metric SingleLabelMetric, expected MacroF1'),
 ])
 def test_parts_that_do_not_fit_are_told_before_training(repo, tiny, tmp_path, options, message):
-    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2_fast')
+    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2')
     for key, value in options.items():
         if isinstance(value, dict) and value.pop('_delete_', False):
             *parents, last = key.split('.')
@@ -308,7 +308,7 @@ def test_parts_that_do_not_fit_are_told_before_training(repo, tiny, tmp_path, op
 
 
 def test_an_epoch_based_training_ends(repo, tiny, tmp_path):
-    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2_fast', **{
+    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2', **{
         'train_dataloader.sampler.infinite': False, 'train_dataloader.sampler.stride': 4,
     })
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)

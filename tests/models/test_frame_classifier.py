@@ -1,11 +1,16 @@
-"""Batches as arrays through mmpretrain's own model: same loss, same scores."""
+"""Against mmpretrain's own model: same loss, same scores, same checkpoints."""
 
 import pytest
 import torch
-from mmpretrain.registry import MODELS
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 
+from abaw_mm.compat import CPUAmpOptimWrapper
+from abaw_mm.engine import mixed_precision
 from abaw_mm.evaluation import MacroF1
+from abaw_mm.models.backbones import folded_forward
+from abaw_mm.models.classifiers import frame_classifier
 from abaw_mm.structures import FrameBatch
 
 MODEL = dict(
@@ -19,7 +24,7 @@ def models():
     """Stock and ours, with the same weights."""
     torch.manual_seed(0)
     stock = MODELS.build(dict(MODEL, type='ImageClassifier')).eval()
-    ours = MODELS.build(dict(MODEL, type='FrameClassifier')).eval()
+    ours = MODELS.build(dict(MODEL, type='FrameClassifier', mixed_precision=False)).eval()
     ours.load_state_dict(stock.state_dict())
     return stock, ours
 
@@ -44,14 +49,15 @@ def test_same_loss_and_scores(models, data):
     stock, ours = models
     images, batch, samples = data
     loss = ours(images, [batch], mode='loss')['loss']
-    assert torch.equal(loss, stock(images, samples, mode='loss')['loss'])
+    torch.testing.assert_close(loss, stock(images, samples, mode='loss')['loss'])
     (predicted, ) = ours(images, [batch], mode='predict')
     expected = stock(images, samples, mode='predict')
-    assert torch.equal(predicted.pred_score, torch.stack([s.pred_score for s in expected]))
+    torch.testing.assert_close(
+        predicted.pred_score, torch.stack([s.pred_score for s in expected]))
     assert torch.equal(predicted.pred_label, torch.cat([s.pred_label for s in expected]))
     # and data samples go through as they do in mmpretrain
     again = ours(images, samples, mode='predict')
-    assert torch.equal(again[3].pred_score, expected[3].pred_score)
+    torch.testing.assert_close(again[3].pred_score, expected[3].pred_score)
 
 
 def test_same_figures_from_the_metric(models, data):
@@ -72,3 +78,73 @@ def test_mmpretrains_classifier_cannot_score_a_batch_in_part(models, data):
     images, batch, _ = data
     with pytest.raises(ValueError, match="type='FrameClassifier'"):
         stock(images, [batch], mode='predict')
+
+
+@pytest.mark.parametrize('stage', ['backbone', 'neck', 'pre_logits'])
+@pytest.mark.parametrize('fold', [True, False])
+def test_features_of_each_stage(models, data, stage, fold):
+    stock, ours = models
+    ours.fold = fold
+    images = data[0]
+    with torch.no_grad():
+        got, expected = (model.extract_feat(images, stage) for model in (ours, stock))
+    if stage == 'pre_logits':
+        got, expected = (got, ), (expected, )
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_fold_is_used_and_can_be_turned_off(models, data, monkeypatch):
+    _, ours = models
+    seen = []
+    monkeypatch.setattr(frame_classifier, 'folded_forward',
+                        lambda *args: seen.append(args) or folded_forward.folded_forward(*args))
+    ours.extract_feat(data[0])
+    ours.fold = False
+    ours.extract_feat(data[0])
+    assert len(seen) == 1
+
+
+def test_scores_in_the_devices_type(models, data, monkeypatch):
+    stock, ours = models
+    images, batch, samples = data
+    ours.mixed_precision = True
+    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
+    types = []
+    ours.neck.register_forward_pre_hook(lambda module, args: types.append(args[0][-1].dtype))
+    with torch.no_grad():
+        (predicted, ) = ours(images, [batch], mode='predict')
+        again = ours(images, samples, mode='predict')
+        expected = torch.stack([s.pred_score for s in stock(images, samples, mode='predict')])
+    assert types == [torch.bfloat16] * 2
+    assert predicted.pred_score.dtype == torch.float32
+    torch.testing.assert_close(predicted.pred_score.sum(1), torch.ones(5))
+    torch.testing.assert_close(predicted.pred_score, expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(again[3].pred_score, predicted.pred_score[3])
+
+
+def test_channels_last_until_and_after_a_checkpoint(models):
+    stock, ours = models
+    conv = ours.backbone.layer2[0].conv1.weight
+    assert conv.is_contiguous(memory_format=torch.channels_last)
+    ours.load_state_dict(stock.state_dict())
+    assert conv.is_contiguous(memory_format=torch.channels_last)
+    stock.load_state_dict(ours.state_dict())
+    assert stock.backbone.layer2[0].conv1.weight.is_contiguous()
+
+
+@pytest.mark.parametrize('dtype, wrapper', [
+    (torch.bfloat16, CPUAmpOptimWrapper), (None, OptimWrapper),
+])
+def test_mixed_precision_by_the_device(monkeypatch, dtype, wrapper):
+    monkeypatch.setattr(mixed_precision, 'amp_dtype', lambda device: dtype)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    built = OPTIM_WRAPPERS.build(dict(
+        type='AutoAmpOptimWrapper', optimizer=optimizer, accumulative_counts=2))
+    assert type(built) is wrapper and built._accumulative_counts == 2
+
+
+@pytest.mark.parametrize('capability, dtype', [((7, 0), torch.float16), ((9, 0), torch.bfloat16)])
+def test_type_of_a_gpu(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    assert mixed_precision.amp_dtype(torch.device('cuda')) == dtype

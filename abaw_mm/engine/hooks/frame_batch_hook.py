@@ -61,7 +61,7 @@ class FrameBatchHook(Hook):
         if others and hands_over_arrays(loop.dataloader):
             raise ValueError(
                 f'collate_frames: got the metric {type(others[0]).__name__}, expected MacroF1 and '
-                'others of abaw_mm, which take batches as arrays; use the config without _fast, '
+                'others of abaw_mm, which take batches as arrays; inherit _base_/plain.py, '
                 'whose checkpoints are the same'
             )
         if len(others) < len(loop.evaluator.metrics):

@@ -52,6 +52,17 @@ def keep_tokens(tokens: torch.Tensor, scores: torch.Tensor, number: int) -> torc
     return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
+@torch.fx.wrap  # so that torch.fx, which knows no sizes, passes by
+def _check_size(x: torch.Tensor, img_size: int) -> torch.Tensor:
+    if x.shape[2:] != (img_size, img_size):
+        raise ValueError(
+            f'APViT: got images of {x.shape[2]}x{x.shape[3]} pixels, expected {img_size}x'
+            f'{img_size}; set the crop size of the pipelines, or model.backbone.img_size (then '
+            'weights with the position embedding of another size no longer fit)'
+        )
+    return x
+
+
 class _Attention(nn.Module):
     """Multi-head self-attention without bias, and what the class token looks at."""
 
@@ -273,13 +284,7 @@ class APViT(BaseBackbone):
         return self
 
     def _extract(self, x: torch.Tensor) -> torch.Tensor:
-        if x.shape[2:] != (self.img_size, self.img_size):
-            raise ValueError(
-                f'APViT: got images of {x.shape[2]}x{x.shape[3]} pixels, expected {self.img_size}x'
-                f'{self.img_size}; set the crop size of the pipelines, or model.backbone.img_size '
-                '(then weights with the position embedding of another size no longer fit)'
-            )
-        return self.extractor(x)[-1]
+        return self.extractor(_check_size(x, self.img_size))[-1]
 
     def _freeze_transformer(self) -> None:
         if self.frozen_stages > EXTRACTOR_STAGES:

@@ -55,7 +55,7 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         if batch_augments is not None:
             raise ValueError(
                 f'FrameDataPreprocessor: got batch_augments={batch_augments}, expected none; leave '
-                'out model.train_cfg.augments, or use the config without _fast'
+                'out model.train_cfg.augments, or inherit _base_/plain.py'
             )
         if resize_edge < crop_size:
             raise ValueError(

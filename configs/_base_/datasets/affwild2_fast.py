@@ -1,9 +1,7 @@
 """Aff-Wild2 with small hand-overs: workers only decode, the rest happens where the model is.
 
-Same frames, same distribution of random crops, same evaluation as affwild2.py beside this file. A
-config takes it by inheriting it instead, with `model = dict(type='FrameClassifier')`:
-
-    bash tools/dist_train.sh configs/res50_srp_affwild2_fast.py 2
+Same frames, same distribution of random crops, same evaluation as affwild2.py beside this file. It
+needs `model = dict(type='FrameClassifier')`.
 """
 _base_ = ['affwild2.py']
 

@@ -1,6 +1,6 @@
 """APViT and a linear classifier on its class token, as the released code sets it."""
 model = dict(
-    type='ImageClassifier',
+    type='FrameClassifier',
     backbone=dict(
         type='APViT',
         img_size=112,

@@ -1,6 +1,6 @@
 """DINOv2's ViT-B/14, frozen, Spatial Reserve Pooling on its patches and a linear classifier."""
 model = dict(
-    type='ImageClassifier',
+    type='FrameClassifier',
     backbone=dict(
         type='VisionTransformer',
         arch='base',

@@ -1,6 +1,6 @@
 """IR-50 of face recognition, global average pooling and a linear classifier."""
 model = dict(
-    type='ImageClassifier',
+    type='FrameClassifier',
     backbone=dict(type='IResNet', depth=50, frozen_stages=-1),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(

@@ -1,0 +1,303 @@
+"""Folded BN against the plain forward."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmpretrain.models import ResNet
+from torch import nn
+
+from abaw_mm.models import APViT, IResNet
+from abaw_mm.models.backbones.folded_forward import (
+    folded_forward,
+    folded_graph,
+    folded_weights,
+)
+
+
+def small_resnet(depth=18, **kwargs):
+    return ResNet(depth, stem_channels=8, base_channels=8, **kwargs)
+
+
+def with_statistics(module, seed=0):
+    """BN that does something: random statistics and parameters."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for bn in module.modules():
+            if isinstance(bn, nn.BatchNorm2d):
+                for tensor in (bn.weight, bn.running_var):
+                    tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+                for tensor in (bn.bias, bn.running_mean):
+                    tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+    return module
+
+
+def images(size=64, number=4):
+    return torch.randn(number, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def assert_close(got, expected, tolerance=1e-4):
+    for one, other in zip(got, expected, strict=True):
+        scale = float(other.detach().abs().max())
+        torch.testing.assert_close(one, other, atol=tolerance * scale, rtol=0)
+
+
+def number_folded(module):
+    graph = folded_graph(module)
+    return 0 if graph is None else len(graph.convs)
+
+
+def test_weights_by_hand():
+    conv, norm = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, eps=0.5).eval()
+    with_statistics(norm)
+    (weight, ), (bias, ) = folded_weights([conv], [norm])
+    for c in range(3):
+        scale = norm.weight[c] / (norm.running_var[c] + 0.5) ** 0.5
+        torch.testing.assert_close(weight[c], conv.weight[c] * scale)
+        torch.testing.assert_close(
+            bias[c], (conv.bias[c] - norm.running_mean[c]) * scale + norm.bias[c])
+
+
+def test_types_formats_and_bn_without_parameters():
+    conv = nn.Conv2d(4, 3, 3, bias=False).half().to(memory_format=torch.channels_last)
+    norm = nn.BatchNorm2d(3, affine=False).eval()
+    (weight, ), (bias, ) = folded_weights([conv], [norm])
+    assert weight.dtype == bias.dtype == torch.float16
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(weight.float(), conv.weight.float(), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3, 4])
+@pytest.mark.parametrize('depth', [18, 50])
+def test_training_of_a_resnet(depth, frozen):
+    """Outputs, gradients and BN statistics are those of the plain forward."""
+    plain = with_statistics(small_resnet(depth, frozen_stages=frozen)).double()
+    folded = copy.deepcopy(plain)
+    plain.train(), folded.train()
+    units = {18: (1, 4, 5, 5, 5), 50: (1, 10, 13, 19, 10)}[depth]  # convolutions of the stages
+    assert number_folded(folded) == sum(units[:frozen + 1])
+    expected, got = plain(images().double()), folded_forward(folded, images().double())
+    assert_close(got, expected, 1e-10)
+    if frozen < 4:
+        expected[0].sum().backward()
+        got[0].sum().backward()
+    for (name, one), other in zip(folded.named_parameters(), plain.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        if one.grad is not None:
+            scale = float(other.grad.abs().max())
+            torch.testing.assert_close(one.grad, other.grad, atol=1e-7 * scale, rtol=0)
+    for one, other in zip(folded.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert list(folded.state_dict()) == list(plain.state_dict())
+
+
+@pytest.mark.parametrize('make, number', [
+    (lambda: small_resnet(18), 20), (lambda: small_resnet(50), 53),
+    (lambda: small_resnet(18, deep_stem=True, avg_down=True, out_indices=(1, 3)), 22),
+    (lambda: IResNet(50), 28), (lambda: IResNet(50, se=True), 28),
+])
+def test_evaluation_of_the_whole(make, number):
+    backbone = with_statistics(make())
+    backbone.eval()
+    with torch.no_grad():
+        assert number_folded(backbone) == number
+        assert_close(folded_forward(backbone, images()), backbone(images()))
+
+
+@pytest.mark.parametrize('frozen', [-1, 0, 1, 3, 4])
+def test_training_of_iresnet(frozen):
+    backbone = with_statistics(IResNet(50, frozen_stages=frozen)).train()
+    assert number_folded(backbone) == {-1: 0, 0: 1, 1: 4, 3: 24, 4: 28}[frozen]
+    other = copy.deepcopy(backbone)
+    assert_close(folded_forward(backbone, images(32, 8)), other(images(32, 8)), 1e-3)
+
+
+@pytest.mark.parametrize('frozen', [-1, 2, 3, 4])
+def test_apvit(frozen):
+    backbone = with_statistics(APViT(
+        img_size=32, keep_patches=12, keep_rates=(1., .9), embed_dims=16, num_heads=2,
+        frozen_stages=frozen)).train()
+    assert number_folded(backbone) == {-1: 0, 2: 9, 3: 24, 4: 24}[frozen]
+    other = copy.deepcopy(backbone)
+    assert_close(folded_forward(backbone, images(32)), other(images(32)), 1e-3)
+    with pytest.raises(ValueError, match='got images of 64x64 pixels'):
+        folded_forward(backbone, images(64))
+
+
+def test_mixed_precision():
+    backbone = with_statistics(small_resnet(frozen_stages=3))
+    backbone.eval()
+    with torch.no_grad():
+        expected = backbone(images())
+        with torch.autocast('cpu', torch.bfloat16):
+            got = folded_forward(backbone, images())
+    assert got[0].dtype == torch.bfloat16
+    assert_close([got[0].float()], expected, 0.05)
+
+
+class Changes:
+    """Each changes what the module computes, in a way that programs do."""
+
+    @staticmethod
+    def in_place(net):
+        with torch.no_grad():
+            net.layer1[0].conv1.weight.mul_(2)
+
+    @staticmethod
+    def data(net):  # as EMAHook swaps; the tensor's version does not tell
+        net.layer1[0].conv1.weight.data.mul_(2)
+        net.layer2[0].bn1.running_var.data.mul_(2)
+
+    @staticmethod
+    def new_parameter(net):
+        net.layer1[0].conv1.weight = nn.Parameter(
+            2 * net.layer1[0].conv1.weight.detach(), requires_grad=False)
+
+    @staticmethod
+    def loaded(net):
+        net.load_state_dict(with_statistics(small_resnet(), seed=5).state_dict())
+
+    @staticmethod
+    def assigned(net):
+        net.load_state_dict(with_statistics(small_resnet(), seed=5).state_dict(), assign=True)
+        net.requires_grad_(False)
+
+    @staticmethod
+    def double(net):
+        net.double()
+        net.layer1[0].conv1.weight.data.mul_(2)
+        net.float()
+
+    @staticmethod
+    def eps(net):
+        net.layer1[0].bn1.eps = 1.
+
+    @staticmethod
+    def stride(net):
+        net.conv1.stride = (1, 1)
+
+    @staticmethod
+    def other_bn(net):
+        net.layer1[0].add_module('bn1', with_statistics(nn.BatchNorm2d(8), 7).eval())
+        net.requires_grad_(False)
+
+    @staticmethod
+    def no_bn(net):
+        net.layer1[0].add_module('bn1', nn.Identity())
+
+    @staticmethod
+    def other_outputs(net):
+        net.out_indices = (0, 3)
+
+    @staticmethod
+    def hook(net):
+        net.layer1[0].conv1.register_forward_hook(lambda *args: 2 * args[-1])
+
+    @staticmethod
+    def hook_of_a_block(net):
+        net.layer1[0].register_forward_pre_hook(lambda module, args: (2 * args[0], ))
+
+    @staticmethod
+    def hook_of_the_whole(net):
+        net.register_forward_hook(lambda *args: (2 * args[-1][0], ))
+
+    @staticmethod
+    def training(net):
+        net.layer1[0].bn1.train()
+
+    @staticmethod
+    def unfrozen(net):
+        net.layer1.requires_grad_(True)
+
+    @staticmethod
+    def averaged(net):
+        average = ExponentialMovingAverage(copy.deepcopy(net), momentum=0.5)
+        other = with_statistics(copy.deepcopy(net), 3)
+        average.update_parameters(other)
+        for one, mean in zip(net.parameters(), average.module.parameters(), strict=True):
+            one.data.copy_(mean.data)
+
+
+CHANGES = [name for name in vars(Changes) if not name.startswith('_')]
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_nothing_is_stale(change):
+    net = with_statistics(small_resnet())
+    net.eval()
+    net.requires_grad_(False)
+    before = folded_forward(net, images())
+    getattr(Changes, change)(net)
+    expected = copy.deepcopy(net)(images())
+    got = folded_forward(net, images())
+    assert_close(got, expected, 1e-3)
+    if change != 'unfrozen':
+        assert len(got) != len(before) or not torch.equal(got[-1], before[-1])
+    else:
+        got[0].sum().backward()
+        assert all(p.grad is not None for p in net.layer1.parameters())
+
+
+def test_a_copy_has_its_own():
+    net = with_statistics(small_resnet())
+    net.eval()
+    with torch.no_grad():
+        folded_forward(net, images())
+        other = with_statistics(copy.deepcopy(net), 3)
+        assert_close(folded_forward(other, images()), other(images()))
+
+
+def test_gradients_of_the_image_pass():
+    """Class activation maps ask for them, through frozen stages as well."""
+    net = with_statistics(small_resnet(frozen_stages=4))
+    net.train()
+    one, other = images().requires_grad_(), images().requires_grad_()
+    folded_forward(net, one)[0].sum().backward()
+    net(other)[0].sum().backward()
+    assert_close([one.grad], [other.grad], 1e-3)
+
+
+def test_what_torch_fx_cannot_follow_runs_as_it_is():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.bn(self.conv(x)) if x.sum() > 0 else -x
+
+    net = with_statistics(Odd()).eval()
+    with torch.no_grad():
+        for x in (images().abs(), -images().abs()):
+            assert torch.equal(folded_forward(net, x), net(x))
+
+
+def test_a_convolution_that_others_see_too_is_left_alone():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x + self.bn(x)
+
+    net = with_statistics(Shared()).eval()
+    with torch.no_grad():
+        assert number_folded(net) == 0
+        assert torch.equal(folded_forward(net, images()), net(images()))
+
+
+def test_compiled():
+    compile = dict(backend='aot_eager')  # all but the machine code
+    net = with_statistics(small_resnet(frozen_stages=3))
+    net.train()
+    other = copy.deepcopy(net)
+    for number in (4, 4, 3):  # the second is compiled, the third is of another size
+        batch = images(number=number)
+        assert_close(folded_forward(net, batch, compile), other(batch))
+    assert folded_graph(net).compiled is not None
+    net.conv1.weight.data.mul_(2)
+    other.conv1.weight.data.mul_(2)
+    assert_close(folded_forward(net, images(), compile), other(images()))

@@ -3,6 +3,7 @@
 from .hooks import (
     CollapseHook,
     ExportBackboneHook,
+    FeatureSourceHook,
     FeatureWidthHook,
     FrameBatchHook,
     PretrainedBackboneHook,
@@ -13,7 +14,7 @@ from .hooks import (
 )
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
-    'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
-    'UnreadableFramesHook'
+    'CollapseHook', 'ExportBackboneHook', 'FeatureSourceHook', 'FeatureWidthHook',
+    'FrameBatchHook', 'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook',
+    'SyncBNStatisticsHook', 'UnreadableFramesHook'
 ]

@@ -18,6 +18,7 @@ class FrameBatch(DataSample):
         frame_no (Tensor): (N, ) int64, numbers in the file names.
         clip_id (Tensor): (N, ) int64, rows of ``clips``.
         clips (list[str]): Names of the batch's clips.
+        seen, place (Tensor): Of a ``WindowDataPreprocessor`` only.
     """
 
     def set_pred_score(self, value: torch.Tensor) -> 'FrameBatch':

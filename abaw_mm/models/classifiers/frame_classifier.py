@@ -30,7 +30,11 @@ class FrameClassifier(ImageClassifier):
         """
         if not data_samples or not isinstance(data_samples[0], FrameBatch):
             return super().predict(inputs, data_samples, **kwargs)
-        score = self.head(self.extract_feat(inputs)).softmax(dim=1)
+        return self._score(self.extract_feat(inputs), data_samples)
+
+    def _score(self, features: tuple[torch.Tensor], data_samples: list[FrameBatch]) -> list:
+        """Put the scores of a batch's features into it."""
+        score = self.head(features).softmax(dim=1)
         batch = data_samples[0]
         batch.set_pred_score(score)
         batch.set_field(score.argmax(dim=1), 'pred_label', dtype=torch.Tensor)

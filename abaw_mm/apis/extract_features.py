@@ -23,7 +23,6 @@ from .. import compat
 from ..checksum import sha256
 from ..datasets import FeatureFolder
 from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
-from ..models import SSLPretrained
 from .config import load_config, set_loader_flags
 
 SPLITS = ('train', 'val', 'test')
@@ -180,7 +179,8 @@ def _load_model(cfg: Config, checkpoint: str, layer: str, launcher: str) -> nn.M
     runner.load_or_resume()  # StrictCheckpointHook compares
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if layer == 'backbone':
-        SSLPretrained(checkpoint)(model.backbone)
+        model.backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
+        model.backbone.init_weights()  # or an error
     return model.eval()
 
 

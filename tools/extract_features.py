@@ -3,8 +3,8 @@
 
     python tools/extract_features.py configs/res50_srp_affwild2.py CHECKPOINT \
         --out features/res50_srp_affwild2 --layer neck
-    python tools/launch.py --nproc_per_node=2 tools/extract_features.py CONFIG CHECKPOINT \
-        --out FOLDER --launcher pytorch
+    python tools/launch.py --standalone --nproc_per_node=2 tools/extract_features.py \
+        CONFIG CHECKPOINT --out FOLDER --launcher pytorch
 
 One float16 array a clip, (frames with a crop, D), an index and what they were made by;
 docs/temporal.md has the layout. Images pass the test pipeline. The same command goes on where a

@@ -71,7 +71,13 @@ def test(
             type='VisualizationHook', enable=True, show=show, out_dir=show_dir,
             interval=interval, wait_time=wait_time
         )
-    if (tta or show or show_dir is not None) and 'collate_fn' in cfg.test_dataloader:
+    pictures = tta or show or show_dir is not None
+    if pictures and cfg.test_dataloader.dataset.type == 'ClipFeatureDataset':
+        raise ValueError(
+            f'--tta, --show, --show-dir: {config} is of a model over features, expected one over '
+            'images; leave them out'
+        )
+    if pictures and 'collate_fn' in cfg.test_dataloader:
         raise ValueError(
             f'--tta, --show, --show-dir: {config} hands over batches as arrays (collate_fn), '
             'expected a data sample a frame; give the config without _fast, whose checkpoints are '

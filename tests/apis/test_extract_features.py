@@ -191,6 +191,8 @@ def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
         test_on('backbone')
     with pytest.raises(ValueError, match='does not fit the model: .*backbone.norm.weight'):
         test_on('backbone', **{'model.backbone.in_channels': 256})
+    with pytest.raises(ValueError, match='--tta, .* is of a model over features'):
+        apis.test(str(config), str(checkpoint), str(made / 'test'), tta=True)
     own = {**options, 'val_dataloader.dataset.feature_dir': str(made / 'of b')}
     with pytest.raises(ValueError, match="sha256: train_dataloader has '.*set val_dataloader"):
         apis.train(str(config), str(made / 'other'), cfg_options=own)
@@ -200,7 +202,7 @@ def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
 def test_on_two_processes(made):
     options = [f'{name}.dataset.data_root={made / "affwild2"}' for name in LOADERS]
     subprocess.run(
-        [sys.executable, str(REPO / 'tools/launch.py'), '--nproc_per_node=2', '--master_port=0',
+        [sys.executable, str(REPO / 'tools/launch.py'), '--standalone', '--nproc_per_node=2',
          str(REPO / 'tools/extract_features.py'), CONFIG, str(made / 'a.pth'),
          '--out', str(made / 'two'), '--batch-size', '2', '--work-dir', str(made / 'log'),
          '--launcher', 'pytorch', '--cfg-options', *options], check=True, timeout=300)

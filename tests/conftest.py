@@ -16,6 +16,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpretrain
+from abaw_mm.datasets import FeatureFolder
+from abaw_mm.datasets.crops import CropFolder
 
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / 'shared'  # real faces and outputs of the released code, where there are any
@@ -119,6 +121,28 @@ def tiny(tmp_path: Path) -> Path:
     rows = [f'video65/{number:05d}.jpg,' for number in range(1, 5)]
     (root / 'test_set_format.txt').write_text('\n'.join([f'image_location,{HEADER}', *rows]))
     return root
+
+
+def write_features(
+    folder: Path, root: Path, dim: int = 6, layer: str = 'neck'
+) -> dict[str, dict[int, np.ndarray]]:
+    """Write features of all crops of a data root; returns clip to frame number to (D, ) float16."""
+    crops, rng = CropFolder(root / 'cropped_aligned'), np.random.default_rng(0)
+    meta = dict(config='res18', sha256='0' * 64, layer=layer, dim=dim)
+    features = FeatureFolder.start(folder, meta)
+    written = {}
+    for clip in features.plan({clip: crops.frames(clip)[0] for clip in crops.clips()}):
+        numbers = features.frame_no[clip]
+        array = rng.standard_normal((len(numbers), dim)).astype(np.float16)
+        features.write(clip, array)
+        written[clip] = dict(zip(numbers.tolist(), array, strict=True))
+    return written
+
+
+@pytest.fixture
+def make_features() -> Callable:
+    """:func:`write_features`, for tests of temporal models."""
+    return write_features
 
 
 def _worker(rank: int, world_size: int, port: int, function: Callable, args: tuple) -> None:

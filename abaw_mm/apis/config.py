@@ -101,13 +101,14 @@ def log_batch(cfg: Config) -> None:
     """One line on the batch over all processes, which the recipe counts on."""
     batch, world = cfg.train_dataloader.batch_size, get_world_size()
     total = world * batch
-    line = f'batch: {world} x {batch} = {total} frames a step'
+    unit = 'windows' if 'window' in cfg.train_dataloader.dataset else 'frames'
+    line = f'batch: {world} x {batch} = {total} {unit} a step'
     base = cfg.get('auto_scale_lr', {}).get('base_batch_size', total)
     if total == base:
         print_log(line, logger='current')
     else:
         print_log(
             f'{line}, the learning rate was chosen for {base}: --auto-scale-lr scales it, or set '
-            'train_dataloader.batch_size (frames a process)',
+            f'train_dataloader.batch_size ({unit} a process)',
             logger='current', level=logging.WARNING
         )

@@ -72,6 +72,11 @@ def test(
             interval=interval, wait_time=wait_time
         )
     if tta or show or show_dir is not None:
+        if cfg.test_dataloader.dataset.type == 'ClipFeatureDataset':
+            raise ValueError(
+                f'--tta, --show, --show-dir: {config} is of a model over features, expected one '
+                'over images; leave them out'
+            )
         if {'dataset', 'datasets'} & set(cfg.test_dataloader.dataset):
             raise ValueError(
                 f'--tta, --show, --show-dir: got a {cfg.test_dataloader.dataset.type} as test set '

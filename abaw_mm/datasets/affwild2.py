@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmengine.dataset import force_full_init
-from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 from torch.utils.data import get_worker_info
 
 from ..errors import named
-from .annotations import EXPRESSIONS, read_annotation_folder, read_frame_list
+from .annotations import EXPRESSIONS, read_annotation_folder, read_clip_names, read_frame_list
 from .crops import crop_path, list_crops
 from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
 from .index_cache import IndexCache
@@ -191,7 +190,7 @@ class AffWild2Dataset(BaseDataset):
                     'test_...; one at the top of a config reaches none) and data_prefix relative '
                     'to it'
                 )
-        clips = self._read_clips()
+        clips = read_clip_names(self.clips, type(self).__name__)
         if not self.ann_files:
             raise ValueError(
                 f'AffWild2Dataset: ann_file={self.ann_file!r}, expected a folder of <clip>.txt, or '
@@ -213,23 +212,6 @@ class AffWild2Dataset(BaseDataset):
         if self._indices is not None:
             self.frames = frames.take(self._rows(self._indices))
         self._fully_initialized = True
-
-    def _read_clips(self) -> Sequence[str] | None:
-        """Names of the clips to keep, None for all."""
-        clips = self.clips
-        if isinstance(clips, str):
-            if not os.path.isfile(clips):
-                raise FileNotFoundError(
-                    f'AffWild2Dataset: clips={clips!r}: no such file, expected a text file with a '
-                    'name a line; set clips relative to data_root, or to a list of names'
-                )
-            clips = [line.strip() for line in list_from_file(clips) if line.strip()]
-        if clips is not None and not len(clips):
-            raise ValueError(
-                f'AffWild2Dataset: clips={self.clips!r} names no clip, expected at least one; '
-                'leave clips out to take all'
-            )
-        return clips
 
     def _read_index(self, clips: Sequence[str] | None) -> FrameIndex:
         """The rows from the cache, or from the folders, and then into the cache."""

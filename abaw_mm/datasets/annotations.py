@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from mmengine.fileio import list_from_file
 
 from ..errors import named
 from .crops import FilenameTemplate
@@ -124,6 +125,33 @@ def raw_video(clip: str) -> str:
     ('video2', '5-60-1920x1080-1', 'left_right_2')
     """
     return re.sub(r'_(left|right)$', '', clip)
+
+
+def read_clip_names(clips: Sequence[str] | str | None, owner: str) -> Sequence[str] | None:
+    """Names of the clips to keep, from a list or a file with a name a line; None for all.
+
+    Args:
+        clips: The setting.
+        owner (str): The dataset that has it, for the message.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it names no clip.
+    """
+    names = clips
+    if isinstance(clips, str):
+        if not os.path.isfile(clips):
+            raise FileNotFoundError(
+                f'{owner}: clips={clips!r}: no such file, expected a text file with a '
+                'name a line; set clips relative to data_root, or to a list of names'
+            )
+        names = [line.strip() for line in list_from_file(clips) if line.strip()]
+    if names is not None and not len(names):
+        raise ValueError(
+            f'{owner}: clips={clips!r} names no clip, expected at least one; '
+            'leave clips out to take all'
+        )
+    return names
 
 
 def _annotation_files_of(folders: Sequence[str | os.PathLike]) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from . import mixed_precision  # noqa: F401  (registers AutoAmpOptimWrapper)
 from .hooks import (
     CollapseHook,
     ExportBackboneHook,
+    FeatureSourceHook,
     FeatureWidthHook,
     FrameBatchHook,
     PretrainedBackboneHook,
@@ -14,7 +15,7 @@ from .hooks import (
 )
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
-    'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
-    'UnreadableFramesHook'
+    'CollapseHook', 'ExportBackboneHook', 'FeatureSourceHook', 'FeatureWidthHook',
+    'FrameBatchHook', 'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook',
+    'SyncBNStatisticsHook', 'UnreadableFramesHook'
 ]

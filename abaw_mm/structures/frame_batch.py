@@ -18,6 +18,7 @@ class FrameBatch(DataSample):
         frame_no (Tensor): (N, ) int64, numbers in the file names.
         clip_id (Tensor): (N, ) int64, rows of ``clips``.
         clips (list[str]): Names of the batch's clips.
+        seen, place (Tensor): Of a ``WindowDataPreprocessor`` only.
     """
 
     def set_pred_score(self, value: torch.Tensor) -> 'FrameBatch':
@@ -34,3 +35,8 @@ class FrameBatch(DataSample):
             )
         self.set_field(value, 'pred_score', dtype=torch.Tensor)
         return self
+
+    def set_scores(self, score: torch.Tensor) -> None:
+        """Set the softmax (N, C) of all frames, and the classes that it makes the likeliest."""
+        self.set_pred_score(score)
+        self.set_field(score.argmax(dim=1), 'pred_label', dtype=torch.Tensor)

@@ -1,5 +1,6 @@
 from .collapse_hook import CollapseHook
 from .export_backbone_hook import ExportBackboneHook
+from .feature_source_hook import FeatureSourceHook
 from .feature_width_hook import FeatureWidthHook
 from .frame_batch_hook import FrameBatchHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
@@ -9,7 +10,7 @@ from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureWidthHook', 'FrameBatchHook',
-    'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook', 'SyncBNStatisticsHook',
-    'UnreadableFramesHook'
+    'CollapseHook', 'ExportBackboneHook', 'FeatureSourceHook', 'FeatureWidthHook',
+    'FrameBatchHook', 'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook',
+    'SyncBNStatisticsHook', 'UnreadableFramesHook'
 ]

@@ -1,3 +1,4 @@
 from .frame_classifier import FrameClassifier
+from .temporal_classifier import TemporalClassifier
 
-__all__ = ['FrameClassifier']
+__all__ = ['FrameClassifier', 'TemporalClassifier']

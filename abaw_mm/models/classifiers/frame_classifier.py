@@ -74,8 +74,5 @@ class FrameClassifier(ImageClassifier):
         feats = tuple(feat.float() for feat in feats)  # scores are too close for bfloat16
         if not data_samples or not isinstance(data_samples[0], FrameBatch):
             return self.head.predict(feats, data_samples, **kwargs)
-        score = self.head(feats).softmax(dim=1)
-        batch = data_samples[0]
-        batch.set_pred_score(score)
-        batch.set_field(score.argmax(dim=1), 'pred_label', dtype=torch.Tensor)
+        data_samples[0].set_scores(self.head(feats).softmax(dim=1))
         return data_samples

@@ -1,0 +1,67 @@
+"""Dilated convolutions: by hand, as far as they reach, past what is not seen."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from abaw_mm.models import TemporalConvNet
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return TemporalConvNet(in_channels=5, channels=4, num_layers=3).eval()
+
+
+def by_hand(net, x, seen):
+    """One clip (W, D), frame by frame, from the weights."""
+    def layer_norm(v):
+        return (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * net.norm.weight + (
+            net.norm.bias)
+
+    rows = [net.project(layer_norm(v)) * s for v, s in zip(x, seen, strict=True)]
+    for i, layer in enumerate(net.layers):
+        weight, bias, out = layer.conv_dilated.weight, layer.conv_dilated.bias, []
+        for t, row in enumerate(rows):
+            total = bias.clone()
+            for tap, at in enumerate((t - 2**i, t, t + 2**i)):
+                if 0 <= at < len(rows):
+                    total = total + weight[:, :, tap] @ rows[at]
+            step = layer.conv_1x1.weight[:, :, 0] @ total.relu() + layer.conv_1x1.bias
+            out.append((row + step) * seen[t])
+        rows = out
+    return torch.stack(rows)
+
+
+def test_by_hand(net):
+    x, seen = torch.randn(2, 20, 5), torch.rand(2, 20) > .3
+    out = net(x, seen)
+    for row in range(2):
+        torch.testing.assert_close(out[row], by_hand(net, x[row], seen[row]))
+    torch.testing.assert_close(net(x), net(x, torch.ones(2, 20, dtype=torch.bool)))
+
+
+def test_reaches_so_far_and_no_further(net):
+    x = torch.randn(1, 41, 5)
+    changed = x.clone()
+    changed[0, 20] = torch.randn(5)
+    moved = (net(x) != net(changed)).any(-1)[0].nonzero().flatten()
+    assert net.reach == 7 and (moved.min(), moved.max()) == (13, 27)
+
+
+def test_what_is_not_seen_does_not_count(net):
+    x, seen = torch.randn(1, 30, 5), torch.ones(1, 30, dtype=torch.bool)
+    seen[0, [4, 5, 17]] = False
+    other = torch.where(seen[..., None], x, torch.randn(1, 30, 5) * 100)
+    assert torch.equal(net(x, seen), net(other, seen))
+    assert (net(x, seen)[~seen] == 0).all()
+    # beyond the end is as not seen
+    padded = net(F.pad(x, (0, 0, 9, 9)), F.pad(seen, (9, 9)))
+    torch.testing.assert_close(padded[:, 9:-9], net(x, seen))
+
+
+def test_refuses():
+    with pytest.raises(ValueError, match=r'got 4 features a frame, .*in_channels=4'):
+        TemporalConvNet(in_channels=5)(torch.zeros(1, 3, 4))
+    with pytest.raises(ValueError, match='num_layers=0'):
+        TemporalConvNet(in_channels=5, num_layers=0)

@@ -50,7 +50,7 @@ def test_parameters_and_flops_are_those_of_the_tool(models):
 
 
 def test_get_model():
-    model = mmpretrain.get_model('abaw_res18_srp_affwild2_fast', neck=dict(kernel_sizes=(1, 3)))
+    model = mmpretrain.get_model('abaw_res18_srp_affwild2', neck=dict(kernel_sizes=(1, 3)))
     assert type(model).__name__ == 'FrameClassifier' and model.neck.kernel_sizes == (1, 3)
     assert model._dataset_meta['classes'][0] == 'Neutral'
     model_index.register_model_index()  # again: no error

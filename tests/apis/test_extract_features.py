@@ -54,8 +54,8 @@ def extract(folder, out, checkpoint='a.pth', **options):
 
 
 def test_features_of_every_crop(made):
-    """Image by image, through the config's own test pipeline."""
-    cfg = Config.fromfile(CONFIG)
+    """Image by image, in plain mmpretrain."""
+    cfg = Config.fromfile(REPO / 'benchmarks/configs/res18_srp_demo_plain.py')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor)).eval()
     model.load_state_dict(torch.load(made / 'a.pth', weights_only=True)['state_dict'])
     dataset = DATASETS.build(dict(

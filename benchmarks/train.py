@@ -53,6 +53,7 @@ ROWS = {  # name: what it is, the unit; *_amp is against stock with its mixed pr
     ) for net in NETS for amp in ('', '_amp')},
     **{f'limit_{net}': ('what the matrix rate allows (stock), step', 'frames/s') for net in NETS},
     'exchange_r18': ("what DDP of 2 processes adds to a step, its defaults (stock)", '%'),
+    'exchange_static_r18': ('the same, fast.py (stock) and fast.py with static_graph', '%'),
     'decode_limit': ('decoding alone on one core (stock), end_to_end_r18', 'frames/s'),
 }
 CUDA = torch.cuda.is_available()
@@ -271,7 +272,7 @@ def exchange(root: Path, rounds: int) -> dict[str, float]:
     taken = queue.get()
     for process in processes:
         process.join()
-    return {name: 100 * (taken[name] / taken['alone'] - 1) for name in ('stock', 'ours')}
+    return {name: 100 * (value / taken['alone'] - 1) for name, value in taken.items()}
 
 
 def _exchange(root: Path, rounds: int, rank: int, queue: mp.Queue) -> None:
@@ -279,14 +280,17 @@ def _exchange(root: Path, rounds: int, rank: int, queue: mp.Queue) -> None:
     if CUDA:
         torch.cuda.set_device(rank)
     torch.set_num_threads(max(1, os.cpu_count() // 2))
-    sides = {name: stepper('r18', 'ours', root) for name in ('alone', 'stock', 'ours')}
+    sides = {name: stepper('r18', 'ours', root)
+             for name in ('alone', 'stock', 'ours', 'static')}
     dist.init_process_group(  # now, so that the Runners have not wrapped their models
         'nccl' if CUDA else 'gloo', init_method=f'file://{root}/meet', rank=rank, world_size=2)
     fast = dict(config('r18', 'ours', root).model_wrapper_cfg)
     fast.pop('type')
     stock = dict(broadcast_buffers=False, find_unused_parameters=False)  # as mmengine's Runner
     actions = dict(alone=sides['alone'][0])
-    for name, settings in (('stock', stock), ('ours', fast)):
+    for name, settings in (
+        ('stock', stock), ('ours', fast), ('static', fast | dict(static_graph=True)),
+    ):
         _, runner, optim_wrapper, batch = sides[name]
         settings['device_ids'] = [rank] if CUDA else None
         model = MMDistributedDataParallel(runner.model, **settings)
@@ -334,6 +338,7 @@ def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
         if not CUDA or torch.cuda.device_count() > 1:
             added = exchange(train, 2 * rounds)
             yield 'exchange_r18', added['stock'], added['ours']
+            yield 'exchange_static_r18', added['ours'], added['static']
         yield 'decode_limit', fresh(decoding, train, 'opencv'), first
 
 

@@ -7,12 +7,14 @@ _base_ = ['datasets/affwild2_fast.py', 'schedules/sgd_8k.py', 'default_runtime.p
 
 optim_wrapper = dict(type='AutoAmpOptimWrapper', optimizer=dict(fused=True))
 
-# Few parameters learn, the same in each step: one bucket, sent once, and nothing else.
+# Few parameters learn: one bucket, sent once, and nothing else.
 model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',
     broadcast_buffers=False,  # frozen BN never changes, SyncBNStatisticsHook averages the rest
     find_unused_parameters=False,
-    static_graph=True,
+    # The same parameters learn in each step, and yet: gradients that accumulate
+    # (optim_wrapper.accumulative_counts) would end in an assertion of torch.
+    static_graph=False,
     gradient_as_bucket_view=True,
     bucket_cap_mb=100,
 )

@@ -61,6 +61,7 @@ def trained(tmp_path_factory):
         f'train_dataloader = dict(num_workers=1, batch_size=2, dataset={dataset})\n'
         f'val_dataloader = test_dataloader = dict(num_workers=1, batch_size=4, dataset={dataset})\n'
         "model = dict(neck=dict(norm_cfg=dict(type='SyncBN')))\n"
+        'optim_wrapper = dict(accumulative_counts=2)\n'
         'train_cfg = dict(max_iters=4, val_interval=2)\n'
         'default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))\n'
     )

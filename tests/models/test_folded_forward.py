@@ -1,12 +1,17 @@
 """Folded BN against the plain forward."""
 
 import copy
+import gc
+import io
+import threading
+import weakref
 
 import pytest
 import torch
-from mmengine.model import ExponentialMovingAverage
+from mmengine.model import ExponentialMovingAverage, revert_sync_batchnorm
 from mmpretrain.models import ResNet
 from torch import nn
+from torch.nn import functional as F
 
 from abaw_mm.models import APViT, IResNet
 from abaw_mm.models.backbones.folded_forward import (
@@ -211,6 +216,28 @@ class Changes:
         net.layer1.requires_grad_(True)
 
     @staticmethod
+    def list_of_outputs(net):
+        net.out_indices = [0, 3]
+        folded_forward(net, images())
+        net.out_indices[0] = 2
+
+    @staticmethod
+    def forward_of_a_convolution(net):
+        net.conv1.forward = lambda x: 2 * nn.Conv2d.forward(net.conv1, x)
+
+    @staticmethod
+    def forward_of_a_block(net):
+        net.layer1[0].forward = lambda x: 2 * x
+
+    @staticmethod
+    def forward_of_the_whole(net):
+        net.forward = lambda x: (2 * x, )
+
+    @staticmethod
+    def no_statistics(net):
+        net.bn1.running_mean = net.bn1.running_var = None
+
+    @staticmethod
     def averaged(net):
         average = ExponentialMovingAverage(copy.deepcopy(net), momentum=0.5)
         other = with_statistics(copy.deepcopy(net), 3)
@@ -287,6 +314,178 @@ def test_a_convolution_that_others_see_too_is_left_alone():
     with torch.no_grad():
         assert number_folded(net) == 0
         assert torch.equal(folded_forward(net, images()), net(images()))
+
+
+class Part(nn.Module):
+    """A convolution and its BN, for what a forward may do around them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.other = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.scale = nn.Parameter(torch.tensor(2.))
+        self.register_buffer('shift', torch.tensor(1.))
+        self.seen = []
+        with_statistics(self).eval().requires_grad_(False)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+
+
+class Odd:
+    """Each is a forward that torch.fx would follow to something else."""
+
+    def optional(self, x, mask=None):
+        return Part.forward(self, x) if mask is None else mask * x
+
+    def asserted(self, x):
+        assert isinstance(x, torch.Tensor)
+        return Part.forward(self, x)
+
+    def by_name(self, x):
+        return self.bn(input=self.conv(input=x))
+
+    def remembers(self, x):
+        self.seen.append(Part.forward(self, x))
+        assert isinstance(self.seen[-1], torch.Tensor)
+        return 1 * self.seen[-1]
+
+    def random(self, x):
+        return Part.forward(self, x) * torch.rand(1)
+
+    def without_gradients(self, x):
+        with torch.no_grad():
+            x = 2 * x
+        return Part.forward(self, x)
+
+    def own_backward(self, x):
+        return Part.forward(self, Reversed.apply(x))
+
+    def in_float32(self, x):
+        with torch.autocast('cpu', enabled=False):
+            return self.other(Part.forward(self, x))
+
+
+class Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+@pytest.mark.parametrize('name', [name for name in vars(Odd) if not name.startswith('_')])
+def test_odd_forwards(name):
+    net = type(name, (Part, ), dict(forward=getattr(Odd, name)))()
+    plain, results = copy.deepcopy(net), []
+    for run in (lambda x: folded_forward(net, x), plain):
+        torch.manual_seed(0)
+        for _ in range(2):
+            x = images(8).requires_grad_()
+            with torch.autocast('cpu', torch.bfloat16, enabled=name == 'in_float32'):
+                y = run(1 * x)
+            if y.requires_grad:
+                y.sum().backward()
+            results.append((y, x.grad if x.grad is not None else torch.zeros(1)))
+    for got, expected in zip(results[:2], results[2:], strict=True):
+        assert got[0].dtype == expected[0].dtype
+        assert got[0].requires_grad == expected[0].requires_grad
+        assert_close(got, expected, 0.02 if name == 'in_float32' else 1e-4)
+    assert len(net.seen) == len(plain.seen)
+    assert list(vars(net.conv)) == list(vars(plain.conv))
+
+
+def test_an_input_that_is_written_over_between_convolution_and_bn():
+    class Over(Part):
+        def forward(self, x):
+            y = self.conv(x)
+            return F.relu_(x).sum() + self.bn(y)
+
+    net = Over()
+    assert number_folded(net) == 1
+    assert_close(folded_forward(net, images(8)), net(images(8)))
+
+
+@pytest.mark.parametrize('change', [
+    lambda net: setattr(net, 'shift', torch.tensor(5.)),
+    lambda net: net.shift.fill_(5.),
+    lambda net: setattr(net, 'scale', nn.Parameter(torch.tensor(5.))),
+    lambda net: net.load_state_dict(Part().double().state_dict(), assign=True) and net.float(),
+    lambda net: setattr(net, 'seen', ([9], )),
+])
+def test_tensors_of_the_module_itself(change):
+    class Scaled(Part):
+        def forward(self, x):
+            return super().forward(x * self.scale + (self.shift + 1))
+
+    net = Scaled()
+    with torch.no_grad():
+        folded_forward(net, images(8))
+        change(net)
+        assert number_folded(net) == 1
+        assert_close(folded_forward(net, images(8)), net(images(8)))
+
+
+def test_hooks_of_all_modules():
+    net, seen = Part(), []
+    folded_forward(net, images(8))
+    hook = nn.modules.module.register_module_forward_hook(lambda *args: seen.append(args[0]))
+    folded_forward(net, images(8))
+    hook.remove()
+    assert seen == [net.conv, net.bn, net]
+
+
+def test_bn_of_mmengine():
+    """What takes SyncBN's place on a CPU is no class of torch."""
+    net = revert_sync_batchnorm(nn.SyncBatchNorm.convert_sync_batchnorm(Part()))
+    assert type(net.bn) is not nn.BatchNorm2d and number_folded(net.eval()) == 1
+    assert_close(folded_forward(net, images(8)), net(images(8)))
+
+
+def test_a_model_is_freed_and_saved_without_graphs():
+    net = Part()
+    folded_forward(net, images(8))
+    known, net = weakref.ref(net), None
+    assert known() is None  # at once
+    net = Part()
+    net.other.register_forward_hook(lambda *args, net=net: None)  # as a model's methods are
+    folded_forward(net, images(8))
+    known, net = weakref.ref(net), None
+    gc.collect()
+    assert known() is None
+
+    net, file = Part(), io.BytesIO()
+    folded_forward(net, images(8))
+    torch.save(net, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert folded_graph(again).convs == [again.conv]
+
+
+def test_other_threads_while_a_graph_is_made():
+    class Slow(Part):
+        def forward(self, x):
+            thread = threading.Thread(target=lambda: seen.append(other(images(8))))
+            thread.start(), thread.join()
+            return super().forward(x)
+
+    seen = []
+    other = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+    net = Slow()
+    net.other = other
+    assert number_folded(net) == 1
+    assert torch.equal(seen[0], other(images(8)))
+
+
+def test_traced_and_exported():
+    net = Part()
+    expected = net(images(8))
+    module = nn.Module()
+    module.net = net
+    for how in (lambda run: torch.jit.trace(run, images(8)),
+                lambda run: torch.compile(run, backend='eager', fullgraph=True)):
+        assert torch.equal(how(lambda x: folded_forward(net, x))(images(8)), expected)
 
 
 def test_compiled():

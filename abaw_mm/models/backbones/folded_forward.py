@@ -1,22 +1,47 @@
 """Run what is frozen as what it is: a fixed function, its BN part of its convolutions."""
 
+import copy
 import logging
-import weakref
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from operator import getitem
 
 import torch
 from mmengine.logging import print_log
 from torch import nn
-from torch.fx import GraphModule, Node, Tracer
+from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
 from torch.fx.proxy import TraceError
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
-# Module to the graphs of the states it was seen in. Graphs have no values of parameters, and go
-# with the module; a copy of the module starts without any.
-_graphs: 'weakref.WeakKeyDictionary[nn.Module, dict]' = weakref.WeakKeyDictionary()
+_CACHE = '_folded_graphs'  # the attribute under which a module's own graphs are kept
+_PLAIN = {bool, int, float, str, type(None)}
+_MAX_GRAPHS = 64  # of a module; one that changes more often is run as it is
+_lock = threading.Lock()
+
+
+class _Graphs(dict):
+    """States to graphs. Graphs hold no values, and neither copies nor files of a module hold them.
+
+    They lie with the module, not in a table: a hook that knows its model would keep it there.
+    """
+
+    def __reduce__(self) -> tuple:
+        return _Graphs, ()
+
+
+class _Same:
+    """An object as part of a state: equal to itself alone."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 def folded_weights(
@@ -74,9 +99,11 @@ def folded_forward(
 
     Folded weights are computed anew from the parameters in each call, which costs less than their
     conversion to bfloat16, so that none can be stale, however the parameters were changed. What is
-    kept is the graph of the operations; a module that is put in the place of another, a BN that
-    changes its mode, a parameter that begins to train or a hook that is added, each leads to
-    another graph.
+    kept is the graph of the operations, with the module; a module that is put in the place of
+    another, a BN that changes its mode, a parameter that begins to train, an attribute that is set
+    or a hook that is added, each leads to another graph. Two things are not seen: an attribute
+    *of an attribute* that is no module (``net.options.scale = 2``), and a ``forward`` that asks
+    for the type of its input: ``isinstance(x, Tensor)`` is false where torch.fx follows.
 
     Args:
         module: Any module. Where torch.fx cannot follow its ``forward``, or there is nothing to
@@ -96,6 +123,9 @@ def folded_forward(
         ...     torch.allclose(folded_forward(net, x), net(x), atol=1e-6)
         True
     """
+    # Exporters and compilers do their own folding, and read the module itself.
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or isinstance(x, Proxy):
+        return module(x)
     graph = folded_graph(module)
     if graph is None:
         return module(x)
@@ -118,32 +148,61 @@ def folded_graph(module: nn.Module) -> GraphModule | None:
         GraphModule: From the input, L weights and L biases to the output; its ``convs`` and
         ``norms`` are the L pairs. None where nothing is folded.
     """
-    known = _graphs.setdefault(module, {})
+    if any(getattr(nn.modules.module, f'_global{name}') for name in _HOOKS):
+        return None  # hooks of all modules
+    known = vars(module).setdefault(_CACHE, _Graphs())
     state = _state(module)
     if state not in known:
-        known[state] = _trace(module)
+        with _lock:
+            if len(known) >= _MAX_GRAPHS:
+                return None
+            known[state] = _trace(module)
     return known[state]
+
+
+def _modes() -> tuple:
+    return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+            torch.is_autocast_enabled('cpu'), torch.is_autocast_enabled('cuda'))
 
 
 def _state(module: nn.Module) -> tuple:
     """All that a graph depends on, apart from the values of tensors."""
     training = torch.is_grad_enabled()
-    state = [training]
+    state = [_modes()]
     for index, child in enumerate(module.modules()):
-        # The module itself stays out: what the cache holds of it would keep it alive.
-        state += [child if index else None, child.training, _has_hooks(child)]
+        # The module itself stays out: without a cycle it is freed as soon as nobody holds it.
+        state += [_Same(child) if index else None, child.training, _is_altered(child)]
         if training:
             state += [p.requires_grad for p in child._parameters.values() if p is not None]
         if isinstance(child, nn.Conv2d):
-            state += [child.stride, child.padding, child.dilation, child.groups]
+            state += [child.stride, child.padding, child.dilation, child.groups,
+                      child.padding_mode]
+        elif isinstance(child, _BatchNorm):
+            state += [child.running_mean is None, child.running_var is None]
         elif child._modules or not index:  # its forward becomes part of the graph
-            state += [value for value in vars(child).values()
-                      if isinstance(value, (bool, int, float, str, tuple))]
+            for name, value in vars(child).items():
+                if name != _CACHE:
+                    state += [name, value if type(value) in _PLAIN else _fixed(value)]
     return tuple(state)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return any(getattr(module, name) for name in _HOOKS)
+def _fixed(value: object) -> object:
+    """Plain values by what they are, all others by which they are."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, dict):
+        return tuple([(_fixed(key), _fixed(item)) for key, item in value.items()])
+    if isinstance(value, (list, tuple)):
+        return tuple([_fixed(item) for item in value])
+    if isinstance(value, (set, frozenset)):
+        return frozenset([_fixed(item) for item in value])
+    return _Same(value)
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether a call of a module is more, or other, than its class's ``forward``."""
+    known = vars(module)
+    return 'forward' in known or any([known[name] for name in _HOOKS])
 
 
 def _is_fixed(*modules: nn.Module) -> bool:
@@ -153,26 +212,79 @@ def _is_fixed(*modules: nn.Module) -> bool:
 
 def _can_fold(norm: nn.Module) -> bool:
     return (
-        isinstance(norm, _BatchNorm) and not norm.training and norm.running_var is not None
+        isinstance(norm, _BatchNorm) and not norm.training
+        and norm.running_mean is not None and norm.running_var is not None
         and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-        and not _has_hooks(norm) and _is_fixed(norm)
+        and not _is_altered(norm) and _is_fixed(norm)
     )
 
 
 class _Tracer(Tracer):
-    """Follows a module only to where there is a BN to fold; the rest is called as it is."""
+    """Follows a module only to where there is a BN to fold; the rest is called as it is.
+
+    It refuses what a graph would not do again as the module does: tensors that ``forward`` makes,
+    from random numbers for example, and contexts such as ``torch.no_grad()`` within it.
+    """
+
+    proxy_buffer_attributes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread, self.modes = threading.get_ident(), _modes()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return (super().is_leaf_module(m, module_qualified_name) or _has_hooks(m)
-                or not any(_can_fold(child) for child in m.modules()))
+        return (super().is_leaf_module(m, module_qualified_name) or _is_altered(m)
+                or not m._modules or not any(_can_fold(child) for child in m.modules()))
+
+    # torch.fx watches all modules, those that run in other threads, too.
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> object:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: object, parameter_proxy_cache: dict) -> object:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_arg(self, a: object) -> object:
+        if isinstance(a, torch.Tensor) and not isinstance(a, nn.Parameter):
+            raise TraceError('it makes tensors of its own')
+        return super().create_arg(a)
+
+    def create_node(self, *args: object, **kwargs: object) -> Node:
+        if _modes() != self.modes:
+            raise TraceError('it changes modes, as torch.no_grad() or torch.autocast do')
+        return super().create_node(*args, **kwargs)
+
+
+def _follow(module: nn.Module) -> Graph:
+    """The operations of a module, which is left alone whatever its ``forward`` does to itself."""
+    # A copy is followed, with the same tensors, hooks and innermost modules.
+    shared = [child for child in module.modules() if child is not module and not child._modules]
+    for child in module.modules():
+        shared += [*child._parameters.values(), *child._buffers.values(),
+                   *(getattr(child, name) for name in _HOOKS)]
+    copied = copy.deepcopy(module, {id(one): one for one in shared})
+    state = _state(copied)
+    with torch.random.fork_rng(devices=[]):
+        drawn = torch.get_rng_state()
+        graph = _Tracer().trace(copied)
+        if not torch.equal(torch.get_rng_state(), drawn):
+            raise TraceError('it draws random numbers')
+    if _state(copied) != state:
+        raise TraceError('it changes its own attributes')
+    if sum(node.op == 'placeholder' for node in graph.nodes) != 1:
+        raise TraceError('it takes more than an input')
+    return graph
 
 
 def _trace(module: nn.Module) -> GraphModule | None:
-    if _has_hooks(module) or not any(_can_fold(child) for child in module.modules()):
+    if _is_altered(module) or not any(_can_fold(child) for child in module.modules()):
         return None
     try:
-        graph = _Tracer().trace(module)
-    except (TraceError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        graph = _follow(module)
+    except Exception as error:  # of a forward that was not written for this
         print_log(
             f'{type(module).__name__}: its BN are not folded, which is slower and gives the same '
             f'results; torch.fx cannot follow its forward: {error}', logger='current',
@@ -182,13 +294,13 @@ def _trace(module: nn.Module) -> GraphModule | None:
     pairs = []
     for node in graph.nodes:
         norm = modules.get(node.target) if node.op == 'call_module' else None
-        if norm is None or not _can_fold(norm) or not isinstance(node.args[0], Node):
+        if norm is None or not _can_fold(norm) or not _has_one_input(node):
             continue
         before = node.args[0]
         conv = modules.get(before.target) if before.op == 'call_module' else None
         if (isinstance(conv, nn.Conv2d) and type(conv).forward is nn.Conv2d.forward
                 and conv.padding_mode == 'zeros' and len(before.users) == 1
-                and not _has_hooks(conv) and _is_fixed(conv)):
+                and _has_one_input(before) and not _is_altered(conv) and _is_fixed(conv)):
             pairs.append((before, node))
     if not pairs:
         return None
@@ -199,7 +311,7 @@ def _trace(module: nn.Module) -> GraphModule | None:
     for index, (before, node) in enumerate(pairs):
         convs.append(modules[before.target])
         norms.append(modules[node.target])
-        with graph.inserting_before(node):
+        with graph.inserting_before(before):  # what follows may write over its input
             weight = graph.call_function(getitem, (weights, index))
             bias = graph.call_function(getitem, (biases, index))
             like = convs[-1]
@@ -213,3 +325,7 @@ def _trace(module: nn.Module) -> GraphModule | None:
     folded.convs, folded.norms = convs, norms
     folded.shapes, folded.compiled = set(), None
     return folded
+
+
+def _has_one_input(node: Node) -> bool:
+    return len(node.args) == 1 and not node.kwargs and isinstance(node.args[0], Node)

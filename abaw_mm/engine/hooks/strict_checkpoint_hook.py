@@ -7,6 +7,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
@@ -25,14 +26,18 @@ class StrictCheckpointHook(Hook):
     starts from ``load_from`` every tensor of the backbone must; others, such as a head with
     another number of classes, are named in a warning and begin anew. The table of an import, as
     :class:`SSLPretrained` has it, is logged for each. A classifier of the released code (APViT) is
-    given our names first. A resumed run that has no step left says so.
+    given our names first. A resumed run that has no step left says so. The state of an optimizer is
+    brought to the layout in memory of this run's parameters, and goes on with this run's kernels.
 
     Raises:
         ValueError: If they are not, with the first names and shapes.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Say that nothing is left to do, where a resumed run was complete."""
+        """Fit a resumed optimizer; say that nothing is left to do, where the run was complete."""
+        if runner._resume:
+            for optimizer in optimizers(runner.optim_wrapper):
+                fit_optimizer(optimizer)
         if not runner._resume or runner.iter < runner.max_iters:
             return
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
@@ -52,10 +57,35 @@ class StrictCheckpointHook(Hook):
         # checkpoints has; a checkpoint is data.
         if isinstance(checkpoint.get('meta'), dict):
             checkpoint['meta'].pop('config', None)
+        # bfloat16 needs no loss scaling; of float16, to which the run may go on, a new one starts
+        if runner._resume and not checkpoint.get('optimizer', {}).get('loss_scaler', True):
+            del checkpoint['optimizer']['loss_scaler']
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         finetuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         line, fits = check_fit(model, checkpoint, runner._load_from or '', finetuning)
         print_log(line, logger='current', level=logging.INFO if fits else logging.WARNING)
+
+
+def optimizers(wrapper: OptimWrapper | OptimWrapperDict) -> list[torch.optim.Optimizer]:
+    """The optimizers of a run, mostly one."""
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return [one.optimizer for one in wrappers]
+
+
+def fit_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Fit what an optimizer has loaded to its parameters and its own settings, in place.
+
+    A fused kernel goes through parameters and momenta side by side, as they lie in memory: where
+    only one of them is channels_last, torch steps along wrong momenta on the CPU and raises on a
+    GPU. The choice of the kernel (``fused``, ``foreach``) would be the checkpoint's.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    for group in optimizer.param_groups:
+        group.update({name: optimizer.defaults[name] for name in ('fused', 'foreach')
+                      if name in optimizer.defaults})
 
 
 def check_fit(

@@ -124,6 +124,38 @@ def test_scores_in_the_devices_type(models, data, monkeypatch):
     assert torch.equal(again, predicted.pred_score)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
+def test_a_model_in_another_type(models, data, dtype, monkeypatch):
+    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
+    _, ours = models
+    ours.mixed_precision = True
+    with torch.no_grad():
+        (predicted, ) = ours.to(dtype)(data[0].to(dtype), [data[1]], mode='predict')
+    assert predicted.pred_score.dtype == dtype
+
+
+def test_autocast_around_is_left_alone(models, data):
+    """As --amp asks for it, where the model asks for none."""
+    _, ours = models
+    types = []
+    ours.neck.register_forward_pre_hook(lambda module, args: types.append(args[0][-1].dtype))
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        ours(data[0], [data[1]], mode='predict')
+    assert types == [torch.bfloat16]
+
+
+def test_features_in_lists(monkeypatch):
+    """Some of mmpretrain's backbones give lists within the tuple."""
+    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
+    model = MODELS.build(dict(
+        type='FrameClassifier',
+        backbone=dict(type='DistilledVisionTransformer', arch='deit-tiny', img_size=32),
+        head=dict(type='DeiTClsHead', num_classes=8, in_channels=192))).eval()
+    with torch.no_grad():
+        (sample, ) = model(torch.randn(1, 3, 32, 32), mode='predict')
+    assert sample.pred_score.dtype == torch.float32
+
+
 def test_channels_last_until_and_after_a_checkpoint(models):
     stock, ours = models
     conv = ours.backbone.layer2[0].conv1.weight

@@ -1,6 +1,9 @@
 """mmpretrain's classifier, made fast for frozen stages and batches of frames."""
 
+from contextlib import nullcontext
+
 import torch
+from mmengine.utils import apply_to
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
@@ -68,10 +71,14 @@ class FrameClassifier(ImageClassifier):
             list: The ``FrameBatch`` with ``pred_score`` (N, C) and ``pred_label`` (N, ), or what
             mmpretrain returns.
         """
-        dtype = amp_dtype(inputs.device) if self.mixed_precision else None
-        with torch.autocast(inputs.device.type, dtype, enabled=dtype is not None):
+        # A model in another type, and who asks for autocast otherwise, shall have it so.
+        mixed = self.mixed_precision and inputs.dtype == torch.float32
+        dtype = amp_dtype(inputs.device) if mixed else None
+        context = nullcontext() if dtype is None else torch.autocast(inputs.device.type, dtype)
+        with context:
             feats = self.extract_feat(inputs)
-        feats = tuple(feat.float() for feat in feats)  # scores are too close for bfloat16
+        if dtype is not None:  # scores are too close for bfloat16
+            feats = apply_to(feats, torch.is_tensor, torch.Tensor.float)
         if not data_samples or not isinstance(data_samples[0], FrameBatch):
             return self.head.predict(feats, data_samples, **kwargs)
         data_samples[0].set_scores(self.head(feats).softmax(dim=1))

@@ -24,8 +24,17 @@ def collate_frames(frames: Sequence[dict]) -> dict:
         a zero byte between two.
 
     Raises:
-        ValueError: For frames of different sizes, or labels of some only.
+        ValueError: For frames that are no bytes any more or packed for mmpretrain, frames of
+            different sizes, or labels of some only.
     """
+    for frame in frames:
+        got = frame['img'].dtype if 'img' in frame else f'frames with {sorted(frame)}'
+        if got != np.uint8:
+            raise ValueError(
+                f'collate_frames: got {got}, expected img as uint8; end the pipeline before '
+                'PackInputs and without Normalize, which FrameDataPreprocessor does, or use '
+                'configs/_base_/plain.py'
+            )
     images = [frame['img'] for frame in frames]
     for frame in frames:
         if frame['img'].shape != images[0].shape:

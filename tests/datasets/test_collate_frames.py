@@ -54,3 +54,12 @@ def test_crops_of_two_sizes_are_told():
     ]
     with pytest.raises(ValueError, match=r'got 96\.jpg of 96x96 pixels and 112\.jpg of 112x112'):
         collate_frames(frames)
+
+
+@pytest.mark.parametrize('frame, got', [
+    (dict(img=np.zeros((4, 4, 3), np.float32)), 'got float32'),  # a Normalize in the pipeline
+    (dict(inputs=0, data_samples=0), r"got frames with \['data_samples', 'inputs'\]"),
+])
+def test_frames_that_are_made_ready_already_are_told(frame, got):
+    with pytest.raises(ValueError, match=f'{got}, expected img as uint8; .*plain.py'):
+        collate_frames([frame])

@@ -97,7 +97,7 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         if self.to_rgb:
             images = images.flip(-1)
         inputs = self._random_crop(images, key) if training else self._centre_crop(images)
-        inputs = (inputs - self.mean) / self.std
+        inputs = inputs.sub_(self.mean).div_(self.std)  # the crop made them: in place
         return dict(inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=clips), **tensors)])
 
     def _random_crop(self, images: torch.Tensor, key: np.ndarray | None) -> torch.Tensor:

@@ -117,6 +117,7 @@ def test_out_keeps_every_frames_scores(trained):
     assert (data['pred_score'].argmax(1) == data['pred_label']).all()
 
 
+@pytest.mark.slow
 def test_plain_config_trains_and_has_the_scores_of_the_fast_one(trained):
     """The fast run's checkpoint in plain mmpretrain, with an object a frame."""
     folder, config, _ = trained
@@ -162,6 +163,7 @@ def run_here(command):
     assert tool['main'](command[2:]) == 0
 
 
+@pytest.mark.slow
 def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
     """As they stand there, in a folder with the data where they expect it."""
     folder, config, _ = trained
@@ -261,6 +263,7 @@ def test_mistakes_are_told_in_one_message_before_anything_starts(
     assert line.startswith(f'{arguments[0]}: ') and message in line
 
 
+@pytest.mark.slow
 def test_two_processes_tell_a_mistake_once_and_torchrun_nothing(trained):
     folder, config, _ = trained
     dataset = 'train_dataloader.dataset.data_root'
@@ -320,6 +323,7 @@ def fake_srun(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_slurm(trained, fake_srun):
     folder, config, _ = trained
     with socket.socket() as probe:

@@ -21,9 +21,7 @@ def config(repo, tiny, work_dir, name, **options):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(tiny)
         loader.num_workers, loader.batch_size = 0, 4
-        for transform in loader.dataset.pipeline:
-            for key in {'scale', 'crop_size'} & set(transform):
-                transform[key] = 32
+    cfg.data_preprocessor.update(crop_size=32, resize_edge=32)
     cfg.train_cfg.update(max_iters=1, val_interval=1)
     cfg.default_hooks.checkpoint.update(interval=1)
     cfg.model.backbone.update(SMALL)

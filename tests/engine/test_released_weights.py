@@ -94,7 +94,7 @@ def test_starts_a_part_from_face_recognition(repo, tiny, tmp_path, warnings):
         assert torch.equal(value, weights[name]), name
     assert not [line for line in warnings if 'random weights' in line]
     cfg.default_hooks.pretrained_backbone.module = 'backbone.stem'
-    with pytest.raises(ValueError, match="fills 'backbone.stem', and the ImageClassifier has no"):
+    with pytest.raises(ValueError, match="fills 'backbone.stem', and the FrameClassifier has no"):
         Runner.from_cfg(cfg).train()
 
 

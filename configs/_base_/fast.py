@@ -7,14 +7,13 @@ _base_ = ['datasets/affwild2_fast.py', 'schedules/sgd_8k.py', 'default_runtime.p
 
 optim_wrapper = dict(type='AutoAmpOptimWrapper', optimizer=dict(fused=True))
 
-# Few parameters learn: one bucket, sent once, and nothing else.
+# Said here for what they are: frozen BN never changes, SyncBNStatisticsHook averages the rest, and
+# other buckets or static_graph cost more (docs/performance.md). static_graph also ends in an
+# assertion of torch where gradients accumulate (optim_wrapper.accumulative_counts).
 model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',
-    broadcast_buffers=False,  # frozen BN never changes, SyncBNStatisticsHook averages the rest
+    broadcast_buffers=False,
     find_unused_parameters=False,
-    # The same parameters learn in each step, and yet: gradients that accumulate
-    # (optim_wrapper.accumulative_counts) would end in an assertion of torch.
     static_graph=False,
-    gradient_as_bucket_view=True,
-    bucket_cap_mb=100,
+    bucket_cap_mb=25,
 )

@@ -50,7 +50,6 @@ setup(
         'mmpretrain>=1.2,<1.4',
         'numpy>=1.23',
         'pillow>=9.1',
-        'matplotlib>=3.5',
         'safetensors>=0.4',
         'rich>=13.0',
         'simplejpeg>=1.6',

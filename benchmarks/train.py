@@ -20,7 +20,7 @@ import multiprocessing as mp
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -38,19 +38,32 @@ from abaw_mm import compat
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.keyed_random import random_keys
 from abaw_mm.engine.mixed_precision import amp_dtype
-from data import CROPS, TRAIN_SET, decoding, fresh, highest_resident, make_crops, report, resident
+from data import (
+    CROPS,
+    STOCK_PIPELINE,
+    TRAIN_SET,
+    decoding,
+    fresh,
+    highest_resident,
+    make_crops,
+    report,
+    resident,
+)
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NETS = {'r18': 'res18_srp_affwild2', 'r50': 'res50_srp_affwild2'}
 SIDES = ('stock', 'stock_amp', 'ours')
+OURS = ('ours', 'compiled')  # the second with model.compile
 ROWS = {  # name: what it is, the unit; *_amp is against stock with its mixed precision
     **{f'{what}_{net}{amp}': (text, unit) for what, text, unit in (
         ('step', 'a training step on a batch in memory', 'frames/s'),
         ('end_to_end', "the Runner's training, from JPEGs", 'frames/s'),
         ('eval', "the Runner's test, from JPEGs to the score", 'frames/s'),
-        ('memory', 'peak memory of a training step', 'MB'),
+        ('memory', 'peak memory of a training step (not with --quick)', 'MB'),
         ('minutes', "the paper's 8000 steps of 128, by end_to_end", 'min'),
     ) for net in NETS for amp in ('', '_amp')},
+    **{f'compile_{net}': ('step without (stock) and with model.compile (not with --quick)',
+                          'frames/s') for net in NETS},
     **{f'limit_{net}': ('what the matrix rate allows (stock), step', 'frames/s') for net in NETS},
     'exchange_r18': ('what DDP adds to a step of 2 processes: fast.py, one bucket (ours)', '%'),
     'exchange_static_r18': ('the same: one bucket without (stock) and with static_graph', '%'),
@@ -59,17 +72,11 @@ ROWS = {  # name: what it is, the unit; *_amp is against stock with its mixed pr
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device('cuda' if CUDA else 'cpu')
 BATCH = 128 if CUDA else 32
-TRAIN_STEPS, EVAL_STEPS = (300, 120) if CUDA else (6, 6)  # that are measured
+STEPS = dict(train=300, eval=120) if CUDA else dict(train=6, eval=6)  # of a round
 PAPER_FRAMES = 8000 * 128
 
 STOCK_PIPELINES = dict(
-    train=[
-        dict(type='LoadImageFromFile'),
-        dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.6, 1.0),
-             aspect_ratio_range=(1.0, 1.0)),
-        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-        dict(type='PackInputs'),
-    ],
+    train=STOCK_PIPELINE,
     test=[
         dict(type='LoadImageFromFile'),
         dict(type='ResizeEdge', scale=256, edge='short'),
@@ -81,18 +88,19 @@ STOCK_PIPELINES = dict(
 
 def config(net: str, side: str, root: Path, iters: int = 10 ** 9) -> Config:
     """A config of ours, or the same in stock parts."""
-    cfg = Config.fromfile(CONFIGS / f'{NETS[net]}{"" if side == "ours" else "_plain"}.py')
+    cfg = Config.fromfile(CONFIGS / f'{NETS[net]}{"" if side in OURS else "_plain"}.py')
     for split in ('train', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=BATCH, num_workers=min(8, os.cpu_count()), pin_memory=CUDA)
-        if side == 'ours':
+        if side in OURS:
             loader.dataset.update(data_root=str(root), ann_file=TRAIN_SET)
         else:
             loader.dataset = dict(
                 type='CustomDataset', data_root=str(root), ann_file='list.txt', data_prefix=CROPS,
                 classes=EXPRESSIONS, pipeline=STOCK_PIPELINES[split])
-    if side == 'ours':
+    if side in OURS:
         cfg.train_dataloader.sampler.stride = 1
+        cfg.model.compile = side == 'compiled'
     else:
         cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
         cfg.test_evaluator = dict(type='SingleLabelMetric', num_classes=8)
@@ -145,19 +153,19 @@ def stepper(
     runner.model.train()
     optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     batch = next(iter(runner.build_dataloader(runner._train_dataloader)))
-    if side == 'ours':
+    if side in OURS:
         batch['key'] = random_keys(0, 0, range(BATCH))
     step = partial(runner.model.train_step, batch, optim_wrapper)
     return step, runner, optim_wrapper, batch
 
 
-def steps(net: str, root: Path, rounds: int) -> dict[str, float]:
-    """Frames/s of the three sides."""
-    actions = {side: stepper(net, side, root)[0] for side in SIDES}
-    warm_up, times = (10, 20) if CUDA else (1, 1)
+def steps(net: str, root: Path, rounds: int, sides: Sequence[str]) -> dict[str, float]:
+    """Frames/s of each side."""
+    actions = {side: stepper(net, side, root)[0] for side in sides}
+    warm_up, times = (10, 20) if CUDA else (2, 1)
     for action in actions.values():
         seconds_of(action, warm_up)
-    taken = {side: [] for side in SIDES}
+    taken = {side: [] for side in sides}
     for _ in range(rounds):
         for side, action in actions.items():
             taken[side].append(seconds_of(action, times))
@@ -185,7 +193,7 @@ def matrix_rate() -> float:
     size = 8192 if CUDA else 2048
     a, b = (torch.randn(size, size, device=DEVICE, dtype=amp_dtype(DEVICE)) for _ in range(2))
     seconds_of(lambda: a @ b, 3)
-    return 2 * size ** 3 / min(seconds_of(lambda: a @ b, 5) for _ in range(5))
+    return 2 * size ** 3 / min(seconds_of(lambda: a @ b, 5) for _ in range(50))
 
 
 def profiled(net: str, root: Path) -> str:
@@ -311,11 +319,12 @@ def _exchange(root: Path, rounds: int, rank: int, queue: mp.Queue) -> None:
 
 def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
     """Name, stock and ours of each row."""
-    rounds = 2 if quick else 5
+    rounds = 1 if quick else 3
+    number = {what: steps // (2 if quick else 1) for what, steps in STEPS.items()}
     with tempfile.TemporaryDirectory() as folder:
         train, test = Path(folder, 'train'), Path(folder, 'test')
         make_crops(train)
-        make_crops(test, EVAL_STEPS + warm_up_of(EVAL_STEPS), BATCH)  # a clip a batch
+        make_crops(test, number['eval'] + warm_up_of(number['eval']), BATCH)  # a clip a batch
 
         def pairs(name: str, figures: dict[str, float]) -> Iterator[tuple[str, float, float]]:
             yield name, figures['stock'], figures['ours']
@@ -323,19 +332,22 @@ def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
 
         rate, first = fresh(matrix_rate), None
         for net in NETS:
-            step = fresh(steps, net, train, 4 * rounds)
+            step = fresh(steps, net, train, 4 * rounds, SIDES if quick else (*SIDES, 'compiled'))
             yield from pairs(f'step_{net}', step)
+            if not quick:
+                yield f'compile_{net}', step['ours'], step['compiled']
             yield f'limit_{net}', rate / fresh(flops, net, train), step['ours']
-            speed = fresh(loops, net, train, 'train', TRAIN_STEPS, rounds)
+            speed = fresh(loops, net, train, 'train', number['train'], rounds)
             yield from pairs(f'end_to_end_{net}', speed)
             yield from pairs(f'minutes_{net}', {
                 side: PAPER_FRAMES / value / 60 for side, value in speed.items()})
             first = first or speed['ours']
             yield from pairs(
-                f'eval_{net}', fresh(loops, net, test, 'eval', EVAL_STEPS, rounds))
-            yield from pairs(
-                f'memory_{net}', {side: fresh(memory, net, side, train) for side in SIDES})
-        if not CUDA or torch.cuda.device_count() > 1:
+                f'eval_{net}', fresh(loops, net, test, 'eval', number['eval'], rounds))
+            if not quick:
+                yield from pairs(
+                    f'memory_{net}', {side: fresh(memory, net, side, train) for side in SIDES})
+        if not quick and (not CUDA or torch.cuda.device_count() > 1):
             added = exchange(train, 2 * rounds)
             yield 'exchange_r18', added['fast'], added['one']
             yield 'exchange_static_r18', added['one'], added['static']

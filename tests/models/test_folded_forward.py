@@ -110,20 +110,20 @@ def test_evaluation_of_the_whole(make, number):
         assert_close(folded_forward(backbone, images()), backbone(images()))
 
 
-@pytest.mark.parametrize('frozen', [-1, 0, 1, 3, 4])
+@pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3, 4])
 def test_training_of_iresnet(frozen):
     backbone = with_statistics(IResNet(50, frozen_stages=frozen)).train()
-    assert number_folded(backbone) == {-1: 0, 0: 1, 1: 4, 3: 24, 4: 28}[frozen]
+    assert number_folded(backbone) == {-1: 0, 0: 1, 1: 4, 2: 9, 3: 24, 4: 28}[frozen]
     other = copy.deepcopy(backbone)
     assert_close(folded_forward(backbone, images(32, 8)), other(images(32, 8)), 1e-3)
 
 
-@pytest.mark.parametrize('frozen', [-1, 2, 3, 4])
+@pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3, 4])
 def test_apvit(frozen):
     backbone = with_statistics(APViT(
         img_size=32, keep_patches=12, keep_rates=(1., .9), embed_dims=16, num_heads=2,
         frozen_stages=frozen)).train()
-    assert number_folded(backbone) == {-1: 0, 2: 9, 3: 24, 4: 24}[frozen]
+    assert number_folded(backbone) == {-1: 0, 0: 1, 1: 4, 2: 9, 3: 24, 4: 24}[frozen]
     other = copy.deepcopy(backbone)
     assert_close(folded_forward(backbone, images(32)), other(images(32)), 1e-3)
     with pytest.raises(ValueError, match='got images of 64x64 pixels'):
@@ -488,15 +488,24 @@ def test_traced_and_exported():
         assert torch.equal(how(lambda x: folded_forward(net, x))(images(8)), expected)
 
 
-def test_compiled():
-    compile = dict(backend='aot_eager')  # all but the machine code
-    net = with_statistics(small_resnet(frozen_stages=3))
+@pytest.mark.parametrize('frozen', [3, -1])  # folded in part, and not at all
+def test_compiled(frozen):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(inputs[0].shape)
+        return graph.forward
+
+    net = with_statistics(small_resnet(frozen_stages=frozen))
     net.train()
     other = copy.deepcopy(net)
-    for number in (4, 4, 3):  # the second is compiled, the third is of another size
+    options = dict(backend=backend)
+    for number, times in ((4, 0), (4, 1), (4, 1), (3, 1)):  # 3: of a size not seen before
         batch = images(number=number)
-        assert_close(folded_forward(net, batch, compile), other(batch))
-    assert folded_graph(net).compiled is not None
+        assert_close(folded_forward(net, batch, options), other(batch), 1e-3)
+        assert (len(compiled) > 0) == times
     net.conv1.weight.data.mul_(2)
     other.conv1.weight.data.mul_(2)
-    assert_close(folded_forward(net, images(), compile), other(images()))
+    assert_close(folded_forward(net, images(), options), other(images()), 1e-3)
+    copied = copy.deepcopy(net)
+    assert_close(folded_forward(copied, images(), options), other(images()), 1e-3)

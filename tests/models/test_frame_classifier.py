@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmengine.dist import get_rank
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
@@ -181,3 +183,32 @@ def test_mixed_precision_by_the_device(monkeypatch, dtype, wrapper):
 def test_type_of_a_gpu(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
     assert mixed_precision.amp_dtype(torch.device('cuda')) == dtype
+
+
+def check_process():
+    """Losses, gradients and one step of DDP: those of mmpretrain's own model."""
+    model = dict(MODEL, backbone=dict(type='ResNet', depth=18, frozen_stages=3))
+    losses, models = [], []
+    for kind in ('ImageClassifier', 'FrameClassifier'):
+        torch.manual_seed(0)
+        model_of_kind = MODELS.build(dict(model, type=kind))
+        model_of_kind.train()
+        wrapped = MMDistributedDataParallel(model_of_kind, broadcast_buffers=False)
+        images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(get_rank()))
+        samples = [DataSample().set_gt_label(label) for label in range(4)]
+        optimizer = torch.optim.SGD(model_of_kind.parameters(), lr=0.1)
+        for _ in range(2):  # the second after the weights have changed
+            optimizer.zero_grad()
+            loss = wrapped(images, samples, mode='loss')['loss']
+            loss.backward()
+            optimizer.step()
+        losses.append(loss)
+        models.append(model_of_kind)
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-3, rtol=1e-3)
+    for (name, one), other in zip(
+            models[1].named_parameters(), models[0].parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-2, msg=name)
+
+
+def test_two_processes(run_distributed):
+    run_distributed(check_process)

@@ -27,8 +27,26 @@ class _Graphs(dict):
     They lie with the module, not in a table: a hook that knows its model would keep it there.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled: dict[int, _Compiled] = {}  # by the id of the graph, or of the module itself
+
     def __reduce__(self) -> tuple:
         return _Graphs, ()
+
+
+class _Compiled:
+    """A graph or module, compiled for sizes of batches that come again."""
+
+    def __init__(self, run: Callable, options: dict) -> None:
+        self.run = run
+        self.compiled = torch.compile(run, dynamic=False, **options)  # at the first call
+        self.seen: set[torch.Size] = set()
+
+    def __call__(self, x: torch.Tensor, *weights: list[torch.Tensor]) -> object:
+        run = self.compiled if x.shape in self.seen else self.run
+        self.seen.add(x.shape)
+        return run(x, *weights)
 
 
 class _Same:
@@ -127,15 +145,14 @@ def folded_forward(
     if torch.jit.is_tracing() or torch.compiler.is_compiling() or isinstance(x, Proxy):
         return module(x)
     graph = folded_graph(module)
-    if graph is None:
-        return module(x)
-    run = graph
-    if compile is not None and x.shape in graph.shapes:
-        if graph.compiled is None:
-            graph.compiled = torch.compile(graph, dynamic=False, **compile)
-        run = graph.compiled
-    graph.shapes.add(x.shape)
-    return run(x, *folded_weights(graph.convs, graph.norms))
+    weights = () if graph is None else folded_weights(graph.convs, graph.norms)
+    run = module if graph is None else graph
+    if compile is not None:
+        known = _graphs_of(module).compiled
+        if id(run) not in known:
+            known[id(run)] = _Compiled(run, compile)
+        run = known[id(run)]
+    return run(x, *weights)
 
 
 def folded_graph(module: nn.Module) -> GraphModule | None:
@@ -150,7 +167,7 @@ def folded_graph(module: nn.Module) -> GraphModule | None:
     """
     if any(getattr(nn.modules.module, f'_global{name}') for name in _HOOKS):
         return None  # hooks of all modules
-    known = vars(module).setdefault(_CACHE, _Graphs())
+    known = _graphs_of(module)
     state = _state(module)
     if state not in known:
         with _lock:
@@ -158,6 +175,10 @@ def folded_graph(module: nn.Module) -> GraphModule | None:
                 return None
             known[state] = _trace(module)
     return known[state]
+
+
+def _graphs_of(module: nn.Module) -> _Graphs:
+    return vars(module).setdefault(_CACHE, _Graphs())
 
 
 def _modes() -> tuple:
@@ -284,7 +305,9 @@ def _trace(module: nn.Module) -> GraphModule | None:
         return None
     try:
         graph = _follow(module)
-    except Exception as error:  # of a forward that was not written for this
+    except Exception as error:
+        # torch.fx hands symbols to a forward that was written for tensors: it may raise anything.
+        # The module is then run as it is, and what is really wrong with it is raised there.
         print_log(
             f'{type(module).__name__}: its BN are not folded, which is slower and gives the same '
             f'results; torch.fx cannot follow its forward: {error}', logger='current',
@@ -323,7 +346,6 @@ def _trace(module: nn.Module) -> GraphModule | None:
         graph.erase_node(before)
     folded = GraphModule(module, graph)
     folded.convs, folded.norms = convs, norms
-    folded.shapes, folded.compiled = set(), None
     return folded
 
 

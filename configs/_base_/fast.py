@@ -7,12 +7,11 @@ _base_ = ['datasets/affwild2_fast.py', 'schedules/sgd_8k.py', 'default_runtime.p
 
 optim_wrapper = dict(type='AutoAmpOptimWrapper', optimizer=dict(fused=True))
 
-# Said here for what they are: frozen BN never changes, SyncBNStatisticsHook averages the rest, and
-# other buckets or static_graph cost more (docs/performance.md). static_graph also ends in an
-# assertion of torch where gradients accumulate (optim_wrapper.accumulative_counts).
+# DDP's own buckets: no gain of others, or of static_graph, could be measured (docs/performance.md),
+# and static_graph ends in an assertion of torch where gradients accumulate (accumulative_counts).
 model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',
-    broadcast_buffers=False,
+    broadcast_buffers=False,  # frozen BN never changes, SyncBNStatisticsHook averages the rest
     find_unused_parameters=False,
     static_graph=False,
     bucket_cap_mb=25,

@@ -40,7 +40,6 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
-from pretraining import PRETRAINING, ROOT, SIDE
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
@@ -49,6 +48,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from abaw_mm.compat import adapt_cfg_to_cpu
 from abaw_mm.models.selfsup import ContraWarping, RandomLocalWarp
 from abaw_mm.models.selfsup.local_warp import warp_images
+from pretraining import PRETRAINING, ROOT, SIDE
 
 FACES = 32  # a batch
 RATE = 1e-3  # AdamW's, as in benchmarks/configs

@@ -24,7 +24,8 @@ class BuildWithConfigs(build_py):
         mim = Path(self.build_lib) / 'abaw_mm/.mim'
         shutil.rmtree(mim, ignore_errors=True)  # of an earlier build
         shutil.copytree(
-            HERE / 'configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
+            HERE / 'configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__')
+        )
         shutil.copy(HERE / 'model-index.yml', mim)
 
 

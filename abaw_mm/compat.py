@@ -50,8 +50,10 @@ def check_versions() -> None:
     """
     for name, (lowest, too_new, package) in SUPPORTED.items():
         got = _version_of(name)
-        if got is not None and _release(got) >= _release(lowest) and (
-            too_new is None or _release(got) < _release(too_new)
+        if (
+            got is not None
+            and _release(got) >= _release(lowest)
+            and (too_new is None or _release(got) < _release(too_new))
         ):
             continue
         wanted = f'>={lowest}' + (f',<{too_new}' if too_new else '')
@@ -59,7 +61,7 @@ def check_versions() -> None:
             f'abaw_mm does not run with this {name}: got {got or "none installed"}, expected '
             f"{wanted}; mend it with `pip install '{package}{wanted}'`, or install "
             'requirements/openmmlab.txt or requirements/onedl.txt in a fresh environment',
-            name=name
+            name=name,
         )
 
 
@@ -163,7 +165,7 @@ def mend_torchvision_import() -> None:
         raise ImportError(
             'abaw_mm needs torchvision, for its transforms: got none installed, expected the '
             'release that goes with torch (0.28 with 2.13); mend it with `pip install torchvision`',
-            name='torchvision'
+            name='torchvision',
         ) from None
     except RuntimeError as error:
         if 'operator torchvision::' not in str(error):
@@ -171,7 +173,7 @@ def mend_torchvision_import() -> None:
         for operator in ('nms', 'qnms'):
             torch.library.define(
                 f'torchvision::{operator}',
-                '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
+                '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
             )
         import_module('torchvision')
 
@@ -234,9 +236,7 @@ def mend_negative_hue() -> None:
         def __mul__(self, steps: float) -> int:
             return int(float(self) * steps) % 256
 
-    def adjust_hue(
-        img: np.ndarray, hue_factor: float, backend: str | None = None
-    ) -> np.ndarray:
+    def adjust_hue(img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
         return original(img, Hue(hue_factor), backend)
 
     _rebind(original, adjust_hue)
@@ -267,8 +267,10 @@ def mend_lite_warning() -> None:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
-            'ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning,
-            r'mmcv\.cnn\.bricks\.transformer'
+            'ignore',
+            'Fail to import ``MultiScaleDeformableAttention``',
+            UserWarning,
+            r'mmcv\.cnn\.bricks\.transformer',
         )
         import_module('mmcv.cnn.bricks.transformer')
 
@@ -343,8 +345,20 @@ SAFE_GLOBALS: list[tuple[Any, str]] = [
     *(
         (type(np.dtype(name)), f'numpy.dtypes.{type(np.dtype(name)).__name__}')
         for name in (
-            'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64',
-            'float16', 'float32', 'float64', 'complex64', 'complex128'
+            'bool',
+            'int8',
+            'int16',
+            'int32',
+            'int64',
+            'uint8',
+            'uint16',
+            'uint32',
+            'uint64',
+            'float16',
+            'float32',
+            'float64',
+            'complex64',
+            'complex128',
         )
     ),
 ]
@@ -354,8 +368,15 @@ PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|t
 
 # What torch.load raises for a file that is not whole.
 _DAMAGED = (
-    RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
-    AssertionError, struct.error
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
 )
 _PICKLE = b'\x80'  # the first byte of a file from before torch 1.6; later ones are zip archives
 
@@ -457,7 +478,7 @@ def _load_safetensors(path: Path, map_location: Any) -> dict:
     with safetensors.safe_open(path, 'pt', device=str(device)) as file:
         return dict(
             state_dict={name: file.get_tensor(name) for name in file.keys()},
-            meta=dict(file.metadata() or {})
+            meta=dict(file.metadata() or {}),
         )
 
 
@@ -475,8 +496,10 @@ def _load_data(
         text = str(error)
     blocked = re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)(.*)', text)
     if blocked is None:
-        what = _first_blocked(file) or (
-            re.search(r'WeightsUnpickler error:\s*(.+)', text) or [None, text])[1]
+        what = (
+            _first_blocked(file)
+            or (re.search(r'WeightsUnpickler error:\s*(.+)', text) or [None, text])[1]
+        )
     else:  # torch leaves the module out where it is builtins
         what = blocked[1] if '.' in blocked[1] else f'builtins.{blocked[1]}'
         what += blocked[2] if blocked[2].startswith(' of ') else ''
@@ -613,8 +636,9 @@ LAUNCHERS = dict(
     pytorch={name: name for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE')},
     slurm=dict(RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS'),
     mpi=dict(
-        RANK='OMPI_COMM_WORLD_RANK', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
-        WORLD_SIZE='OMPI_COMM_WORLD_SIZE'
+        RANK='OMPI_COMM_WORLD_RANK',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
     ),
 )
 
@@ -763,16 +787,21 @@ def adapt_cfg_to_cpu(cfg: Config, launcher: str) -> Config:
         own = cfg.get('model_wrapper_cfg') or dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False)
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         cfg.model_wrapper_cfg = dict(own, device_ids=None)
     wrapper = cfg.get('optim_wrapper') or {}
     if _type_name(wrapper.get('type')) == 'AmpOptimWrapper':
         wrapper.type = 'CPUAmpOptimWrapper'
-        dropped = [f'{key}={wrapper.pop(key)!r}' for key in ('loss_scale', 'dtype', 'use_fsdp')
-                   if key in wrapper]
-        _warn('No CUDA: CPUAmpOptimWrapper (bfloat16, no loss scaling) takes the place of '
-              f'AmpOptimWrapper({", ".join(dropped)})')
+        dropped = [
+            f'{key}={wrapper.pop(key)!r}'
+            for key in ('loss_scale', 'dtype', 'use_fsdp')
+            if key in wrapper
+        ]
+        _warn(
+            'No CUDA: CPUAmpOptimWrapper (bfloat16, no loss scaling) takes the place of '
+            f'AmpOptimWrapper({", ".join(dropped)})'
+        )
     cfg.merge_from_dict(dict(env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))))
     return cfg
 

@@ -68,7 +68,8 @@ class OneBatch(ContraWarping):
     def loss(self, inputs: list[torch.Tensor], data_samples: None) -> dict[str, torch.Tensor]:
         first, second = inputs
         plain, other, warped = self.predict_latent(
-            torch.cat([first, second, self.warp(first)])).chunk(3)
+            torch.cat([first, second, self.warp(first)])
+        ).chunk(3)
         with torch.no_grad():
             self.target_net.update_parameters(nn.Sequential(self.backbone, self.neck))
             targets = self.target_net(first)[0], self.target_net(second)[0]
@@ -92,9 +93,15 @@ PRETRAINED = {  # name: the model, its warp, its loss
     'ContraWarping': (ContraWarping, {}, {}),
     'ContraWarping, stronger warp': (ContraWarping, STRONG, {}),
     'ContraWarping, stronger warp, weight 16, one batch': (
-        OneBatch, STRONG, dict(negative_weight=16.)),
+        OneBatch,
+        STRONG,
+        dict(negative_weight=16.0),
+    ),
     'ContraWarping, stronger warp, weight 64, one batch': (
-        OneBatch, STRONG, dict(negative_weight=64.)),
+        OneBatch,
+        STRONG,
+        dict(negative_weight=64.0),
+    ),
     'the negative alone, stronger warp, one batch': (NegativeAlone, STRONG, {}),
 }
 
@@ -106,8 +113,9 @@ def settings() -> Config:
     return adapt_cfg_to_cpu(cfg, 'none')
 
 
-def build(kind: type = ContraWarping, warp: dict | None = None, loss: dict | None = None
-          ) -> ContraWarping:
+def build(
+    kind: type = ContraWarping, warp: dict | None = None, loss: dict | None = None
+) -> ContraWarping:
     """A model from random weights, always the same."""
     cfg = settings().model
     cfg.pop('type')
@@ -129,7 +137,7 @@ def draw_views(folder: str, at_random: bool, rounds: int) -> tuple[Views, Views]
     random.seed(0)
     np.random.seed(0)
     rows = np.random.permutation(len(faces)).tolist()
-    held_out, rest = rows[:len(rows) // 10], rows[len(rows) // 10:]
+    held_out, rest = rows[: len(rows) // 10], rows[len(rows) // 10 :]
 
     def views(rows: list[int]) -> Views:
         return tuple(map(torch.stack, zip(*(faces[row]['inputs'] for row in rows), strict=True)))
@@ -139,8 +147,10 @@ def draw_views(folder: str, at_random: bool, rounds: int) -> tuple[Views, Views]
 
 def normalise(model: ContraWarping, *images: torch.Tensor) -> list[torch.Tensor]:
     batch = dict(inputs=list(images), data_samples=None)
-    return [x.contiguous(memory_format=torch.channels_last)
-            for x in model.data_preprocessor(batch, training=True)['inputs']]
+    return [
+        x.contiguous(memory_format=torch.channels_last)
+        for x in model.data_preprocessor(batch, training=True)['inputs']
+    ]
 
 
 def batches(number: int, steps: int) -> Iterator[torch.Tensor]:
@@ -148,7 +158,7 @@ def batches(number: int, steps: int) -> Iterator[torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
     rounds = -(-steps * FACES // number)
     order = torch.cat([torch.randperm(number, generator=rng) for _ in range(rounds)])
-    return iter(order[:steps * FACES].split(FACES))
+    return iter(order[: steps * FACES].split(FACES))
 
 
 def shift(images: torch.Tensor) -> torch.Tensor:
@@ -159,7 +169,7 @@ def shift(images: torch.Tensor) -> torch.Tensor:
 
 def others(warp: RandomLocalWarp) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     """The warp, and what it is compared with."""
-    smooth = RandomLocalWarp(num_points=1, radius=1., strength=0.06, ellipse=None, fade=1.)
+    smooth = RandomLocalWarp(num_points=1, radius=1.0, strength=0.06, ellipse=None, fade=1.0)
     return dict(plain=lambda images: images, warped=warp, shifted=shift, smooth=smooth)
 
 
@@ -194,14 +204,14 @@ def supervised(name: str, train: Views, held_out: Views, warp: dict, steps: int)
     optimizer = torch.optim.AdamW([*net.parameters(), *last.parameters()], weight_decay=0.01)
 
     def pairs(rows: torch.Tensor) -> torch.Tensor:
-        plain, = normalise(model, train[0][rows])
+        (plain,) = normalise(model, train[0][rows])
         return torch.cat([plain, warp(plain)])
 
     def scores(images: torch.Tensor) -> torch.Tensor:
         return last(net(images)[-1].float().mean((2, 3)))[:, 0].float()
 
     truth = torch.arange(2).repeat_interleave(FACES).float()
-    faces, = normalise(model, held_out[0])
+    (faces,) = normalise(model, held_out[0])
     start, losses = time.process_time(), []
     for step, rows in enumerate(batches(len(train[0]), steps), start=1):
         net.train()
@@ -215,8 +225,10 @@ def supervised(name: str, train: Views, held_out: Views, warp: dict, steps: int)
             measure_statistics(net, net, map(pairs, batches(len(train[0]), 12)))
             net.eval()
             torch.manual_seed(step)
-            found = {kind: torch.cat([scores(change(part)) for part in faces.split(100)])
-                     for kind, change in others(warp).items()}
+            found = {
+                kind: torch.cat([scores(change(part)) for part in faces.split(100)])
+                for kind, change in others(warp).items()
+            }
         row = dict(supervised=name, steps=step, loss=round(np.mean(losses[-50:]), 3))
         for kind in ('plain', 'shifted', 'smooth'):
             both = torch.cat([found[kind], found['warped']])
@@ -236,14 +248,20 @@ def gaps(model: ContraWarping, first: torch.Tensor, second: torch.Tensor) -> dic
     first, second = normalise(model, first, second)
     with torch.autocast('cpu', torch.bfloat16):
         target = torch.cat([model.target_net(part)[0] for part in second.split(100)]).float()
-        found = {name: torch.cat([model.predict_latent(change(part)) for part in first.split(100)])
-                 for name, change in others(model.warp).items()}
+        found = {
+            name: torch.cat([model.predict_latent(change(part)) for part in first.split(100)])
+            for name, change in others(model.warp).items()
+        }
     found['another'] = found['plain'].roll(1, 0)
-    cosines = {name: F.cosine_similarity(predicted.float(), target).mean().item()
-               for name, predicted in found.items()}
+    cosines = {
+        name: F.cosine_similarity(predicted.float(), target).mean().item()
+        for name, predicted in found.items()
+    }
     plain = cosines.pop('plain')
-    return dict(plain=round(plain, 3), **{
-        f'gap_{name}': round(plain - cosine, 3) for name, cosine in cosines.items()})
+    return dict(
+        plain=round(plain, 3),
+        **{f'gap_{name}': round(plain - cosine, 3) for name, cosine in cosines.items()},
+    )
 
 
 def pretrained(
@@ -253,11 +271,12 @@ def pretrained(
     model = build(kind, warp, loss)
     MessageHub.get_current_instance().update_info('max_iters', steps)  # for the target's momentum
     optimizer = torch.optim.AdamW(
-        [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.01)
+        [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.01
+    )
     number = len(train[0])
 
     def both(images: torch.Tensor) -> None:
-        plain, = normalise(model, images)
+        (plain,) = normalise(model, images)
         model.predict_latent(torch.cat([plain, model.warp(plain)]))
         model.target_net(plain)
 
@@ -273,8 +292,13 @@ def pretrained(
         with torch.autocast('cpu', torch.bfloat16):
             measure_statistics(model, both, (train[0][rows] for rows in batches(number, 12)))
         positive, negative = np.mean(losses[-50:], axis=0)
-        row = dict(pretrained=name, steps=step, loss_positive=round(positive, 3),
-                   loss_negative=round(negative, 3), **gaps(model, *held_out))
+        row = dict(
+            pretrained=name,
+            steps=step,
+            loss_positive=round(positive, 3),
+            loss_negative=round(negative, 3),
+            **gaps(model, *held_out),
+        )
         print(json.dumps(dict(row, seconds=round(time.process_time() - start))), flush=True)
     return model
 
@@ -286,15 +310,24 @@ def motion() -> None:
             generator = torch.Generator().manual_seed(0)
             length = RandomLocalWarp(**warp).draw(64, side, side, generator=generator).norm(dim=-1)
             quarter = side // 4
-            middle = length[:, quarter:side - quarter, quarter:side - quarter]
-            print(json.dumps(dict(
-                name=f'motion, {name}', side=side, middle=round(middle.mean().item(), 2),
-                most=round(length.flatten(1).amax(1).mean().item(), 2))), flush=True)
+            middle = length[:, quarter : side - quarter, quarter : side - quarter]
+            print(
+                json.dumps(
+                    dict(
+                        name=f'motion, {name}',
+                        side=side,
+                        middle=round(middle.mean().item(), 2),
+                        most=round(length.flatten(1).amax(1).mean().item(), 2),
+                    )
+                ),
+                flush=True,
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--faces', default='data/faces', help='folder of faces without labels')
     parser.add_argument('--steps', type=int, default=600, help='of each training')
     parser.add_argument('--rounds', type=int, default=3, help='views drawn of each face')

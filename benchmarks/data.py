@@ -76,8 +76,12 @@ CROPS = 'cropped_aligned'
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 STOCK_PIPELINE = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.6, 1.0),
-         aspect_ratio_range=(1.0, 1.0)),
+    dict(
+        type='RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(0.6, 1.0),
+        aspect_ratio_range=(1.0, 1.0),
+    ),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
@@ -135,8 +139,11 @@ def ours(root: Path, **kwargs) -> AffWild2Dataset:
 
 def stock(root: Path, pipeline: tuple | list = ()) -> CustomDataset:
     return CustomDataset(
-        data_root=str(root), ann_file='list.txt', data_prefix=CROPS, pipeline=pipeline,
-        classes=EXPRESSIONS
+        data_root=str(root),
+        ann_file='list.txt',
+        data_prefix=CROPS,
+        pipeline=pipeline,
+        classes=EXPRESSIONS,
     )
 
 
@@ -193,8 +200,14 @@ def hold(root: Path | None, is_ours: bool, stored: bool, ready: mp.Queue, leave:
         if not stored:
             list_without_files()
         dataset = (ours if is_ours else stock)(root)
-    loader = DataLoader(_Infos(dataset), batch_size=500, num_workers=4, persistent_workers=True,
-                        collate_fn=len, sampler=DefaultSampler(range(2000), shuffle=False))
+    loader = DataLoader(
+        _Infos(dataset),
+        batch_size=500,
+        num_workers=4,
+        persistent_workers=True,
+        collate_fn=len,
+        sampler=DefaultSampler(range(2000), shuffle=False),
+    )
     sum(loader)
     workers = loader._iterator._workers
     ready.put([os.getpid(), *(worker.pid for worker in workers)])
@@ -216,8 +229,9 @@ def memory_of_ranks(root: Path | None, is_ours: bool, stored: bool) -> float:
     """Proportional set of 2 ranks and their workers, in MB: shared pages count once."""
     context = mp.get_context('fork')
     ready, leave = context.Queue(), context.Event()
-    ranks = [context.Process(target=hold, args=(root, is_ours, stored, ready, leave))
-             for _ in range(2)]
+    ranks = [
+        context.Process(target=hold, args=(root, is_ours, stored, ready, leave)) for _ in range(2)
+    ]
     for rank in ranks:
         rank.start()
     pids = [pid for _ in ranks for pid in ready.get()]
@@ -249,8 +263,9 @@ def loading(root: Path, is_ours: bool, workers: int, one_core: bool, crops: bool
         preprocess = MODELS.build(dict(type='ClsDataPreprocessor', **NORM))
         collate = pseudo_collate
     sampler = DefaultSampler(range(len(dataset) * 1000), shuffle=False)
-    loader = DataLoader(_Again(dataset), batch_size=BATCH, num_workers=workers, sampler=sampler,
-                        collate_fn=collate)
+    loader = DataLoader(
+        _Again(dataset), batch_size=BATCH, num_workers=workers, sampler=sampler, collate_fn=collate
+    )
     batches = iter(loader)
     frames, start, warm_up, seconds = 0, 0.0, 10, 6.0
     for step, batch in enumerate(batches):
@@ -306,19 +321,27 @@ def batches_of_scores(frames: int, as_batch: bool) -> Iterator[list[dict]]:
     for start in range(0, frames, BATCH):
         score = torch.softmax(torch.randn(BATCH, 8, generator=generator), 1)
         pred = score.argmax(1, keepdim=True)
-        label = torch.randint(8, (BATCH, ), generator=generator)
+        label = torch.randint(8, (BATCH,), generator=generator)
         frame = torch.arange(start, start + BATCH)
         clip, frame_no = frame // LINES, frame % LINES + 1
         if as_batch:
             first = int(clip[0])
             names = [f'{c}-60-1920x1080' for c in range(first, int(clip[-1]) + 1)]
-            batch = FrameBatch(metainfo=dict(clips=names), clip_id=clip - first, gt_label=label,
-                               frame_no=frame_no, pred_label=pred[:, 0])
+            batch = FrameBatch(
+                metainfo=dict(clips=names),
+                clip_id=clip - first,
+                gt_label=label,
+                frame_no=frame_no,
+                pred_label=pred[:, 0],
+            )
             yield [batch.set_pred_score(score).to_dict()]
             continue
         yield [
             DataSample(metainfo=dict(clip=f'{clip[i]}-60-1920x1080', frame_no=int(frame_no[i])))
-            .set_gt_label(label[i:i + 1]).set_pred_label(pred[i]).set_pred_score(score[i]).to_dict()
+            .set_gt_label(label[i : i + 1])
+            .set_pred_label(pred[i])
+            .set_pred_score(score[i])
+            .to_dict()
             for i in range(BATCH)
         ]
 
@@ -374,14 +397,20 @@ def measure(quick: bool, stored: bool) -> Iterator[tuple[str, float, float]]:
         yield 'peak_memory_cold', their['memory'], cold['memory']
         if not quick:
             nothing = fresh(memory_of_ranks, None, True, stored)
-            yield ('memory_2x4', fresh(memory_of_ranks, tree, False, stored) - nothing,
-                   fresh(memory_of_ranks, tree, True, stored) - nothing)
+            yield (
+                'memory_2x4',
+                fresh(memory_of_ranks, tree, False, stored) - nothing,
+                fresh(memory_of_ranks, tree, True, stored) - nothing,
+            )
         yield 'draw', fresh(drawing, tree, False, stored), fresh(drawing, tree, True, stored)
 
         make_crops(crops)
         # workers, one core, crops; stock's crops happen in the worker
-        for name, setting in (('loader', (1, True, False)), ('loader_2', (2, False, False)),
-                              ('loader_crops', (1, True, True))):
+        for name, setting in (
+            ('loader', (1, True, False)),
+            ('loader_2', (2, False, False)),
+            ('loader_crops', (1, True, True)),
+        ):
             speed = [fresh(loading, crops, is_ours, *setting) for is_ours in (False, True)]
             yield name, *speed
             if name == 'loader':
@@ -401,17 +430,24 @@ def machine() -> str:
     """What it ran on, for the record."""
     cpu = platform.processor() or platform.machine()
     if Path('/proc/cpuinfo').is_file():
-        models = [line.split(': ')[1] for line in Path('/proc/cpuinfo').read_text().splitlines()
-                  if line.startswith('model name')]
+        models = [
+            line.split(': ')[1]
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.startswith('model name')
+        ]
         cpu = models[0] if models else cpu
-    return (f'{os.cpu_count()} cores of {cpu}, Python {platform.python_version()}, torch '
-            f'{torch.__version__}, NumPy {np.__version__}, OpenCV {cv2.__version__}, mmengine '
-            f'{mmengine.__version__}, mmpretrain {mmpretrain.__version__}')
+    return (
+        f'{os.cpu_count()} cores of {cpu}, Python {platform.python_version()}, torch '
+        f'{torch.__version__}, NumPy {np.__version__}, OpenCV {cv2.__version__}, mmengine '
+        f'{mmengine.__version__}, mmpretrain {mmpretrain.__version__}'
+    )
 
 
 def report(
-    title: str, explained: dict[str, tuple[str, str]], figures: Iterable[tuple[str, float, float]],
-    path: Path | None
+    title: str,
+    explained: dict[str, tuple[str, str]],
+    figures: Iterable[tuple[str, float, float]],
+    path: Path | None,
 ) -> None:
     """Print rows of name, stock and ours as they come, then as a table; write them as JSON.
 
@@ -440,8 +476,12 @@ def main() -> None:
     parser.add_argument('--stored', action='store_true', help='make the files that are listed')
     parser.add_argument('--json', type=Path, help='write the rows to this file')
     args = parser.parse_args()
-    report(f'{CLIPS * LINES} frames in {CLIPS} clips', ROWS, measure(args.quick, args.stored),
-           args.json)
+    report(
+        f'{CLIPS * LINES} frames in {CLIPS} clips',
+        ROWS,
+        measure(args.quick, args.stored),
+        args.json,
+    )
 
 
 if __name__ == '__main__':

@@ -61,25 +61,30 @@ def network(width: int = 24) -> nn.Module:
     layers: list[nn.Module] = []
     channels = [3, width, 2 * width, 3 * width, 4 * width]
     for before, after in zip(channels, channels[1:], strict=False):
-        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after),
-                   nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
     # 3x3 cells and not one: where in the face something is, is what tells
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(.5), nn.Linear(channels[-1] * 9, 8))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(channels[-1] * 9, 8))
 
 
 def augment(batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Mirror, shift by up to 4 pixels, and change gain and colour of (N, 3, H, W)."""
-    if torch.rand((), generator=rng) < .5:
+    if torch.rand((), generator=rng) < 0.5:
         batch = batch.flip(3)
-    down, right = torch.randint(0, 9, (2, ), generator=rng).tolist()
+    down, right = torch.randint(0, 9, (2,), generator=rng).tolist()
     height, width = batch.shape[2:]
     batch = F.pad(batch, (4, 4, 4, 4), mode='replicate')
-    batch = batch[:, :, down:down + height, right:right + width]
-    return batch * (1 + .2 * torch.randn(len(batch), 3, 1, 1, generator=rng))
+    batch = batch[:, :, down : down + height, right : right + width]
+    return batch * (1 + 0.2 * torch.randn(len(batch), 3, 1, 1, generator=rng))
 
 
-def learn(pixels: np.ndarray, label: np.ndarray, unseen: np.ndarray, seed: int, epochs: int
-          ) -> np.ndarray:
+def learn(
+    pixels: np.ndarray, label: np.ndarray, unseen: np.ndarray, seed: int, epochs: int
+) -> np.ndarray:
     """Train the network from random weights and return its classes of the unseen frames."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
@@ -89,12 +94,12 @@ def learn(pixels: np.ndarray, label: np.ndarray, unseen: np.ndarray, seed: int, 
     weight = 1 / torch.bincount(y, minlength=8).clamp(min=1).float().sqrt()
     batch = 64
     steps = epochs * (len(x) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=.02)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     model.train()
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=rng)
-        for rows in order[:len(x) // batch * batch].split(batch):
+        for rows in order[: len(x) // batch * batch].split(batch):
             loss = F.cross_entropy(model(augment(x[rows], rng)), y[rows], weight=weight)
             optimizer.zero_grad()
             loss.backward()
@@ -108,9 +113,15 @@ def learn(pixels: np.ndarray, label: np.ndarray, unseen: np.ndarray, seed: int, 
 
 def report(name: str, truth: np.ndarray, runs: list[np.ndarray]) -> None:
     """One row of the table; several runs are averaged."""
-    scores = np.array([
-        f1_score(truth, guess, labels=range(8), average=None, zero_division=0) for guess in runs
-    ]) * 100
+    scores = (
+        np.array(
+            [
+                f1_score(truth, guess, labels=range(8), average=None, zero_division=0)
+                for guess in runs
+            ]
+        )
+        * 100
+    )
     macro = scores.mean(1)
     deviation = f'±{macro.std(ddof=1):4.1f}' if len(runs) > 1 else '     '
     classes = ' '.join(f'{score:5.1f}' for score in scores.mean(0))

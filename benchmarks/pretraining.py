@@ -28,8 +28,9 @@ from pathlib import Path
 from abaw_mm.whole_file import whole_file
 
 ROOT = Path(__file__).parents[1]
-METHODS = dict(random='random weights', simsiam='SimSiam', byol='BYOL',
-               contrawarping='ContraWarping')
+METHODS = dict(
+    random='random weights', simsiam='SimSiam', byol='BYOL', contrawarping='ContraWarping'
+)
 SCORES = dict(knn='nearest neighbours', linear='linear probe', finetuned='fine-tuned')
 SIDE = 80  # pixels of a face, before and after
 
@@ -54,8 +55,16 @@ PRETRAINING = {
 def command(config: str, work_dir: Path, options: dict[str, object]) -> list[str]:
     """One training by the project's own tool."""
     changes = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
-    return ['python', 'tools/train.py', config, '--amp', '--work-dir',
-            os.path.relpath(work_dir, ROOT), '--cfg-options', *changes]
+    return [
+        'python',
+        'tools/train.py',
+        config,
+        '--amp',
+        '--work-dir',
+        os.path.relpath(work_dir, ROOT),
+        '--cfg-options',
+        *changes,
+    ]
 
 
 def run(words: list[str], threads: int) -> None:
@@ -92,28 +101,35 @@ def study(method: str, seed: int, args: argparse.Namespace) -> dict:
         'randomness.seed': seed,
         'train_dataloader.dataset.data_root': args.faces,
         'default_hooks.probe.dataset.data_root': args.data_root,
-        **PRETRAINING
+        **PRETRAINING,
     }
     if method == 'random':  # a probe comes before the first step; the rest is of no use
         config, checkpoint = f'{CONFIGS}res18_byol_mini.py', None
         options['train_cfg.max_iters'] = 1
     else:
-        config, checkpoint = f'{CONFIGS}res18_{method}_mini.py', os.path.relpath(
-            pretraining / 'backbone.pth', ROOT)
+        config, checkpoint = (
+            f'{CONFIGS}res18_{method}_mini.py',
+            os.path.relpath(pretraining / 'backbone.pth', ROOT),
+        )
     commands = [
         command(config, pretraining, options),
-        command(f'{CONFIGS}res18_srp_mini.py', finetuning, {
-            'randomness.seed': seed,
-            'train_dataloader.dataset.data_root': args.data_root,
-            'val_dataloader.dataset.data_root': args.data_root,
-            'checkpoint': checkpoint,
-        })
+        command(
+            f'{CONFIGS}res18_srp_mini.py',
+            finetuning,
+            {
+                'randomness.seed': seed,
+                'train_dataloader.dataset.data_root': args.data_root,
+                'val_dataloader.dataset.data_root': args.data_root,
+                'checkpoint': checkpoint,
+            },
+        ),
     ]
     for words in commands:
         run(words, args.threads)
     step = 0 if method == 'random' else -1
     return dict(
-        method=method, seed=seed,
+        method=method,
+        seed=seed,
         knn=scalars(pretraining, 'probe/knn_macro_f1')[step],
         linear=scalars(pretraining, 'probe/linear_macro_f1')[step],
         finetuned=scalars(finetuning, 'affwild2/macro_f1')[-1],
@@ -137,7 +153,8 @@ def table(results: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--faces', default='data/faces', help='folder of faces without labels')
     parser.add_argument('--data-root', default='data/affwild2_mini', help='labelled frames')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/pretraining'))
@@ -152,7 +169,9 @@ def main() -> None:
 
     done = {(row['method'], row['seed']) for row in results}
     todo = [
-        (method, seed) for seed in range(args.seeds) for method in args.methods
+        (method, seed)
+        for seed in range(args.seeds)
+        for method in args.methods
         if (method, seed) not in done
     ]
     with ThreadPoolExecutor(args.jobs) as pool:

@@ -55,15 +55,25 @@ NETS = {'r18': 'res18_srp_affwild2', 'r50': 'res50_srp_affwild2'}
 SIDES = ('stock', 'stock_amp', 'ours')
 OURS = ('ours', 'compiled')  # the second with model.compile
 ROWS = {  # name: what it is, the unit; *_amp is against stock with its mixed precision
-    **{f'{what}_{net}{amp}': (text, unit) for what, text, unit in (
-        ('step', 'a training step on a batch in memory', 'frames/s'),
-        ('end_to_end', "the Runner's training, from JPEGs", 'frames/s'),
-        ('eval', "the Runner's test, from JPEGs to the score", 'frames/s'),
-        ('memory', 'peak memory of a training step (not with --quick)', 'MB'),
-        ('minutes', "the paper's 8000 steps of 128, by end_to_end", 'min'),
-    ) for net in NETS for amp in ('', '_amp')},
-    **{f'compile_{net}': ('step without (stock) and with model.compile (not with --quick)',
-                          'frames/s') for net in NETS},
+    **{
+        f'{what}_{net}{amp}': (text, unit)
+        for what, text, unit in (
+            ('step', 'a training step on a batch in memory', 'frames/s'),
+            ('end_to_end', "the Runner's training, from JPEGs", 'frames/s'),
+            ('eval', "the Runner's test, from JPEGs to the score", 'frames/s'),
+            ('memory', 'peak memory of a training step (not with --quick)', 'MB'),
+            ('minutes', "the paper's 8000 steps of 128, by end_to_end", 'min'),
+        )
+        for net in NETS
+        for amp in ('', '_amp')
+    },
+    **{
+        f'compile_{net}': (
+            'step without (stock) and with model.compile (not with --quick)',
+            'frames/s',
+        )
+        for net in NETS
+    },
     **{f'limit_{net}': ('what the matrix rate allows (stock), step', 'frames/s') for net in NETS},
     'exchange_r18': ('what DDP adds to a step of 2 processes: fast.py, one bucket (ours)', '%'),
     'exchange_static_r18': ('the same: one bucket without (stock) and with static_graph', '%'),
@@ -86,7 +96,7 @@ STOCK_PIPELINES = dict(
 )
 
 
-def config(net: str, side: str, root: Path, iters: int = 10 ** 9) -> Config:
+def config(net: str, side: str, root: Path, iters: int = 10**9) -> Config:
     """A config of ours, or the same in stock parts."""
     cfg = Config.fromfile(CONFIGS / f'{NETS[net]}{"" if side in OURS else "_plain"}.py')
     for split in ('train', 'test'):
@@ -96,8 +106,13 @@ def config(net: str, side: str, root: Path, iters: int = 10 ** 9) -> Config:
             loader.dataset.update(data_root=str(root), ann_file=TRAIN_SET)
         else:
             loader.dataset = dict(
-                type='CustomDataset', data_root=str(root), ann_file='list.txt', data_prefix=CROPS,
-                classes=EXPRESSIONS, pipeline=STOCK_PIPELINES[split])
+                type='CustomDataset',
+                data_root=str(root),
+                ann_file='list.txt',
+                data_prefix=CROPS,
+                classes=EXPRESSIONS,
+                pipeline=STOCK_PIPELINES[split],
+            )
     if side in OURS:
         cfg.train_dataloader.sampler.stride = 1
         cfg.model.compile = side == 'compiled'
@@ -193,7 +208,7 @@ def matrix_rate() -> float:
     size = 8192 if CUDA else 2048
     a, b = (torch.randn(size, size, device=DEVICE, dtype=amp_dtype(DEVICE)) for _ in range(2))
     seconds_of(lambda: a @ b, 3)
-    return 2 * size ** 3 / min(seconds_of(lambda: a @ b, 5) for _ in range(50))
+    return 2 * size**3 / min(seconds_of(lambda: a @ b, 5) for _ in range(50))
 
 
 def profiled(net: str, root: Path) -> str:
@@ -204,8 +219,7 @@ def profiled(net: str, root: Path) -> str:
     with profile(activities=kinds) as profiler:
         seconds_of(action, 3)
     order = f'self_{"cuda" if CUDA else "cpu"}_time_total'
-    return profiler.key_averages().table(
-        sort_by=order, row_limit=12, max_name_column_width=40)
+    return profiler.key_averages().table(sort_by=order, row_limit=12, max_name_column_width=40)
 
 
 # ---------------------------------------------------------------------------------------- loops
@@ -218,7 +232,7 @@ class Clock(Hook):
 
     def __init__(self, warm_up: int) -> None:
         self.warm_up = warm_up
-        self.speed = 0.
+        self.speed = 0.0
 
     def _after(self, step: int) -> None:
         if step + 1 == self.warm_up:
@@ -273,8 +287,9 @@ def exchange(root: Path, rounds: int) -> dict[str, float]:
     """What DDP adds to a step of two processes, in % of the step without."""
     context = mp.get_context('spawn')
     queue = context.Queue()
-    processes = [context.Process(target=_exchange, args=(root, rounds, rank, queue))
-                 for rank in range(2)]
+    processes = [
+        context.Process(target=_exchange, args=(root, rounds, rank, queue)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     taken = queue.get()
@@ -288,16 +303,18 @@ def _exchange(root: Path, rounds: int, rank: int, queue: mp.Queue) -> None:
     if CUDA:
         torch.cuda.set_device(rank)
     torch.set_num_threads(max(1, os.cpu_count() // 2))
-    sides = {name: stepper('r18', 'ours', root)
-             for name in ('alone', 'fast', 'one', 'static')}
+    sides = {name: stepper('r18', 'ours', root) for name in ('alone', 'fast', 'one', 'static')}
     dist.init_process_group(  # now, so that the Runners have not wrapped their models
-        'nccl' if CUDA else 'gloo', init_method=f'file://{root}/meet', rank=rank, world_size=2)
+        'nccl' if CUDA else 'gloo', init_method=f'file://{root}/meet', rank=rank, world_size=2
+    )
     fast = dict(config('r18', 'ours', root).model_wrapper_cfg)
     fast.pop('type')
     one = dict(bucket_cap_mb=100, gradient_as_bucket_view=True)
     actions = dict(alone=sides['alone'][0])
     for name, settings in (
-        ('fast', fast), ('one', fast | one), ('static', fast | one | dict(static_graph=True)),
+        ('fast', fast),
+        ('one', fast | one),
+        ('static', fast | one | dict(static_graph=True)),
     ):
         _, runner, optim_wrapper, batch = sides[name]
         settings['device_ids'] = [rank] if CUDA else None
@@ -339,14 +356,15 @@ def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
             yield f'limit_{net}', rate / fresh(flops, net, train), step['ours']
             speed = fresh(loops, net, train, 'train', number['train'], rounds)
             yield from pairs(f'end_to_end_{net}', speed)
-            yield from pairs(f'minutes_{net}', {
-                side: PAPER_FRAMES / value / 60 for side, value in speed.items()})
-            first = first or speed['ours']
             yield from pairs(
-                f'eval_{net}', fresh(loops, net, test, 'eval', number['eval'], rounds))
+                f'minutes_{net}', {side: PAPER_FRAMES / value / 60 for side, value in speed.items()}
+            )
+            first = first or speed['ours']
+            yield from pairs(f'eval_{net}', fresh(loops, net, test, 'eval', number['eval'], rounds))
             if not quick:
                 yield from pairs(
-                    f'memory_{net}', {side: fresh(memory, net, side, train) for side in SIDES})
+                    f'memory_{net}', {side: fresh(memory, net, side, train) for side in SIDES}
+                )
         if not quick and (not CUDA or torch.cuda.device_count() > 1):
             added = exchange(train, 2 * rounds)
             yield 'exchange_r18', added['fast'], added['one']
@@ -358,14 +376,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='under 5 minutes on two cores')
     parser.add_argument('--json', type=Path, help='write the rows to this file')
-    parser.add_argument('--profile', type=Path,
-                        help='only write where the time of our steps goes to this file')
+    parser.add_argument(
+        '--profile', type=Path, help='only write where the time of our steps goes to this file'
+    )
     args = parser.parse_args()
     if args.profile:
         with tempfile.TemporaryDirectory() as folder:
             make_crops(Path(folder))
-            args.profile.write_text('\n'.join(
-                f'{net}, batch of {BATCH}\n{fresh(profiled, net, Path(folder))}' for net in NETS))
+            args.profile.write_text(
+                '\n'.join(
+                    f'{net}, batch of {BATCH}\n{fresh(profiled, net, Path(folder))}' for net in NETS
+                )
+            )
         return
     device = torch.cuda.get_device_name() if CUDA else 'no GPU'
     report(f'batches of {BATCH} frames; {device}', ROWS, measure(args.quick), args.json)

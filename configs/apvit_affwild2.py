@@ -10,6 +10,7 @@ Time: not run.
     bash tools/dist_train.sh configs/apvit_affwild2.py 2 --cfg-options checkpoint=IR50.pth
     bash tools/dist_test.sh configs/apvit_affwild2.py CHECKPOINT 2
 """
+
 _base_ = [
     '_base_/datasets/affwild2_112.py',
     '_base_/models/apvit.py',

@@ -8,6 +8,7 @@ Time: not run.
     bash tools/dist_train.sh configs/apvit_rafdb_affwild2.py 2 --cfg-options checkpoint=APViT.pth
     bash tools/dist_test.sh configs/apvit_rafdb_affwild2.py CHECKPOINT 2
 """
+
 _base_ = ['apvit_affwild2.py']
 
 # Weights of an APViT: a path or URL. None: from scratch, for trials.

@@ -10,6 +10,7 @@ Time: not run.
     bash tools/dist_train.sh configs/dinov2_srp_affwild2.py 2 --cfg-options checkpoint=DINOV2.pth
     bash tools/dist_test.sh configs/dinov2_srp_affwild2.py CHECKPOINT 2
 """
+
 _base_ = ['_base_/models/dinov2_srp.py', '_base_/fast.py']
 
 # mmpretrain's weights of DINOv2's ViT-B/14: a path or URL. None: a random encoder, for trials.

@@ -6,6 +6,7 @@ Time: not run.
 
     bash tools/dist_train.sh configs/irnet50_srp_affwild2.py 2 --cfg-options checkpoint=IR50.pth
 """
+
 _base_ = ['irnet50_affwild2.py']
 
 # Weights of an IR-50, face.evoLVe's names: a path or URL. None: random frozen stages, for trials.

@@ -9,6 +9,7 @@ Time: not run at full size here.
 
 Writes work_dirs/res18_byol_faces/backbone.pth; see docs/pretraining.md.
 """
+
 _base_ = [
     '_base_/datasets/faces.py',
     '_base_/models/res18_byol.py',

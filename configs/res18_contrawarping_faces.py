@@ -10,6 +10,7 @@ Time: not run at full size here.
 
 Writes work_dirs/res18_contrawarping_faces/backbone.pth; see docs/pretraining.md.
 """
+
 _base_ = ['res18_byol_faces.py']
 
 checkpoint = None

@@ -5,6 +5,7 @@ Time: not run at full size here; see docs/performance.md.
 
     bash tools/dist_train.sh configs/res18_gap_affwild2.py 2
 """
+
 _base_ = ['res18_srp_affwild2.py']
 
 checkpoint = None

@@ -6,6 +6,7 @@ Time: not run at full size here; see docs/performance.md.
 
     bash tools/dist_train.sh configs/res18_gap_affwild2_released.py 2
 """
+
 _base_ = ['res18_srp_affwild2_released.py']
 
 checkpoint = None

@@ -9,6 +9,7 @@ Time: not run at full size here; see docs/performance.md.
 
 The same as plain mmpretrain runs it: res18_srp_affwild2_plain.py.
 """
+
 _base_ = ['_base_/models/res18_srp.py', '_base_/fast.py']
 
 # Weights of a self-supervised ResNet-18: a path or URL. None: random frozen stages, for trials.

@@ -7,6 +7,7 @@ Time: not run at full size here; see docs/performance.md.
 
     bash tools/dist_train.sh configs/res18_srp_affwild2_plain.py 2
 """
+
 _base_ = ['_base_/models/res18_srp.py', '_base_/plain.py']
 
 # Weights of a self-supervised ResNet-18: a path or URL. None: random frozen stages, for trials.

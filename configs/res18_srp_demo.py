@@ -6,6 +6,7 @@ is the real one. No stage is frozen, as there are no weights worth freezing.
 
     bash tools/quickstart.sh
 """
+
 _base_ = ['res18_srp_affwild2.py']
 
 checkpoint = None
@@ -23,7 +24,7 @@ test_dataloader = val_dataloader
 
 model = dict(
     backbone=dict(
-        num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, ), frozen_stages=-1
+        num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,), frozen_stages=-1
     ),
     neck=dict(in_channels=256),
 )

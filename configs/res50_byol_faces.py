@@ -8,6 +8,7 @@ Time: not run at full size here.
 
 Writes work_dirs/res50_byol_faces/backbone.pth; see docs/pretraining.md.
 """
+
 _base_ = ['res18_byol_faces.py']
 
 checkpoint = None

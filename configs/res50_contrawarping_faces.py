@@ -9,6 +9,7 @@ Time: not run at full size here.
 
 Writes work_dirs/res50_contrawarping_faces/backbone.pth; see docs/pretraining.md.
 """
+
 _base_ = ['res18_contrawarping_faces.py']
 
 checkpoint = None

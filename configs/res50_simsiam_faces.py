@@ -8,6 +8,7 @@ Time: not run at full size here.
 
 Writes work_dirs/res50_simsiam_faces/backbone.pth; see docs/pretraining.md.
 """
+
 _base_ = ['res18_simsiam_faces.py']
 
 checkpoint = None

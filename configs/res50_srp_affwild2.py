@@ -8,6 +8,7 @@ Time: not run at full size here; see docs/performance.md.
 
 The same as plain mmpretrain runs it: res50_srp_affwild2_plain.py.
 """
+
 _base_ = ['_base_/models/res50_srp.py', '_base_/fast.py']
 
 # Weights of a self-supervised ResNet-50: a path or URL. None: random frozen stages, for trials.

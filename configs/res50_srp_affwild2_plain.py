@@ -7,6 +7,7 @@ Time: not run at full size here; see docs/performance.md.
 
     bash tools/dist_train.sh configs/res50_srp_affwild2_plain.py 2
 """
+
 _base_ = ['_base_/models/res50_srp.py', '_base_/plain.py']
 
 # Weights of a self-supervised ResNet-50: a path or URL. None: random frozen stages, for trials.

@@ -11,6 +11,7 @@ Time: not run at full size here; docs/results.md has a run on a small set.
     bash tools/dist_train.sh configs/temporal_tcn_affwild2.py 2
     bash tools/dist_test.sh configs/temporal_tcn_affwild2.py TCN_CHECKPOINT 2
 """
+
 _base_ = [
     '_base_/datasets/affwild2_features.py',
     '_base_/models/tcn.py',

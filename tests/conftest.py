@@ -83,8 +83,15 @@ def released(golden: Path) -> Released:
 
 
 def write_clip(
-    root: Path, split: str, clip: str, labels: list[int], missing: tuple[int, ...] = (),
-    size: int = 16, start: int = 1, crops: str = 'cropped_aligned', header: str = HEADER
+    root: Path,
+    split: str,
+    clip: str,
+    labels: list[int],
+    missing: tuple[int, ...] = (),
+    size: int = 16,
+    start: int = 1,
+    crops: str = 'cropped_aligned',
+    header: str = HEADER,
 ) -> None:
     """Write one clip in the official layout: its annotation file and its crops."""
     folder = root / 'annotations/EXPR_Recognition_Challenge' / split
@@ -113,7 +120,7 @@ def tiny(tmp_path: Path) -> Path:
     write_clip(root, 'Train_Set', 'video10_left', [0] * 20, missing=(3, 4))
     write_clip(root, 'Train_Set', 'face clip 3', [4, -1, -1, 4, 7] * 3, missing=(2, 5))
     write_clip(root, 'Validation_Set', '5-60-1920x1080-1', [0, 1, 2, 3, 4, 5, 6, 7, -1])
-    write_clip(root, 'Validation_Set', 'video11_right', [7, 7, 0], missing=(1, ))
+    write_clip(root, 'Validation_Set', 'video11_right', [7, 7, 0], missing=(1,))
     for number in (1, 2, 4):
         folder = root / 'cropped_aligned/video65'
         folder.mkdir(exist_ok=True)
@@ -147,8 +154,11 @@ def make_features() -> Callable:
 
 def _worker(rank: int, world_size: int, port: int, function: Callable, args: tuple) -> None:
     os.environ.update(
-        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world_size)
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world_size),
     )
     dist.init_process_group('gloo', rank=rank, world_size=world_size)
     try:
@@ -161,6 +171,7 @@ def _worker(rank: int, world_size: int, port: int, function: Callable, args: tup
 @pytest.fixture
 def run_distributed() -> Callable:
     """Run a module-level function in several gloo processes; raises what one of them raises."""
+
     def run(function: Callable, *args: object, world_size: int = 2) -> None:
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))

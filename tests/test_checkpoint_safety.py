@@ -55,8 +55,10 @@ def backbone_state():
     return ResNet(18).state_dict()
 
 
-@pytest.fixture(params=[(name, zipped) for name in ATTACKS for zipped in (True, False)],
-                ids=lambda param: f'{param[0]}, {"zip" if param[1] else "legacy"}')
+@pytest.fixture(
+    params=[(name, zipped) for name in ATTACKS for zipped in (True, False)],
+    ids=lambda param: f'{param[0]}, {"zip" if param[1] else "legacy"}',
+)
 def hostile(request, tmp_path, backbone_state):
     """A whole backbone with something beside it: path, sentinel, type that it asks for."""
     name, zipped = request.param
@@ -90,8 +92,12 @@ def test_the_type_is_named_in_every_protocol(tmp_path, name, way, protocol):
     if way == 'pickle':
         path.write_bytes(pickle.dumps(content, protocol))
     else:
-        torch.save(dict(tensor=torch.ones(2), **content), path, pickle_protocol=protocol,
-                   _use_new_zipfile_serialization=way == 'zip')
+        torch.save(
+            dict(tensor=torch.ones(2), **content),
+            path,
+            pickle_protocol=protocol,
+            _use_new_zipfile_serialization=way == 'zip',
+        )
     with pytest.raises(compat.UnsafeCheckpointError, match=f'asks for [a-z_.]*{asked}'):
         compat.load_checkpoint_file(path)
     with path.open('rb') as file:
@@ -102,8 +108,11 @@ def test_the_type_is_named_in_every_protocol(tmp_path, name, way, protocol):
 
 def test_init_cfg(hostile):
     path, _, asked = hostile
-    for cfg in (dict(type='SSLPretrained'), dict(type='SSLPretrained', allow_partial=True),
-                dict(type='Pretrained', prefix='backbone.')):
+    for cfg in (
+        dict(type='SSLPretrained'),
+        dict(type='SSLPretrained', allow_partial=True),
+        dict(type='Pretrained', prefix='backbone.'),
+    ):
         model = ResNet(18, init_cfg=dict(cfg, checkpoint=str(path)))
         with pytest.raises(compat.UnsafeCheckpointError, match=asked):
             model.init_weights()
@@ -122,8 +131,11 @@ def test_converter(hostile, tmp_path):
     path, _, asked = hostile
     tool = REPO / 'tools/model_converters/ssl_to_mmpretrain.py'
     result = subprocess.run(
-        [sys.executable, str(tool), str(path), str(tmp_path / 'out.pth')], text=True,
-        env={**os.environ, 'PYTHONPATH': str(REPO)}, cwd=REPO, capture_output=True
+        [sys.executable, str(tool), str(path), str(tmp_path / 'out.pth')],
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
+        cwd=REPO,
+        capture_output=True,
     )
     assert result.returncode == 1 and asked in result.stderr, result.stderr
     assert not (tmp_path / 'out.pth').exists()
@@ -131,8 +143,10 @@ def test_converter(hostile, tmp_path):
 
 def test_mmengines_loaders(hostile):
     path, _, asked = hostile
-    for load in (mmengine_checkpoint._load_checkpoint,
-                 mmengine_checkpoint.CheckpointLoader.load_checkpoint):
+    for load in (
+        mmengine_checkpoint._load_checkpoint,
+        mmengine_checkpoint.CheckpointLoader.load_checkpoint,
+    ):
         with pytest.raises(compat.UnsafeCheckpointError, match=asked):
             load(str(path), map_location='cpu')
 
@@ -155,8 +169,7 @@ def test_training_and_scoring(hostile, config, tmp_path, monkeypatch, way):
     path, _, asked = hostile
     work_dir = str(tmp_path / 'run')
     stepped = []
-    monkeypatch.setattr(
-        BaseModel, 'train_step', lambda self, *_, **__: stepped.append(self))
+    monkeypatch.setattr(BaseModel, 'train_step', lambda self, *_, **__: stepped.append(self))
     with pytest.raises(compat.UnsafeCheckpointError, match=asked):
         if way == 'test':
             score(config, str(path), work_dir=work_dir)

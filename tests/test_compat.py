@@ -46,11 +46,14 @@ def test_versions_of_this_stack_pass():
     compat.check_versions()
 
 
-@pytest.mark.parametrize('module, version, expected', [
-    (mmcv, '2.4.0', r'mmcv: got 2\.4\.0, expected >=2\.0,<2\.4.*mmcv-lite>=2\.0,<2\.4'),
-    (mmengine, '0.10.3', r'mmengine: got 0\.10\.3, expected >=0\.10\.4,<0\.12'),
-    (torch, '2.3.1+cu121', r"torch: got 2\.3\.1.*expected >=2\.4; .*pip install 'torch>=2\.4'"),
-])
+@pytest.mark.parametrize(
+    'module, version, expected',
+    [
+        (mmcv, '2.4.0', r'mmcv: got 2\.4\.0, expected >=2\.0,<2\.4.*mmcv-lite>=2\.0,<2\.4'),
+        (mmengine, '0.10.3', r'mmengine: got 0\.10\.3, expected >=0\.10\.4,<0\.12'),
+        (torch, '2.3.1+cu121', r"torch: got 2\.3\.1.*expected >=2\.4; .*pip install 'torch>=2\.4'"),
+    ],
+)
 def test_versions_out_of_range(monkeypatch, module, version, expected):
     monkeypatch.setattr(module, '__version__', version)
     with pytest.raises(ImportError, match=expected):
@@ -100,25 +103,33 @@ def test_check_comes_before_torchvision(repo):
 
 def test_apply_twice_is_apply_once():
     before = (
-        mmcv.adjust_hue, mmengine.utils.is_installed, mmengine_checkpoint.torch,
-        mmengine_checkpoint.load_from_local
+        mmcv.adjust_hue,
+        mmengine.utils.is_installed,
+        mmengine_checkpoint.torch,
+        mmengine_checkpoint.load_from_local,
     )
     compat.apply()
     assert before == (
-        mmcv.adjust_hue, mmengine.utils.is_installed, mmengine_checkpoint.torch,
-        mmengine_checkpoint.load_from_local
+        mmcv.adjust_hue,
+        mmengine.utils.is_installed,
+        mmengine_checkpoint.torch,
+        mmengine_checkpoint.load_from_local,
     )
 
 
 def test_torchvision_is_usable():
     from torchvision import transforms
+
     assert transforms.CenterCrop(2)(torch.zeros(3, 4, 4)).shape == (3, 2, 2)
 
 
-@pytest.mark.parametrize('message, defined', [
-    ('operator torchvision::nms does not exist', ['torchvision::nms', 'torchvision::qnms']),
-    ('something else', None),
-])
+@pytest.mark.parametrize(
+    'message, defined',
+    [
+        ('operator torchvision::nms does not exist', ['torchvision::nms', 'torchvision::qnms']),
+        ('something else', None),
+    ],
+)
 def test_torchvision_operators_are_defined_only_for_that_failure(monkeypatch, message, defined):
     failures, got = [RuntimeError(message)], []
 
@@ -169,6 +180,7 @@ def test_base_config_of_mmpretrain(tmp_path):
 def test_hue_turns_both_ways(backend, hue):
     import cv2
     from PIL import Image
+
     img = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)  # BGR
     steps = int(hue * 255)  # towards 0, as mmcv counts
     if backend == 'cv2':
@@ -192,6 +204,7 @@ def test_hue_out_of_range_stays_an_error():
 
 def test_color_jitter():
     from mmpretrain.registry import TRANSFORMS
+
     jitter = TRANSFORMS.build(dict(type='ColorJitter', hue=0.5))
     for _ in range(10):  # about half of them negative
         jitter(dict(img=np.full((4, 4, 3), 100, np.uint8)))
@@ -208,9 +221,11 @@ def test_browse_dataset_draws_a_grid():
 
 def test_retrieval_metric():
     from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
+
     pred, target = [[0, 2, 1], [1, 0, 2]], [[1], [0, 1]]
-    recall = RetrievalRecall.calculate(pred, target, topk=(1, 3), pred_indices=True,
-                                       target_indices=True)
+    recall = RetrievalRecall.calculate(
+        pred, target, topk=(1, 3), pred_indices=True, target_indices=True
+    )
     assert [float(r) for r in recall] == [50, 100]  # the first finds its target at rank 3
     precision = RetrievalAveragePrecision.calculate(
         torch.tensor([[0.1, 0.2, 0.9]]), torch.tensor([[1, 1, 0]]), topk=3
@@ -231,10 +246,11 @@ class Toy(BaseModel):
     def __init__(self):
         super().__init__()
         from mmpretrain.models import NonLinearNeck  # not above: a spawned process mends first
+
         self.neck = NonLinearNeck(2, hid_channels=4, out_channels=2, with_avg_pool=False)
 
     def forward(self, x, mode='tensor'):
-        out = self.neck((x.float(), ))[0]
+        out = self.neck((x.float(),))[0]
         self.dtype = out.dtype
         return dict(loss=(out.float() - x).square().mean()) if mode == 'loss' else out
 
@@ -257,24 +273,31 @@ RUNS = itertools.count()
 
 
 def toy_cfg(work_dir, iters=2, launcher='none', **options):
-    return Config(dict(
-        model=dict(type='CompatToy'), work_dir=str(work_dir), launcher=launcher,
-        train_dataloader=dict(
-            dataset=dict(type='CompatVectors'), batch_size=4, num_workers=0,
-            collate_fn=dict(type='default_collate'),
-            sampler=dict(type='InfiniteSampler', shuffle=False)
-        ),
-        train_cfg=dict(by_epoch=False, max_iters=iters),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
-        param_scheduler=[dict(type='OneCycleLR', eta_max=0.1, total_steps=10, by_epoch=False)],
-        default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False)
-        ),
-        default_scope='mmengine', log_level='WARNING',
-        experiment_name=f'toy{next(RUNS)}',  # mmengine keeps logs by this name
-        **options
-    ))
+    return Config(
+        dict(
+            model=dict(type='CompatToy'),
+            work_dir=str(work_dir),
+            launcher=launcher,
+            train_dataloader=dict(
+                dataset=dict(type='CompatVectors'),
+                batch_size=4,
+                num_workers=0,
+                collate_fn=dict(type='default_collate'),
+                sampler=dict(type='InfiniteSampler', shuffle=False),
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=iters),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+            param_scheduler=[dict(type='OneCycleLR', eta_max=0.1, total_steps=10, by_epoch=False)],
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=1),
+                checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False),
+            ),
+            default_scope='mmengine',
+            log_level='WARNING',
+            experiment_name=f'toy{next(RUNS)}',  # mmengine keeps logs by this name
+            **options,
+        )
+    )
 
 
 def train(cfg):
@@ -288,10 +311,15 @@ def test_resume_own_checkpoint(tmp_path):
     state = compat.load_checkpoint_file(tmp_path / 'whole/iter_2.pth')
     assert isinstance(state['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
     assert state['param_schedulers'][0]['anneal_func'] is OneCycleParamScheduler._annealing_cos
-    again = train(toy_cfg(
-        tmp_path / 'parts', iters=4, randomness=dict(seed=0), resume=True,
-        load_from=str(tmp_path / 'whole/iter_2.pth')
-    ))
+    again = train(
+        toy_cfg(
+            tmp_path / 'parts',
+            iters=4,
+            randomness=dict(seed=0),
+            resume=True,
+            load_from=str(tmp_path / 'whole/iter_2.pth'),
+        )
+    )
     assert again.iter == 4
     for name in ('train/loss', 'train/lr'):  # the first two of four come from the file
         logs = [runner.message_hub.get_scalar(name).data[0] for runner in (whole, again)]
@@ -315,11 +343,18 @@ DATASETS.register_module('CompatCountedVectors', module=CountedVectors, force=Tr
 def test_resume_goes_on_in_the_endless_row_of_frames(tmp_path, monkeypatch, workers):
     """Frames after a resume are those of an uninterrupted run, and no others are read."""
     seen, read = [], []
-    monkeypatch.setattr(Toy, 'forward', lambda self, x, row, mode='tensor': (
-        seen.append(row.tolist()), dict(loss=self.neck((x, ))[0].square().mean()))[1])
+    monkeypatch.setattr(
+        Toy,
+        'forward',
+        lambda self, x, row, mode='tensor': (
+            seen.append(row.tolist()),
+            dict(loss=self.neck((x,))[0].square().mean()),
+        )[1],
+    )
     plain = CountedVectors.__getitem__
     monkeypatch.setattr(
-        CountedVectors, '__getitem__', lambda self, i: (read.append(i), plain(self, i))[1])
+        CountedVectors, '__getitem__', lambda self, i: (read.append(i), plain(self, i))[1]
+    )
 
     def run(name, iters, **options):
         cfg = toy_cfg(tmp_path / name, iters=iters, randomness=dict(seed=0), **options)
@@ -342,8 +377,12 @@ def plain_state():
     buffer = HistoryBuffer()
     buffer.update(2.5)
     return dict(
-        state_dict=dict(w=torch.arange(3.)), rng=torch.get_rng_state(), history=buffer,
-        best=np.float32(0.25), count=np.int64(3), flag=np.bool_(True),
+        state_dict=dict(w=torch.arange(3.0)),
+        rng=torch.get_rng_state(),
+        history=buffer,
+        best=np.float32(0.25),
+        count=np.int64(3),
+        flag=np.bool_(True),
         arrays=[np.arange(3, dtype=t) for t in ('uint8', 'int32', 'float16', 'complex64')],
         meta=dict(cfg='a = 1', seed=None, dataset_meta=dict(classes=('a', 'b'))),
         anneal=OneCycleParamScheduler._annealing_linear,
@@ -351,7 +390,7 @@ def plain_state():
 
 
 def check_plain_state(got):
-    assert torch.equal(got['state_dict']['w'], torch.arange(3.))
+    assert torch.equal(got['state_dict']['w'], torch.arange(3.0))
     assert got['history'].mean() == 2.5 and got['best'] == np.float32(0.25) and got['count'] == 3
     assert [a.dtype.name for a in got['arrays']] == ['uint8', 'int32', 'float16', 'complex64']
     assert all((a == np.arange(3)).all() for a in got['arrays'])
@@ -394,22 +433,22 @@ def touch(path):
 ATTACKS = {
     'os.system': (lambda s: Reduced(os.system, touch(s)), r'(posix|nt)\.system'),
     'eval': (lambda s: Reduced(eval, f'open({str(s)!r}, "w")'), r'builtins\.eval'),
-    'partial': (
-        lambda s: Reduced(functools.partial, open, str(s), 'w'), r'functools\.partial'
-    ),
+    'partial': (lambda s: Reduced(functools.partial, open, str(s), 'w'), r'functools\.partial'),
     'os through getattr': (
-        lambda s: Reduced(getattr, Reduced(__import__, 'os'), 'system'), r'builtins\.__import__'
+        lambda s: Reduced(getattr, Reduced(__import__, 'os'), 'system'),
+        r'builtins\.__import__',
     ),
     'globals through getattr': (
         lambda s: Reduced(getattr, Reduced(getattr, HistoryBuffer, '__init__'), '__globals__'),
-        r"builtins\.getattr of '__init__' of .*HistoryBuffer"
+        r"builtins\.getattr of '__init__' of .*HistoryBuffer",
     ),
     'other method through getattr': (
         lambda s: Reduced(getattr, HistoryBuffer, 'register_statistics'),
-        r"builtins\.getattr of 'register_statistics'"
+        r"builtins\.getattr of 'register_statistics'",
     ),
     'string through getattr': (
-        lambda s: Reduced(getattr, 'text', 'format'), r"builtins\.getattr of 'format' of 'text'"
+        lambda s: Reduced(getattr, 'text', 'format'),
+        r"builtins\.getattr of 'format' of 'text'",
     ),
     'a class of a config': (lambda s: dict(meta=Config(dict(a=1))), r'mmengine\.config'),
     'a path': (lambda s: Path('x'), r'pathlib'),
@@ -470,6 +509,7 @@ def test_no_way_around_in_mmengine(tmp_path, monkeypatch):
     for load in (runner.load_checkpoint, runner.resume):
         with pytest.raises(compat.UnsafeCheckpointError):
             load(str(path))
+
     # the schemes that are not ours, on a store that gives the bytes of the file
     class Store:
         def get(self, name):
@@ -486,6 +526,7 @@ def test_no_way_around_in_mmengine(tmp_path, monkeypatch):
     queue = tmp_path / 'queue.pth'
     hostile('os.system', sentinel, queue)
     from mmpretrain.engine.hooks import swav_hook
+
     with pytest.raises(pickle.UnpicklingError):
         swav_hook.torch.load(str(queue))
     assert not sentinel.exists()
@@ -525,6 +566,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(ValueError, match='got a file with a Tensor, expected a dict'):
         load(bad)
     import zipfile
+
     with zipfile.ZipFile(bad, 'w') as archive:
         archive.writestr('readme.txt', 'not a checkpoint')
     with pytest.raises(ValueError, match=r'torch\.load cannot read'):
@@ -589,7 +631,8 @@ def test_http(server, tmp_path):
     url, folder, asked = server
     torch.save(plain_state(), folder / 'good.pth')
     for load in (
-        compat.load_checkpoint_file, CheckpointLoader.load_checkpoint,
+        compat.load_checkpoint_file,
+        CheckpointLoader.load_checkpoint,
         mmengine_checkpoint.load_from_http,
     ):
         check_plain_state(load(f'{url}/good.pth'))
@@ -682,9 +725,13 @@ def test_slurm(clean_env, tmp_path, given):
     for name, value in dict(PROCID=0, LOCALID=0, NTASKS=1, NODELIST='node[1-2]').items():
         clean_env.setenv(f'SLURM_{name}', str(value))
     seen = {}
-    clean_env.setattr(dist, 'init_process_group', lambda backend, **kw: seen.update(
-        {name: os.environ[name] for name in VARIABLES}, backend=backend, **kw
-    ))
+    clean_env.setattr(
+        dist,
+        'init_process_group',
+        lambda backend, **kw: seen.update(
+            {name: os.environ[name] for name in VARIABLES}, backend=backend, **kw
+        ),
+    )
     options = {}
     if given == 'address':
         clean_env.setenv('MASTER_ADDR', '10.0.0.1')
@@ -695,7 +742,10 @@ def test_slurm(clean_env, tmp_path, given):
             options['port'] = 4321
     compat.init_dist('slurm', backend='nccl', timeout=5, **options)
     assert seen == dict(
-        RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', backend='gloo',
+        RANK='0',
+        LOCAL_RANK='0',
+        WORLD_SIZE='1',
+        backend='gloo',
         timeout=datetime.timedelta(seconds=5),
         MASTER_ADDR='10.0.0.1' if given == 'address' else 'localhost',
         MASTER_PORT=dict(nothing='29500', address='1234', port='4321')[given],
@@ -712,17 +762,23 @@ def test_slurm_without_scontrol(clean_env, tmp_path):
 
 def two_processes(rank, port, work_dir):
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=port,
     )
     torch.set_num_threads(1)
     compat.init_dist('pytorch', backend='nccl', timeout=60)
     assert dist.get_backend() == 'gloo' and dist.get_world_size() == 2
     cfg = toy_cfg(
-        work_dir, launcher='pytorch', sync_bn='torch',
-        env_cfg=dict(dist_cfg=dict(backend='nccl')), model_wrapper_cfg=None
+        work_dir,
+        launcher='pytorch',
+        sync_bn='torch',
+        env_cfg=dict(dist_cfg=dict(backend='nccl')),
+        model_wrapper_cfg=None,
     )
-    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale=512.)
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale=512.0)
     runner = train(cfg)
     assert isinstance(runner.model, MMDistributedDataParallel)
     assert runner.model.device_ids is None and not runner.model.broadcast_buffers
@@ -743,19 +799,29 @@ def test_training_on_two_cpu_processes(tmp_path):
 
 
 def test_adapt_cfg_to_cpu():
-    cfg = Config(dict(
-        model=dict(
-            backbone=dict(norm_cfg=dict(type='SyncBN', requires_grad=True)),
-            necks=[dict(norm_cfg=dict(type='mmcv.SyncBN')), dict(norm_cfg=dict(type='GN'))],
-            heads=({'norm': dict(type=nn.SyncBatchNorm)}, )
-        ),
-        sync_bn='torch', find_unused_parameters=True, optim_wrapper=dict(
-            type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16', use_fsdp=False,
-            optimizer=dict(type='SGD', lr=0.1)
-        ),
-        env_cfg=dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl', timeout=7),
-                     mp_cfg=dict(opencv_num_threads=0))
-    ))
+    cfg = Config(
+        dict(
+            model=dict(
+                backbone=dict(norm_cfg=dict(type='SyncBN', requires_grad=True)),
+                necks=[dict(norm_cfg=dict(type='mmcv.SyncBN')), dict(norm_cfg=dict(type='GN'))],
+                heads=({'norm': dict(type=nn.SyncBatchNorm)},),
+            ),
+            sync_bn='torch',
+            find_unused_parameters=True,
+            optim_wrapper=dict(
+                type='AmpOptimWrapper',
+                loss_scale='dynamic',
+                dtype='float16',
+                use_fsdp=False,
+                optimizer=dict(type='SGD', lr=0.1),
+            ),
+            env_cfg=dict(
+                cudnn_benchmark=True,
+                dist_cfg=dict(backend='nccl', timeout=7),
+                mp_cfg=dict(opencv_num_threads=0),
+            ),
+        )
+    )
     before = cfg.to_dict()
     got = compat.adapt_cfg_to_cpu(cfg, 'pytorch')
     assert cfg.to_dict() == before  # the caller's stays
@@ -764,13 +830,16 @@ def test_adapt_cfg_to_cpu():
     assert got.model.heads[0]['norm']['type'] == 'BN'
     assert 'sync_bn' not in got
     assert got.model_wrapper_cfg == dict(
-        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
-        find_unused_parameters=True
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=True,
     )
     assert got.optim_wrapper == dict(type='CPUAmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     assert got.env_cfg == dict(
-        cudnn_benchmark=False, dist_cfg=dict(backend='gloo', timeout=7),
-        mp_cfg=dict(opencv_num_threads=0)
+        cudnn_benchmark=False,
+        dist_cfg=dict(backend='gloo', timeout=7),
+        mp_cfg=dict(opencv_num_threads=0),
     )
     again = compat.adapt_cfg_to_cpu(got, 'pytorch')
     assert again.to_dict() == got.to_dict()
@@ -779,8 +848,12 @@ def test_adapt_cfg_to_cpu():
 def test_adapt_says_what_differs_in_one_line_each(monkeypatch):
     lines = []
     monkeypatch.setattr(compat, 'print_log', lambda line, **kwargs: lines.append(line))
-    cfg = Config(dict(model=dict(norm_cfg=dict(type='SyncBN'), other=dict(type='SyncBN')),
-                      optim_wrapper=dict(type='AmpOptimWrapper', loss_scale=512.)))
+    cfg = Config(
+        dict(
+            model=dict(norm_cfg=dict(type='SyncBN'), other=dict(type='SyncBN')),
+            optim_wrapper=dict(type='AmpOptimWrapper', loss_scale=512.0),
+        )
+    )
     got = compat.adapt_cfg_to_cpu(cfg, 'none')
     assert len(lines) == 2 and 'SyncBN' in lines[0] and 'loss_scale=512.0' in lines[1]
     assert 'model_wrapper_cfg' not in got
@@ -797,14 +870,17 @@ def test_adapt_keeps_a_users_wrapper():
 def test_cpu_amp_optim_wrapper():
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
-    wrapper = OPTIM_WRAPPERS.build(dict(
-        type='CPUAmpOptimWrapper', optimizer=torch.optim.SGD(model.parameters(), lr=0.5)
-    ))
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(type='CPUAmpOptimWrapper', optimizer=torch.optim.SGD(model.parameters(), lr=0.5))
+    )
     x = torch.randn(8, 4)
     exact = model(x).square().mean()
-    expected = [p - 0.5 * g for p, g in zip(
-        model.parameters(), torch.autograd.grad(exact, model.parameters()), strict=True
-    )]
+    expected = [
+        p - 0.5 * g
+        for p, g in zip(
+            model.parameters(), torch.autograd.grad(exact, model.parameters()), strict=True
+        )
+    ]
     seen = []
     with wrapper.optim_context(model):
         out = model(x)
@@ -818,7 +894,7 @@ def test_cpu_amp_optim_wrapper():
         torch.testing.assert_close(got, want, rtol=0.02, atol=0.01)
     # a run that began with CUDA goes on here
     state = wrapper.state_dict()
-    wrapper.load_state_dict(dict(state, loss_scaler=dict(scale=512.)))
+    wrapper.load_state_dict(dict(state, loss_scaler=dict(scale=512.0)))
 
 
 def test_fp16_of_a_test_loop_is_bf16_on_the_cpu():
@@ -830,18 +906,21 @@ def test_fp16_of_a_test_loop_is_bf16_on_the_cpu():
 
 def test_syncbn_by_default_takes_vectors_on_the_cpu():
     from mmpretrain.models import NonLinearNeck
+
     compat.adapt_cfg_to_cpu(Config(dict()), 'pytorch')
     neck = NonLinearNeck(2, hid_channels=4, out_channels=2, with_avg_pool=False)
     reference = nn.Sequential(neck.fc0, nn.BatchNorm1d(4), nn.ReLU(), neck.fc1, nn.BatchNorm1d(2))
     x = torch.randn(5, 2)
-    torch.testing.assert_close(neck((x, ))[0], reference(x))
+    torch.testing.assert_close(neck((x,))[0], reference(x))
     assert set(neck.state_dict()) >= {'bn0.weight', 'bn0.running_mean'}
 
 
 def test_import_says_nothing_on_standard_output():
     result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', 'import abaw_mm'], text=True, capture_output=True,
-        check=True
+        [sys.executable, '-W', 'ignore', '-c', 'import abaw_mm'],
+        text=True,
+        capture_output=True,
+        check=True,
     )
     assert result.stdout == ''
 

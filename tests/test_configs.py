@@ -23,7 +23,8 @@ def narrow(model):
         model.backbone.embed_dims = model.head.in_channels = 64
     elif model.backbone.type == 'VisionTransformer':
         model.backbone.arch = dict(
-            embed_dims=64, num_layers=12, num_heads=4, feedforward_channels=128)
+            embed_dims=64, num_layers=12, num_heads=4, feedforward_channels=128
+        )
         model.neck.in_channels = 64
 
 
@@ -36,8 +37,10 @@ def stages_of(backbone):
         return [*stages_of(backbone.extractor), (4, backbone.vit)]
     if kind == 'VisionTransformer':
         return [(0, backbone.patch_embed), *enumerate(backbone.layers, 1)]
-    return [(int(name[5:]) if name.startswith('layer') else 0, module)
-            for name, module in backbone.named_children()]
+    return [
+        (int(name[5:]) if name.startswith('layer') else 0, module)
+        for name, module in backbone.named_children()
+    ]
 
 
 @pytest.mark.parametrize('path', LABELLED, ids=lambda path: path.stem)
@@ -130,8 +133,16 @@ def test_plain_and_fast_are_one_recipe(name):
     assert plain.model.pop('type') == 'ImageClassifier'
     assert fast.optim_wrapper.pop('type') == 'AutoAmpOptimWrapper'
     assert fast.optim_wrapper.optimizer.pop('fused')
-    for key in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'val_evaluator',
-                'default_hooks', 'randomness', 'checkpoint'):
+    for key in (
+        'model',
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+        'val_evaluator',
+        'default_hooks',
+        'randomness',
+        'checkpoint',
+    ):
         assert fast[key] == plain[key], key
     for split in ('train', 'val', 'test'):
         loaders = [cfg[f'{split}_dataloader'] for cfg in (fast, plain)]
@@ -143,7 +154,11 @@ def test_plain_and_fast_are_one_recipe(name):
     crop, flip = Config.fromfile(CONFIGS[0].parent / f'{name}_plain.py').train_pipeline[1:3]
     made = fast.data_preprocessor
     assert (made.crop_size, made.crop_ratio_range, made.aspect_ratio_range, made.flip_prob) == (
-        crop.scale, crop.crop_ratio_range, crop.aspect_ratio_range, flip.prob)
+        crop.scale,
+        crop.crop_ratio_range,
+        crop.aspect_ratio_range,
+        flip.prob,
+    )
     for key in ('mean', 'std', 'to_rgb'):
         assert made[key] == plain.data_preprocessor[key]
 
@@ -171,7 +186,7 @@ def test_settings_of_the_released_code_at_112_pixels(name):
     assert cfg.data_preprocessor.crop_size == cfg.data_preprocessor.resize_edge == 112
     if name != 'irnet50':
         assert cfg.model.backbone.keep_patches == 160
-        assert cfg.model.backbone.keep_rates == (1, ) * 4 + (0.9, ) * 4
+        assert cfg.model.backbone.keep_rates == (1,) * 4 + (0.9,) * 4
     whole = cfg.default_hooks.pretrained_backbone.get('module', 'backbone') == 'backbone'
     assert whole == (name != 'apvit')
 

@@ -62,15 +62,20 @@ def demo(tmp_path_factory):
 @pytest.mark.parametrize(('key', 'split'), [('train', 'Train_Set'), ('val', 'Validation_Set')])
 def test_counts_are_those_of_the_files(demo, key, split):
     clips = read(demo, split)
-    seen = np.concatenate([
-        [label for i, label in enumerate(labels, start=1) if i in frames]
-        for labels, frames in clips.values()
-    ])
+    seen = np.concatenate(
+        [
+            [label for i, label in enumerate(labels, start=1) if i in frames]
+            for labels, frames in clips.values()
+        ]
+    )
     labels = np.concatenate([labels for labels, _ in clips.values()])
     assert json.loads((demo / 'facts.json').read_text())[key] == dict(
-        clips=len(clips), lines=len(labels), frames=sum(len(f) for _, f in clips.values()),
-        labelled=int((labels >= 0).sum()), labelled_with_frame=int((seen >= 0).sum()),
-        per_class=[int((seen == label).sum()) for label in range(8)]
+        clips=len(clips),
+        lines=len(labels),
+        frames=sum(len(f) for _, f in clips.values()),
+        labelled=int((labels >= 0).sum()),
+        labelled_with_frame=int((seen >= 0).sum()),
+        per_class=[int((seen == label).sum()) for label in range(8)],
     )
 
 
@@ -104,8 +109,8 @@ def test_gaps_and_unlabelled_runs(demo):
     missing = sum(len(labels) - len(frames) for labels, frames in clips)
     unlabelled = sum((labels == -1).sum() for labels, _ in clips)
     assert all(frames < set(range(1, len(labels) + 1)) for labels, frames in clips)
-    assert 0 < missing / lines < .06
-    assert .1 < unlabelled / lines < .35
+    assert 0 < missing / lines < 0.06
+    assert 0.1 < unlabelled / lines < 0.35
     assert all(len(np.unique(labels[labels >= 0])) >= 3 for labels, _ in clips)
 
 
@@ -129,14 +134,19 @@ def test_neighbouring_frames_are_alike(demo):
             path, before = folder / f'{number:05d}.jpg', folder / f'{number - 1:05d}.jpg'
             if path.exists() and before.exists():
                 near.append(np.abs(load(path) - load(before)).mean())
-        far.append(np.abs(load(folder / '00030.jpg') - load(other / '00030.jpg')).mean()
-                   if (folder / '00030.jpg').exists() and (other / '00030.jpg').exists() else None)
+        far.append(
+            np.abs(load(folder / '00030.jpg') - load(other / '00030.jpg')).mean()
+            if (folder / '00030.jpg').exists() and (other / '00030.jpg').exists()
+            else None
+        )
     far = [value for value in far if value is not None]
-    assert np.mean(near) < .3 * np.mean(far)
+    assert np.mean(near) < 0.3 * np.mean(far)
 
-    changes = [np.count_nonzero(np.diff(labels)) / len(labels)
-               for labels, _ in read(demo, 'Train_Set').values()]
-    assert max(changes) < .35  # eight classes by chance would change in 7 of 8 lines
+    changes = [
+        np.count_nonzero(np.diff(labels)) / len(labels)
+        for labels, _ in read(demo, 'Train_Set').values()
+    ]
+    assert max(changes) < 0.35  # eight classes by chance would change in 7 of 8 lines
 
 
 def test_bytes_depend_on_the_seed_alone(demo, tmp_path):
@@ -151,8 +161,9 @@ def test_every_class_is_in_several_clips():
     """Of the defaults, and no clip shows much more of a class than another."""
     clips = tool.plan(tool.Settings(0, 24, 8, 3, 120, 112))
     for split in ('train', 'val'):
-        hands = np.array([np.bincount(clip.segments, minlength=8)
-                          for clip in clips if clip.split == split])
+        hands = np.array(
+            [np.bincount(clip.segments, minlength=8) for clip in clips if clip.split == split]
+        )
         assert ((hands > 0).sum(0) >= 4).all()
         assert (np.ptp(hands, axis=0) <= 1).all()
     assert len({clip.name for clip in clips}) == len(clips) == 35
@@ -165,8 +176,9 @@ def test_expressions_move_the_face():
     view = next(tool.film(40, rng))
     poses = [(name, pose) for name, ways in tool.POSES.items() for pose in ways]
     pictures = [
-        np.asarray(tool.draw_face(face, tool.actions(**pose), view, background).resize((112, 112)),
-                   float)
+        np.asarray(
+            tool.draw_face(face, tool.actions(**pose), view, background).resize((112, 112)), float
+        )
         for _, pose in poses
     ]
     for i, (name, _) in enumerate(poses):
@@ -183,7 +195,7 @@ def test_labels_follow_the_actions():
     for label, name in ((1, 'brow_lower'), (4, 'lip_pull'), (6, 'outer_brow')):
         column = action[:, tool.ACTIONS.index(name)]
         others = (labels >= 0) & (labels != label)
-        assert column[labels == label].min() > column[others].max() - .15
+        assert column[labels == label].min() > column[others].max() - 0.15
     assert set(labels) == {-1, 0, 1, 4, 6}
 
 
@@ -207,7 +219,7 @@ def test_force_replaces_a_drawn_set_only(tmp_path):
     mine = tmp_path / 'mine'
     mine.mkdir()
     (mine / 'notes.txt').write_text('years of work')
-    for force in ((), ('--force', )):
+    for force in ((), ('--force',)):
         result = run(mine, *tiny, *force)
         assert result.returncode == 2 and 'did not draw' in result.stderr
     assert [path.name for path in mine.iterdir()] == ['notes.txt']
@@ -232,9 +244,16 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path, monkeypatch, existing):
     assert [path.name for path in tmp_path.rglob('*')] == ['demo'] * existing
 
 
-@pytest.mark.parametrize(('flag', 'value'), [
-    ('--train-clips', '0'), ('--frames', '3'), ('--size', '8'), ('--seed', '-1'), ('--workers', '0')
-])
+@pytest.mark.parametrize(
+    ('flag', 'value'),
+    [
+        ('--train-clips', '0'),
+        ('--frames', '3'),
+        ('--size', '8'),
+        ('--seed', '-1'),
+        ('--workers', '0'),
+    ],
+)
 def test_bad_arguments(tmp_path, capsys, flag, value):
     with pytest.raises(SystemExit, match='2'):
         tool.main([str(tmp_path / 'demo'), flag, value])

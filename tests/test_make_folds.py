@@ -37,12 +37,26 @@ def test_lists_and_counts(root, capsys):
     assert sorted(lists) == [f'fold{i}of2_{name}.txt' for i in (0, 1) for name in ('train', 'val')]
     assert lists['fold0of2_train.txt'] == lists['fold1of2_val.txt']
     assert sorted(lists['fold0of2_val.txt'] + lists['fold0of2_train.txt']) == [
-        'video0', 'video0_left', 'video1', 'video2', 'video3', 'video9']
+        'video0',
+        'video0_left',
+        'video1',
+        'video2',
+        'video3',
+        'video9',
+    ]
     rows = [line.split('|')[1:-1] for line in out.splitlines() if re.match(r'\| [01] ', line)]
     counts = [[int(cell) for cell in row] for row in rows]
     # 12 labelled frames of each training clip: 8 of its class, 4 of the next
     assert [sum(column) for column in zip(*counts, strict=True)][3:] == [
-        8 + 4, 4 + 8, 4 + 8, 4 + 8, 4, 4, 4, 8 + 4]
+        8 + 4,
+        4 + 8,
+        4 + 8,
+        4 + 8,
+        4,
+        4,
+        4,
+        8 + 4,
+    ]
     assert "1 clips without a label are in no fold: 'video9_right'" in out
 
 
@@ -64,23 +78,29 @@ def test_mistakes_are_told(root):
 
 def test_the_config_of_the_docs_trains_on_a_fold(root, tmp_path):
     tool.main([str(root)])
-    (text, ) = re.findall(r'```python\n(_base_[^`]*?fold0of5_[^`]*)```',
-                          (REPO / 'docs/data.md').read_text())
+    (text,) = re.findall(
+        r'```python\n(_base_[^`]*?fold0of5_[^`]*)```', (REPO / 'docs/data.md').read_text()
+    )
     config = tmp_path / 'fold.py'
     base = os.path.relpath(REPO / 'configs/res18_srp_affwild2.py', tmp_path)
     text = text.replace('configs/res50_srp_affwild2.py', base)
     for name in ('train', 'val'):
-        text += f"{name}_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)\n"
+        text += f'{name}_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)\n'
         text += f"{name}_dataloader['dataset']['data_root'] = {str(root)!r}\n"
     text += 'train_cfg = dict(max_iters=1, val_interval=1)\n'
     config.write_text(text)
     result = subprocess.run(
         [sys.executable, REPO / 'tools/train.py', config, '--work-dir', tmp_path / 'run'],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300,
-        env={**os.environ, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1'})
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+        env={**os.environ, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1'},
+    )
     assert result.returncode == 0, result.stdout[-3000:]
-    clips = [len((root / f'folds/fold0of5_{name}.txt').read_text().split())
-             for name in ('train', 'val')]
+    clips = [
+        len((root / f'folds/fold0of5_{name}.txt').read_text().split()) for name in ('train', 'val')
+    ]
     assert sum(clips) == 6
     for number in clips:
         assert f'Validation_Set: {number} clips' in result.stdout

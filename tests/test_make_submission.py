@@ -18,8 +18,12 @@ spec.loader.exec_module(tool)
 def folder(tmp_path):
     """Predictions of frames 1 and 4 of a clip, and a list of six frames of it."""
     np.savez(
-        tmp_path / 'predictions.npz', clip=np.array(['video65'] * 2), frame_no=np.array([1, 4]),
-        pred_score=np.eye(8, dtype=np.float32)[[2, 5]], classes=np.array(HEADER.split(',')))
+        tmp_path / 'predictions.npz',
+        clip=np.array(['video65'] * 2),
+        frame_no=np.array([1, 4]),
+        pred_score=np.eye(8, dtype=np.float32)[[2, 5]],
+        classes=np.array(HEADER.split(',')),
+    )
     rows = [f'video65/{i:05d}.jpg,' for i in range(1, 7)]
     (tmp_path / 'list.txt').write_text('\n'.join([f'image_location,{HEADER}', *rows]))
     return tmp_path
@@ -33,6 +37,7 @@ def run(folder, capsys, monkeypatch):
     def run_tool(*args):
         capsys.readouterr()
         return tool.main([*args, '--frames', 'list.txt']), *capsys.readouterr()
+
     return run_tool
 
 
@@ -73,11 +78,14 @@ def test_a_clip_without_crops_is_named(run, folder):
     assert labels(folder / 'a.txt')[-1] == 0
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (('gone.npz', '--out', 'a.txt'), 'gone.npz: no such file'),
-    (('predictions.npz', '--out', 'a.txt', '--fill', 'linear'), "--fill: got 'linear'"),
-    (('--check', 'gone.txt'), 'gone.txt: no such file'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('gone.npz', '--out', 'a.txt'), 'gone.npz: no such file'),
+        (('predictions.npz', '--out', 'a.txt', '--fill', 'linear'), "--fill: got 'linear'"),
+        (('--check', 'gone.txt'), 'gone.txt: no such file'),
+    ],
+)
 def test_mistakes_are_told(run, folder, args, message):
     status, _, err = run(*args)
     assert status == 2 and message in err and not (folder / 'a.txt').exists()
@@ -91,9 +99,14 @@ def test_other_classes_are_refused(run, folder):
     assert status == 2 and 'predictions.npz: got 8 classes Other' in err
 
 
-@pytest.mark.parametrize('args', [
-    ('--check', 'a.txt', '--out', 'b.txt'), ('predictions.npz', ), ('--out', 'a.txt'),
-])
+@pytest.mark.parametrize(
+    'args',
+    [
+        ('--check', 'a.txt', '--out', 'b.txt'),
+        ('predictions.npz',),
+        ('--out', 'a.txt'),
+    ],
+)
 def test_wrong_arguments(run, args):
     with pytest.raises(SystemExit) as error:
         run(*args)

@@ -59,10 +59,18 @@ def test_get_model():
 def test_wheel_finds_its_own_configs(tmp_path):
     """Unpacked as pip does, away from the repository."""
     subprocess.run(
-        [sys.executable, '-c', (
-            'from setuptools.build_meta import build_wheel; '
-            f'print(build_wheel({str(tmp_path)!r}))'
-        )], cwd=REPO, check=True, stdout=subprocess.PIPE)
+        [
+            sys.executable,
+            '-c',
+            (
+                'from setuptools.build_meta import build_wheel; '
+                f'print(build_wheel({str(tmp_path)!r}))'
+            ),
+        ],
+        cwd=REPO,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
     site = tmp_path / 'site'
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as wheel:
         wheel.extractall(site)
@@ -73,9 +81,15 @@ def test_wheel_finds_its_own_configs(tmp_path):
         'import abaw_mm, mmpretrain, sys; '
         'names = mmpretrain.list_models("abaw"); '
         'config = mmpretrain.apis.model.ModelHub.get(names[0]).config; '
-        'print(abaw_mm.__file__, len(names), names[0], config.filename)')
+        'print(abaw_mm.__file__, len(names), names[0], config.filename)'
+    )
     out = subprocess.run(
-        [sys.executable, '-c', code], cwd=tmp_path, check=True, text=True,
-        env=dict(os.environ, PYTHONPATH=str(site)), stdout=subprocess.PIPE).stdout.split()
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        check=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(site)),
+        stdout=subprocess.PIPE,
+    ).stdout.split()
     assert out[0] == str(site / 'abaw_mm/__init__.py') and int(out[1]) == len(CONFIGS)
     assert Path(out[3]) == site / f'abaw_mm/.mim/configs/{out[2].removeprefix("abaw_")}.py'

@@ -28,14 +28,18 @@ def start(*args):
     """The command in a process of its own."""
     path = os.pathsep.join([str(REPO), os.environ.get('PYTHONPATH', '')])
     return subprocess.Popen(
-        [sys.executable, str(TOOL), *map(str, args)], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': path}
+        [sys.executable, str(TOOL), *map(str, args)],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONPATH': path},
     )
 
 
 @pytest.fixture
 def run(capsys):
     """The command in this process, which saves importing torch: status, output and errors."""
+
     def run_tool(*args):
         capsys.readouterr()
         try:
@@ -70,8 +74,10 @@ def test_killed_and_resumed(tmp_path, run):
     status, out, errors = run(root, tmp_path / 'undisturbed.lmdb')
     assert status == 0, errors
     size = sum(path.stat().st_size for path in root.rglob('*.jpg'))
-    assert out.startswith(f'{tmp_path}/undisturbed.lmdb: {CLIPS} clips, {CLIPS * CROPS} crops, '
-                          f'{size / 1e9:.3f} GB, checksum ')
+    assert out.startswith(
+        f'{tmp_path}/undisturbed.lmdb: {CLIPS} clips, {CLIPS * CROPS} crops, '
+        f'{size / 1e9:.3f} GB, checksum '
+    )
     assert out.endswith("; in the dataset: data_prefix='undisturbed.lmdb'\n")
 
     # A pipe in place of a crop: who reads it waits for ever, so the kill falls into this clip.
@@ -84,7 +90,7 @@ def test_killed_and_resumed(tmp_path, run):
         patience = time.monotonic() + 120
         while stored(store)[0] < BLOCKED:
             assert packer.poll() is None and time.monotonic() < patience
-            time.sleep(.02)
+            time.sleep(0.02)
         second = start(root)
         try:
             _, errors = second.communicate(timeout=120)

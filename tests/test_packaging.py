@@ -41,10 +41,17 @@ def test_pins_lie_in_the_ranges(name):
 
 def test_wheel_holds_the_package(tmp_path):
     subprocess.run(
-        [sys.executable, '-c', (
-            'from setuptools.build_meta import build_wheel; '
-            f'print(build_wheel({str(tmp_path)!r}))'
-        )], cwd=REPO, check=True, stdout=subprocess.PIPE
+        [
+            sys.executable,
+            '-c',
+            (
+                'from setuptools.build_meta import build_wheel; '
+                f'print(build_wheel({str(tmp_path)!r}))'
+            ),
+        ],
+        cwd=REPO,
+        check=True,
+        stdout=subprocess.PIPE,
     )
     names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
     for path in (p for kind in ('*.py', '*.j2') for p in (REPO / 'abaw_mm').rglob(kind)):

@@ -22,9 +22,13 @@ def folder(tmp_path, monkeypatch):
         label = np.arange(6).repeat(30)
         score = rng.dirichlet(np.ones(8), 180) * 0.7 + 0.3 * np.eye(8)[label]
         np.savez(
-            tmp_path / f'{seed}.npz', clip=np.array([f'v{i}' for i in label]),
-            frame_no=np.tile(np.arange(1, 31), 6), gt_label=label, classes=np.array(EXPRESSIONS),
-            pred_score=score.astype(np.float32))
+            tmp_path / f'{seed}.npz',
+            clip=np.array([f'v{i}' for i in label]),
+            frame_no=np.tile(np.arange(1, 31), 6),
+            gt_label=label,
+            classes=np.array(EXPRESSIONS),
+            pred_score=score.astype(np.float32),
+        )
     (tmp_path / 'ann').mkdir()
     counts = '\n'.join(map(str, [0] * 9 + list(range(8)) * 2))
     (tmp_path / 'ann/a.txt').write_text(f'{HEADER}\n{counts}\n')
@@ -46,7 +50,8 @@ def test_postprocess(folder, capsys):
     assert main(['0.npz', '1.npz', '--out', 'mean.npz']) == 0
     assert accuracy('mean.npz') > accuracy('0.npz')
     assert 'mean.npz: 180 frames, 0 of another class than in the mean of 2 files' in (
-        capsys.readouterr().out)
+        capsys.readouterr().out
+    )
     assert main(['0.npz', '--out', 'smooth.npz', '--width', '10', '--hold', '9']) == 0
     assert accuracy('smooth.npz') == 1
     changed = round((1 - accuracy('0.npz')) * 180)
@@ -58,9 +63,24 @@ def test_postprocess(folder, capsys):
 
 
 def test_search(folder, capsys):
-    assert main_of('search_smoothing')([
-        '0.npz', '--methods', 'box', 'median', '--widths', '2', '20', '--folds', '3',
-        '--json', 'out.json']) == 0
+    assert (
+        main_of('search_smoothing')(
+            [
+                '0.npz',
+                '--methods',
+                'box',
+                'median',
+                '--widths',
+                '2',
+                '20',
+                '--folds',
+                '3',
+                '--json',
+                'out.json',
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     figures = json.loads((folder / 'out.json').read_text())
     assert figures['candidates'][0] == 'none' and len(figures['scores']) == 5
@@ -75,6 +95,6 @@ def test_mistakes_are_told(folder):
         main(['0.npz', '--out', 'x.npz', '--tau', '1'])
     with pytest.raises(SystemExit):
         main(['0.npz', '--out', 'x.npz', '--prior-from', 'ann'])
-    with pytest.raises(ValueError, match="ends in one of .npz"):
+    with pytest.raises(ValueError, match='ends in one of .npz'):
         main(['0.npz', '--out', 'x.json'])
     assert not list(folder.glob('x.*'))

@@ -40,8 +40,10 @@ def small(faces, labelled, **options):
 
 def pretrain(work_dir, options, resume=False, launcher='none', name='contrawarping', amp=False):
     cfg = load_config(
-        str(Path(__file__).parents[1] / f'configs/res18_{name}_faces.py'), launcher,
-        str(work_dir), options
+        str(Path(__file__).parents[1] / f'configs/res18_{name}_faces.py'),
+        launcher,
+        str(work_dir),
+        options,
     )
     cfg.resume = resume
     if amp:
@@ -111,8 +113,9 @@ def test_resume_ends_where_an_uninterrupted_run_ends(tiny, tmp_path):
 @pytest.mark.parametrize('name', ['byol', 'simsiam', 'contrawarping'])
 def test_mixed_precision(tiny, tmp_path, name):
     options = small(
-        tiny / 'cropped_aligned', tiny,
-        **{'train_cfg.max_iters': 1, 'default_hooks.probe.interval': 0}
+        tiny / 'cropped_aligned',
+        tiny,
+        **{'train_cfg.max_iters': 1, 'default_hooks.probe.interval': 0},
     )
     runner = pretrain(tmp_path, options, name=name, amp=True)
     assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
@@ -121,22 +124,33 @@ def test_mixed_precision(tiny, tmp_path, name):
 def test_from_scratch_warns_of_nothing_frozen(tiny, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        MMLogger, 'callHandlers', lambda self, record: lines.append(record.getMessage())
-        if record.levelno >= logging.WARNING else None)
+        MMLogger,
+        'callHandlers',
+        lambda self, record: (
+            lines.append(record.getMessage()) if record.levelno >= logging.WARNING else None
+        ),
+    )
     pretrain(tmp_path, small(tiny / 'cropped_aligned', tiny, **{'train_cfg.max_iters': 1}))
     assert not [line for line in lines if 'random weights' in line]
 
 
 def test_starts_from_weights(tiny, tmp_path):
-    options = small(tiny / 'cropped_aligned', tiny, **{
-        'train_cfg.max_iters': 1, 'default_hooks.probe.interval': 0,
-        'optim_wrapper.optimizer.lr': 0., 'optim_wrapper.optimizer.weight_decay': 0.,
-    })
+    options = small(
+        tiny / 'cropped_aligned',
+        tiny,
+        **{
+            'train_cfg.max_iters': 1,
+            'default_hooks.probe.interval': 0,
+            'optim_wrapper.optimizer.lr': 0.0,
+            'optim_wrapper.optimizer.weight_decay': 0.0,
+        },
+    )
     pretrain(tmp_path / 'first', options)
     path = tmp_path / 'first/backbone.pth'
     first = load_checkpoint_file(path)['state_dict']
-    second = pretrain(tmp_path / 'second', {**options, 'checkpoint': str(path),
-                                            'randomness.seed': 1}).model
+    second = pretrain(
+        tmp_path / 'second', {**options, 'checkpoint': str(path), 'randomness.seed': 1}
+    ).model
     for name, parameter in second.backbone.named_parameters():
         assert torch.equal(parameter, first[f'backbone.{name}'])
 

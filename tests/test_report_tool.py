@@ -26,11 +26,17 @@ def write_predictions(path, seed, classes=EXPRESSIONS, keep=slice(None), labelle
     label = np.random.default_rng(9).integers(0, 7, len(CLIPS) * FRAMES)
     score = rng.dirichlet(np.ones(8), len(label)) * 0.7 + 0.3 * np.eye(8)[label]
     columns = dict(
-        clip=np.array(CLIPS).repeat(FRAMES), frame_no=np.tile(np.arange(1, FRAMES + 1), len(CLIPS)),
+        clip=np.array(CLIPS).repeat(FRAMES),
+        frame_no=np.tile(np.arange(1, FRAMES + 1), len(CLIPS)),
         gt_label=label if labelled else np.full(len(label), -1),
-        pred_score=score[:, :len(classes)] / score[:, :len(classes)].sum(axis=1, keepdims=True))
-    np.savez(path, classes=np.array(classes), config=np.array('res18'),
-             **{name: column[keep] for name, column in columns.items()})
+        pred_score=score[:, : len(classes)] / score[:, : len(classes)].sum(axis=1, keepdims=True),
+    )
+    np.savez(
+        path,
+        classes=np.array(classes),
+        config=np.array('res18'),
+        **{name: column[keep] for name, column in columns.items()},
+    )
 
 
 @pytest.fixture(scope='module')
@@ -60,10 +66,28 @@ def tool():
 @pytest.fixture(scope='module')
 def page(folder, tool):
     """The page of both runs with everything on it."""
-    assert tool([
-        f'{folder}/0.npz', f'{folder}/1.npz', '--names', 'first', 'second <b>',
-        '--out', f'{folder}/report.html', '--data-root', f'{folder}/data', '--ann-file',
-        f'{folder}/ann', '--width', '2', '--mistakes', '5']) == 0
+    assert (
+        tool(
+            [
+                f'{folder}/0.npz',
+                f'{folder}/1.npz',
+                '--names',
+                'first',
+                'second <b>',
+                '--out',
+                f'{folder}/report.html',
+                '--data-root',
+                f'{folder}/data',
+                '--ann-file',
+                f'{folder}/ann',
+                '--width',
+                '2',
+                '--mistakes',
+                '5',
+            ]
+        )
+        == 0
+    )
     return folder / 'report.html'
 
 
@@ -87,8 +111,10 @@ def test_chromium_shows_it(folder, page):
         tab.goto(page.as_uri())
         scores = tab.locator('.macro-f1').all_text_contents()
         intervals = tab.locator('.interval').all_text_contents()
-        tables = [[row.split('\t') for row in table.splitlines()[-8:]]
-                  for table in tab.locator('table.per-class').all_inner_texts()]
+        tables = [
+            [row.split('\t') for row in table.splitlines()[-8:]]
+            for table in tab.locator('table.per-class').all_inner_texts()
+        ]
         boxes = tab.evaluate("""[...document.querySelectorAll('svg')]
             .filter(x => !x.closest('details')).map(x => x.getBoundingClientRect())
             .map(box => [box.width, box.height])""")
@@ -144,12 +170,20 @@ def test_page_of_one_run_without_crops(folder, tool, capsys):
     assert '168 frames, clips: 14, runs: 1, ' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('file, message', [
-    (dict(classes=EXPRESSIONS[:7]),
-     'x.npz: got 7 classes .* first difference is class 7, nothing instead of Other'),
-    (dict(keep=slice(5, None)), r"x.npz: lacks 5 frames that the other file has, such as '.*/1'"),
-    (dict(labelled=False), 'x.npz: got 168 frames and no label, as of the test split'),
-])
+@pytest.mark.parametrize(
+    'file, message',
+    [
+        (
+            dict(classes=EXPRESSIONS[:7]),
+            'x.npz: got 7 classes .* first difference is class 7, nothing instead of Other',
+        ),
+        (
+            dict(keep=slice(5, None)),
+            r"x.npz: lacks 5 frames that the other file has, such as '.*/1'",
+        ),
+        (dict(labelled=False), 'x.npz: got 168 frames and no label, as of the test split'),
+    ],
+)
 def test_bad_files(folder, tool, file, message):
     write_predictions(folder / 'x.npz', 0, **file)
     with pytest.raises(ValueError, match=message):
@@ -159,8 +193,14 @@ def test_bad_files(folder, tool, file, message):
 
 def test_frames_that_the_annotations_have(folder, tool):
     write_predictions(folder / 'x.npz', 0, keep=slice(None, -3))
-    arguments = ['--out', f'{folder}/bad.html', '--data-root', f'{folder}/data',
-                 '--ann-file', f'{folder}/ann']
+    arguments = [
+        '--out',
+        f'{folder}/bad.html',
+        '--data-root',
+        f'{folder}/data',
+        '--ann-file',
+        f'{folder}/ann',
+    ]
     with pytest.raises(ValueError, match="lacks 3 of the 168 labelled .* 'video12/10'"):
         tool([f'{folder}/x.npz', *arguments])
     text = (folder / 'ann/video03.txt').read_text().splitlines()

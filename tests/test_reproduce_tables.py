@@ -40,37 +40,56 @@ def test_list_has_a_command_for_each_row(tool, capsys):
         words = shlex.split(command)
         assert words[:4] == ['bash', 'tools/dist_train.sh', f'configs/{training.config}', '2']
         # as tools/train.py will understand it
-        options = {key: DictAction._parse_iterable(value)
-                   for key, _, value in (word.partition('=') for word in words[5:])}
+        options = {
+            key: DictAction._parse_iterable(value)
+            for key, _, value in (word.partition('=') for word in words[5:])
+        }
         assert options.pop('checkpoint') == f'{training.init.upper()}.pth'
         assert options == training.options
     assert sum('(34.85)' in line for line in lines) == 5
 
 
 def test_list_of_some_rows(tool, capsys):
-    assert tool.main([
-        '--list', '--tables', '2', '--rows', 'res18_gap', '--init', 'res18_contrawarping=random'
-    ]) == 0
+    assert (
+        tool.main(
+            [
+                '--list',
+                '--tables',
+                '2',
+                '--rows',
+                'res18_gap',
+                '--init',
+                'res18_contrawarping=random',
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert out.count('bash') == 1 and 'checkpoint' not in out
 
 
-@pytest.mark.parametrize('flags, message', [
-    (['--tables', '6'], 'invalid choice: 6'),
-    (['--rows', 'res19'], "invalid choice: 'res19'"),
-    (['--init', 'res18_byol'], 'expected NAME=PATH'),
-])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--tables', '6'], 'invalid choice: 6'),
+        (['--rows', 'res19'], "invalid choice: 'res19'"),
+        (['--init', 'res18_byol'], 'expected NAME=PATH'),
+    ],
+)
 def test_wrong_flags(tool, capsys, flags, message):
     with pytest.raises(SystemExit) as status:
         tool.main(flags)
     assert status.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('flags, message', [
-    (['--init', 'res19=random'], "got the name 'res19'"),
-    (['--init', 'res18_byol=gone.pth'], 'res18_byol=gone.pth: no such file'),
-    (['--init', 'res18_byol=random', '--data-root', 'gone'], 'gone'),
-])
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--init', 'res19=random'], "got the name 'res19'"),
+        (['--init', 'res18_byol=gone.pth'], 'res18_byol=gone.pth: no such file'),
+        (['--init', 'res18_byol=random', '--data-root', 'gone'], 'gone'),
+    ],
+)
 def test_mistakes_are_told_in_one_line(tool, capsys, tmp_path, flags, message):
     assert tool.main(['--work-dir', str(tmp_path), *flags]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
@@ -81,28 +100,59 @@ def test_nothing_to_run_is_a_report_of_why(tool, capsys, tmp_path):
     assert tool.main(['--work-dir', str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == '18 rows not run'
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert all(row['state'] == 'not run' and 'no ' in row['reason']
-               for table in report['tables'] for row in table['rows'])
+    assert all(
+        row['state'] == 'not run' and 'no ' in row['reason']
+        for table in report['tables']
+        for row in table['rows']
+    )
     assert (tmp_path / 'report.md').read_text().count('not run') >= 18
 
 
 def small(tiny, work_dir, names, processes, *init):
     """A sweep at a size for tests."""
-    return [str(part) for part in (
-        sys.executable, TOOL, '--tables', '1', '4', '--rows', *names, '--data-root', tiny,
-        '--work-dir', work_dir, '--budget', 'mini', '--nproc', processes, '--init', *init,
-        '--cfg-options', 'train_cfg.max_iters=8', f'train_dataloader.batch_size={4 // processes}',
-        'train_dataloader.num_workers=0', 'test_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False', 'test_dataloader.persistent_workers=False',
-        'model.backbone.base_channels=8', 'model.backbone.stem_channels=8',
-        'model.neck.in_channels=64',
-    )]
+    return [
+        str(part)
+        for part in (
+            sys.executable,
+            TOOL,
+            '--tables',
+            '1',
+            '4',
+            '--rows',
+            *names,
+            '--data-root',
+            tiny,
+            '--work-dir',
+            work_dir,
+            '--budget',
+            'mini',
+            '--nproc',
+            processes,
+            '--init',
+            *init,
+            '--cfg-options',
+            'train_cfg.max_iters=8',
+            f'train_dataloader.batch_size={4 // processes}',
+            'train_dataloader.num_workers=0',
+            'test_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            'test_dataloader.persistent_workers=False',
+            'model.backbone.base_channels=8',
+            'model.backbone.stem_channels=8',
+            'model.neck.in_channels=64',
+        )
+    ]
 
 
 def run(command):
     return subprocess.run(
-        command, cwd=REPO, env=dict(os.environ, OMP_NUM_THREADS='1'), text=True, timeout=900,
-        stdout=subprocess.PIPE)
+        command,
+        cwd=REPO,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        text=True,
+        timeout=900,
+        stdout=subprocess.PIPE,
+    )
 
 
 def rows_of(work_dir):
@@ -131,8 +181,12 @@ def test_killed_and_started_again_it_ends_alike(tiny, tmp_path):
     command = small(tiny, tmp_path / 'killed', names, 2, 'res18_simsiam=random')
     run_dir = tmp_path / 'killed/res18_simsiam/seed0'
     process = subprocess.Popen(
-        command, cwd=REPO, start_new_session=True, env=dict(os.environ, OMP_NUM_THREADS='1'),
-        stderr=subprocess.DEVNULL)
+        command,
+        cwd=REPO,
+        start_new_session=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        stderr=subprocess.DEVNULL,
+    )
     end = time.monotonic() + 600
     while not (run_dir / 'last_checkpoint').exists() and time.monotonic() < end:
         time.sleep(0.02)  # it is written after the checkpoint, which is whole by then
@@ -157,13 +211,21 @@ def test_killed_and_started_again_it_ends_alike(tiny, tmp_path):
 @pytest.mark.slow
 def test_weights_are_taken_and_wrong_ones_fail_alone(tiny, tmp_path):
     from mmpretrain.models import ResNet
+
     good, other = tmp_path / 'good.pth', tmp_path / 'other.pth'
     backbone = ResNet(18, base_channels=8, stem_channels=8).state_dict()
     torch.save(dict(state_dict=backbone), good)
     torch.save(dict(state_dict=dict(fc=torch.zeros(2, 2))), other)
-    result = run(small(
-        tiny, tmp_path / 'work', ('res18_simsiam', 'res18_frozen4'), 1,
-        f'res18_simsiam={other}', f'res18_contrawarping={good}'))
+    result = run(
+        small(
+            tiny,
+            tmp_path / 'work',
+            ('res18_simsiam', 'res18_frozen4'),
+            1,
+            f'res18_simsiam={other}',
+            f'res18_contrawarping={good}',
+        )
+    )
     assert result.returncode == 1
     assert '1 rows failed' in result.stdout and '1 rows done' in result.stdout
     rows = rows_of(tmp_path / 'work')

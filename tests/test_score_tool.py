@@ -19,9 +19,13 @@ spec.loader.exec_module(tool)
 def folder(tmp_path, monkeypatch):
     """A clip of 6 frames, labelled 0 0 -1 0 1 1, with predictions 0, 1, 1 of frames 1, 4 and 6."""
     np.savez(
-        tmp_path / 'predictions.npz', clip=np.array(['v'] * 3), frame_no=np.array([1, 4, 6]),
-        gt_label=np.array([0, 0, 1]), pred_score=np.eye(8, dtype=np.float32)[[0, 1, 1]],
-        classes=np.array(HEADER.split(',')))
+        tmp_path / 'predictions.npz',
+        clip=np.array(['v'] * 3),
+        frame_no=np.array([1, 4, 6]),
+        gt_label=np.array([0, 0, 1]),
+        pred_score=np.eye(8, dtype=np.float32)[[0, 1, 1]],
+        classes=np.array(HEADER.split(',')),
+    )
     (tmp_path / 'ann').mkdir()
     (tmp_path / 'ann/v.txt').write_text('\n'.join([HEADER, *'0 0 -1 0 1 1'.split(), '']))
     (tmp_path / 'ann/w.txt').write_text('\n'.join([HEADER, '3', '']))
@@ -31,12 +35,17 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_both_figures(folder, capsys):
-    assert tool.main(['predictions.npz', '--ann-file', 'ann', '--clips', 'clips.txt',
-                      '--json', 'out.json']) == 0
+    assert (
+        tool.main(
+            ['predictions.npz', '--ann-file', 'ann', '--clips', 'clips.txt', '--json', 'out.json']
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     # With a crop: Neutral and Anger 2/3. Filled are frame 2 as 0 and 5 as 1: both 4/5.
     assert [line.split('|')[2:-1] for line in out.splitlines() if 'macro-F1' in line] == [
-        ['       16.67 ', '      3 ', '        20.00 ', '      5 ']]
+        ['       16.67 ', '      3 ', '        20.00 ', '      5 ']
+    ]
     assert '2 labelled frames without a prediction' in out
     figures = json.loads((folder / 'out.json').read_text())
     assert figures['all_labelled']['f1_Anger'] == pytest.approx(80)

@@ -34,6 +34,7 @@ tool = load_tool()
 @pytest.fixture
 def run(capsys):
     """Run the command here: exit status, standard output, standard error."""
+
     def run(*args):
         try:
             status = tool.main([*map(str, args)])
@@ -48,8 +49,10 @@ def run(capsys):
 def weights():
     state = ResNet(18).state_dict()
     generator = torch.Generator().manual_seed(0)
-    return {k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v + 9
-            for k, v in state.items()}
+    return {
+        k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v + 9
+        for k, v in state.items()
+    }
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def moco(tmp_path, weights):
     state = {
         **{f'module.encoder_q.{k}': v for k, v in weights.items()},
         **{f'module.encoder_k.{k}': v + 1 for k, v in weights.items()},
-        'module.queue': torch.zeros(4)
+        'module.queue': torch.zeros(4),
     }
     torch.save(dict(state_dict=state, epoch=3), tmp_path / 'moco.pth')
     return tmp_path / 'moco.pth'
@@ -81,9 +84,12 @@ def test_writes_mmpretrains_own_layout(run, tmp_path, moco, weights, suffix):
     assert state.keys() == {f'backbone.{name}' for name in weights}
     assert all(torch.equal(state[f'backbone.{name}'], value) for name, value in weights.items())
     assert meta == dict(
-        source='moco.pth', sha256=hashlib.sha256(moco.read_bytes()).hexdigest(),
-        layout='MoCo v1, v2', prefix='state_dict.module.encoder_q.', matched='100 of 100',
-        abaw_mm_version=abaw_mm.__version__
+        source='moco.pth',
+        sha256=hashlib.sha256(moco.read_bytes()).hexdigest(),
+        layout='MoCo v1, v2',
+        prefix='state_dict.module.encoder_q.',
+        matched='100 of 100',
+        abaw_mm_version=abaw_mm.__version__,
     )
     # and again by our own import
     for cfg in (dict(type='SSLPretrained'), dict(type='Pretrained', prefix='backbone.')):
@@ -109,8 +115,10 @@ def test_loads_in_mmpretrain_without_abaw_mm(run, tmp_path, moco, weights):
         'torch.save(model.state_dict(), sys.argv[2])\n'
     )
     result = subprocess.run(
-        [sys.executable, '-c', script, str(out), str(tmp_path / 'loaded.pth')], cwd=tmp_path,
-        capture_output=True, text=True
+        [sys.executable, '-c', script, str(out), str(tmp_path / 'loaded.pth')],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     loaded = torch.load(tmp_path / 'loaded.pth', weights_only=True)
@@ -131,8 +139,10 @@ def test_is_a_small_file_of_its_own(run, tmp_path, weights):
 def test_depth_is_seen_by_the_blocks(depth):
     state = ResNet(depth).state_dict()
     numbers = dict(conv1='0', bn1='1', layer1='4', layer2='5', layer3='6', layer4='7')
-    numbered = {'.'.join(['backbone', numbers[k.split('.')[0]], *k.split('.')[1:]]): v
-                for k, v in state.items()}
+    numbered = {
+        '.'.join(['backbone', numbers[k.split('.')[0]], *k.split('.')[1:]]): v
+        for k, v in state.items()
+    }
     for found in (state, {f'module.encoder_q.{k}': v for k, v in state.items()}, numbered):
         assert tool.infer_depth(found) == depth
 
@@ -187,7 +197,7 @@ class Opener:
         self.path = path
 
     def __reduce__(self):
-        return os.system, (f'touch {self.path}', )
+        return os.system, (f'touch {self.path}',)
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -235,8 +245,11 @@ def test_the_package_has_no_way_to_trust(repo):
 
 def test_as_a_command(tmp_path, moco):
     result = subprocess.run(
-        [sys.executable, str(TOOL), str(moco), str(tmp_path / 'out.pth')], cwd=REPO,
-        env={**os.environ, 'PYTHONPATH': str(REPO)}, capture_output=True, text=True
+        [sys.executable, str(TOOL), str(moco), str(tmp_path / 'out.pth')],
+        cwd=REPO,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     assert '| matched' in result.stdout and (tmp_path / 'out.pth').is_file()

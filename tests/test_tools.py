@@ -26,13 +26,20 @@ def run(*command, check=True, cwd=REPO, **env):
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     environment = {
-        **os.environ, 'PORT': str(port), 'OMP_NUM_THREADS': '1',
+        **os.environ,
+        'PORT': str(port),
+        'OMP_NUM_THREADS': '1',
         'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         **{key: str(value) for key, value in env.items()},
     }
     result = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
     )
     if check:
         assert result.returncode == 0, result.stdout[-4000:]
@@ -50,7 +57,7 @@ def trained(tmp_path_factory):
     for split, clips in (('Train_Set', 3), ('Validation_Set', 2)):
         for i in range(clips):
             labels = rng.integers(-1, 8, 15).tolist()
-            write_clip(root, split, f'{split} {i}_left', labels, missing=(5, ), size=32)
+            write_clip(root, split, f'{split} {i}_left', labels, missing=(5,), size=32)
     rows = [f'Validation_Set 0_left/{i:05d}.jpg,' for i in range(1, 16)]
     header = 'image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
     (root / 'list.txt').write_text('\n'.join([header, *rows]))
@@ -87,8 +94,19 @@ def test_score_is_the_same_on_one_process_and_two(trained):
     frames = {}
     for processes in (1, 2):
         out = folder / f'metrics{processes}.json'
-        run('bash', TOOLS / 'dist_test.sh', config, folder / 'run/iter_4.pth', processes,
-            '--work-dir', folder / 'test', '--out', out, '--out-item', 'metrics')
+        run(
+            'bash',
+            TOOLS / 'dist_test.sh',
+            config,
+            folder / 'run/iter_4.pth',
+            processes,
+            '--work-dir',
+            folder / 'test',
+            '--out',
+            out,
+            '--out-item',
+            'metrics',
+        )
         frames[processes] = json.loads(out.read_text())
     assert frames[1] == frames[2]
     # and what two processes scored while they trained is the score of the checkpoint
@@ -103,8 +121,14 @@ def test_out_keeps_every_frames_scores(trained):
     folder, config, _ = trained
     out = folder / 'pred.npz'
     result = run(
-        sys.executable, TOOLS / 'test.py', config, folder / 'run/iter_4.pth', '--out', out,
-        '--work-dir', folder / 'test'
+        sys.executable,
+        TOOLS / 'test.py',
+        config,
+        folder / 'run/iter_4.pth',
+        '--out',
+        out,
+        '--work-dir',
+        folder / 'test',
     )
     data = np.load(out)
     assert f'Scores of {len(data["frame_no"])} frames' in result.stdout
@@ -125,22 +149,37 @@ def test_plain_config_trains_and_has_the_scores_of_the_fast_one(trained):
     plain.write_text(config.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_plain'))
     scores = {}
     for name, *flags in (
-        (plain, ),
-        (config, '--cfg-options', 'model.mixed_precision=False', '--show-dir', folder / 'pictures',
-         '--interval', 4),
+        (plain,),
+        (
+            config,
+            '--cfg-options',
+            'model.mixed_precision=False',
+            '--show-dir',
+            folder / 'pictures',
+            '--interval',
+            4,
+        ),
         (config, '--cfg-options', 'model.mixed_precision=False'),
     ):
         out = folder / f'{name.stem}.npz'
-        result = run(sys.executable, TOOLS / 'test.py', name, folder / 'run/iter_4.pth',
-                     '--work-dir', folder / 'test', '--out', out, *flags)
+        result = run(
+            sys.executable,
+            TOOLS / 'test.py',
+            name,
+            folder / 'run/iter_4.pth',
+            '--work-dir',
+            folder / 'test',
+            '--out',
+            out,
+            *flags,
+        )
         scores[len(scores)] = np.load(out)
         assert 'macro-F1' in result.stdout
     assert list((folder / 'pictures').rglob('*.*'))
     for other in (1, 2):
         for column in ('clip', 'frame_no', 'gt_label', 'pred_label'):
             np.testing.assert_array_equal(scores[0][column], scores[other][column])
-        np.testing.assert_allclose(
-            scores[0]['pred_score'], scores[other]['pred_score'], atol=1e-5)
+        np.testing.assert_allclose(scores[0]['pred_score'], scores[other]['pred_score'], atol=1e-5)
     result = run('bash', TOOLS / 'dist_train.sh', plain, 2, '--work-dir', folder / 'plain')
     assert 'affwild2/macro_f1' in result.stdout
 
@@ -149,9 +188,18 @@ def test_list_of_frames_needs_no_labels(trained):
     folder, config, _ = trained
     out = folder / 'list.csv'
     result = run(
-        sys.executable, TOOLS / 'test.py', config, folder / 'run/iter_4.pth', '--out', out,
-        '--work-dir', folder / 'test', '--amp', '--tta', '--cfg-options',
-        'test_dataloader.dataset.ann_file=list.txt'
+        sys.executable,
+        TOOLS / 'test.py',
+        config,
+        folder / 'run/iter_4.pth',
+        '--out',
+        out,
+        '--work-dir',
+        folder / 'test',
+        '--amp',
+        '--tta',
+        '--cfg-options',
+        'test_dataloader.dataset.ann_file=list.txt',
     )
     assert 'labels of all 14 frames are hidden' in result.stdout
     assert len(out.read_text().splitlines()) == 15
@@ -199,8 +247,9 @@ def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
     # the frames of that clip in the validation set have the same scores
     validation = np.load(root / 'validation.npz')
     both = dict(zip(test['frame_no'], test['pred_score'], strict=True))
-    for clip, n, score in zip(*(validation[x] for x in ('clip', 'frame_no', 'pred_score')),
-                              strict=True):
+    for clip, n, score in zip(
+        *(validation[x] for x in ('clip', 'frame_no', 'pred_score')), strict=True
+    ):
         if clip == 'Validation_Set 0_left':
             np.testing.assert_allclose(score, both[n], atol=1e-5)
 
@@ -208,8 +257,13 @@ def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
 def test_tta_averages_a_frame_and_its_mirror_image(trained):
     folder, config, _ = trained
     result = run(
-        sys.executable, TOOLS / 'test.py', config, folder / 'run/iter_4.pth', '--tta',
-        '--work-dir', folder / 'test'
+        sys.executable,
+        TOOLS / 'test.py',
+        config,
+        folder / 'run/iter_4.pth',
+        '--tta',
+        '--work-dir',
+        folder / 'test',
     )
     assert 'affwild2/macro_f1' in result.stdout
 
@@ -217,8 +271,18 @@ def test_tta_averages_a_frame_and_its_mirror_image(trained):
 def test_resume_amp_and_scaled_rate(trained):
     folder, config, _ = trained
     result = run(
-        'bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', folder / 'run', '--resume',
-        '--amp', '--auto-scale-lr', '--no-validate', '--cfg-options', 'train_cfg.max_iters=5'
+        'bash',
+        TOOLS / 'dist_train.sh',
+        config,
+        2,
+        '--work-dir',
+        folder / 'run',
+        '--resume',
+        '--amp',
+        '--auto-scale-lr',
+        '--no-validate',
+        '--cfg-options',
+        'train_cfg.max_iters=5',
     )
     assert 'resumed epoch: 0, iter: 4' in result.stdout
     assert (folder / 'run/iter_5.pth').is_file()
@@ -227,25 +291,43 @@ def test_resume_amp_and_scaled_rate(trained):
 
 def test_single_process_training(trained):
     folder, config, _ = trained
-    run(sys.executable, TOOLS / 'train.py', config, '--work-dir', folder / 'single',
-        '--no-validate', '--no-pin-memory', '--no-persistent-workers',
-        '--cfg-options', 'train_cfg.max_iters=1')
+    run(
+        sys.executable,
+        TOOLS / 'train.py',
+        config,
+        '--work-dir',
+        folder / 'single',
+        '--no-validate',
+        '--no-pin-memory',
+        '--no-persistent-workers',
+        '--cfg-options',
+        'train_cfg.max_iters=1',
+    )
     assert (folder / 'single/iter_1.pth').is_file()
 
 
-@pytest.mark.parametrize(('arguments', 'message', 'status'), [
-    (('train.py', 'gone.py'), "config='gone.py': no such file", 1),
-    (('train.py', 'CONFIG', '--cfg-options', 'checkpoint=gone.pth'),
-     "checkpoint='gone.pth': no such file", 1),
-    (('train.py', 'CONFIG', '--resume', 'gone.pth'), "load_from='gone.pth': no such file", 1),
-    (('train.py', 'CONFIG', '--cfg-options', 'model.bakcbone.depth=50'),
-     "unexpected keyword argument 'bakcbone'", 1),
-    (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file", 1),
-    (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'that ends in one of', 1),
-    (('test.py', 'CONFIG', 'CONFIG'), 'mine.py', 1),
-    (('train.py', 'CONFIG', '--cfg-options', 'amp'), "got 'amp', expected KEY=VALUE", 2),
-    (('train.py', 'CONFIG', '--cfg-options', 'x=[1,(2]'), 'brackets', 2),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message', 'status'),
+    [
+        (('train.py', 'gone.py'), "config='gone.py': no such file", 1),
+        (
+            ('train.py', 'CONFIG', '--cfg-options', 'checkpoint=gone.pth'),
+            "checkpoint='gone.pth': no such file",
+            1,
+        ),
+        (('train.py', 'CONFIG', '--resume', 'gone.pth'), "load_from='gone.pth': no such file", 1),
+        (
+            ('train.py', 'CONFIG', '--cfg-options', 'model.bakcbone.depth=50'),
+            "unexpected keyword argument 'bakcbone'",
+            1,
+        ),
+        (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file", 1),
+        (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'that ends in one of', 1),
+        (('test.py', 'CONFIG', 'CONFIG'), 'mine.py', 1),
+        (('train.py', 'CONFIG', '--cfg-options', 'amp'), "got 'amp', expected KEY=VALUE", 2),
+        (('train.py', 'CONFIG', '--cfg-options', 'x=[1,(2]'), 'brackets', 2),
+    ],
+)
 def test_mistakes_are_told_in_one_message_before_anything_starts(
     trained, arguments, message, status
 ):
@@ -253,8 +335,12 @@ def test_mistakes_are_told_in_one_message_before_anything_starts(
     names = {'CONFIG': config, 'CHECKPOINT': folder / 'run/iter_4.pth'}
     arguments = [names.get(argument, argument) for argument in arguments]
     result = run(
-        sys.executable, TOOLS / arguments[0], *arguments[1:], '--work-dir', folder / 'bad',
-        check=False
+        sys.executable,
+        TOOLS / arguments[0],
+        *arguments[1:],
+        '--work-dir',
+        folder / 'bad',
+        check=False,
     )
     assert result.returncode == status
     assert 'Traceback' not in result.stdout
@@ -268,8 +354,14 @@ def test_two_processes_tell_a_mistake_once_and_torchrun_nothing(trained):
     folder, config, _ = trained
     dataset = 'train_dataloader.dataset.data_root'
     arguments = [
-        'bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', folder / 'bad', '--cfg-options',
-        f'{dataset}={folder / "gone"}'
+        'bash',
+        TOOLS / 'dist_train.sh',
+        config,
+        2,
+        '--work-dir',
+        folder / 'bad',
+        '--cfg-options',
+        f'{dataset}={folder / "gone"}',
     ]
     result = run(*arguments, check=False)
     assert result.returncode == 1
@@ -329,13 +421,21 @@ def test_slurm(trained, fake_srun):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    path = os.pathsep.join([
-        str(fake_srun / 'bin'), str(Path(sys.executable).parent), os.environ['PATH']
-    ])
+    path = os.pathsep.join(
+        [str(fake_srun / 'bin'), str(Path(sys.executable).parent), os.environ['PATH']]
+    )
     env = dict(PATH=path, GPUS=2, MASTER_PORT=port, SRUN_ARGS='--quotatype=auto --mem=4G')
     result = run(
-        'bash', TOOLS / 'slurm_train.sh', 'part', 'job', config, fake_srun / 'run',
-        '--no-validate', '--cfg-options', 'train_cfg.max_iters=1', **env
+        'bash',
+        TOOLS / 'slurm_train.sh',
+        'part',
+        'job',
+        config,
+        fake_srun / 'run',
+        '--no-validate',
+        '--cfg-options',
+        'train_cfg.max_iters=1',
+        **env,
     )
     arguments = (fake_srun / 'arguments').read_text()
     assert arguments.startswith(
@@ -345,22 +445,42 @@ def test_slurm(trained, fake_srun):
     assert 'batch: 2 x 2 = 4 frames a step' in result.stdout
     assert (fake_srun / 'run/iter_1.pth').is_file()
     result = run(
-        'bash', TOOLS / 'slurm_test.sh', 'part', 'job', config, folder / 'run/iter_4.pth',
-        '--work-dir', fake_srun / 'test', **env
+        'bash',
+        TOOLS / 'slurm_test.sh',
+        'part',
+        'job',
+        config,
+        folder / 'run/iter_4.pth',
+        '--work-dir',
+        fake_srun / 'test',
+        **env,
     )
     assert 'macro-F1' in result.stdout
 
 
 def test_browse_dataset_of_mmpretrain(trained):
     import mmpretrain
+
     folder, fast, _ = trained
     config = folder / 'browse.py'  # an object a frame
     config.write_text(fast.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_plain'))
     tool = Path(mmpretrain.__file__).parent / '.mim/tools/visualization/browse_dataset.py'
     if not tool.is_file():
         pytest.skip('this mmpretrain was installed without its tools')
-    run(sys.executable, '-c', (
-        'import runpy, sys, abaw_mm; sys.argv = sys.argv[1:]; '
-        'runpy.run_path(sys.argv[0], run_name="__main__")'
-    ), tool, config, '-o', folder / 'browse', '-n', 4, '-m', 'pipeline')
+    run(
+        sys.executable,
+        '-c',
+        (
+            'import runpy, sys, abaw_mm; sys.argv = sys.argv[1:]; '
+            'runpy.run_path(sys.argv[0], run_name="__main__")'
+        ),
+        tool,
+        config,
+        '-o',
+        folder / 'browse',
+        '-n',
+        4,
+        '-m',
+        'pipeline',
+    )
     assert len(list((folder / 'browse').rglob('*.jpg'))) == 4

@@ -29,6 +29,7 @@ tool = load_tool()
 @pytest.fixture
 def run(capsys):
     """Run the command here: exit status, standard output, standard error."""
+
     def run(*args):
         status = tool.main([*map(str, args)])
         return status, *capsys.readouterr()
@@ -39,6 +40,7 @@ def run(capsys):
 @pytest.fixture
 def report(run, tmp_path):
     """Run the command for its ``--json``; the status must be the one that it states."""
+
     def report(*args):
         status, out, _ = run(*args, '--json', tmp_path / 'report.json')
         found = json.loads((tmp_path / 'report.json').read_text())
@@ -53,7 +55,7 @@ def report(run, tmp_path):
 def healthy(tmp_path, make_clip):
     """A set without any error or warning."""
     root = tmp_path / 'affwild2'
-    make_clip(root, 'Train_Set', '1-30-1280x720', [0, 1, 2, 3, 4, 5, 6, 7, -1] * 4, missing=(3, ))
+    make_clip(root, 'Train_Set', '1-30-1280x720', [0, 1, 2, 3, 4, 5, 6, 7, -1] * 4, missing=(3,))
     make_clip(root, 'Train_Set', 'face clip 3', [0] * 20)
     make_clip(root, 'Validation_Set', 'video11_right', [7, 6, 5, 4, 3, 2, 1, 0, -1] * 2)
     return root
@@ -65,7 +67,7 @@ def kinds(found, level=None):
 
 def cells(out, title):
     """Rows of a printed table, by the header's names."""
-    lines = out[out.index(title):].splitlines()[1:]
+    lines = out[out.index(title) :].splitlines()[1:]
     start = next(i for i, line in enumerate(lines) if line.startswith('|'))
     rows = []
     for line in lines[start:]:
@@ -94,7 +96,10 @@ def test_counts_of_real_faces(affwild2_mini, report):
     for total in found['splits']:
         fact = facts[total['split']]
         assert (total['clips'], total['lines'], total['crops']) == (
-            fact['clips'], fact['lines'], fact['frames'])
+            fact['clips'],
+            fact['lines'],
+            fact['frames'],
+        )
         assert total['missing'] == fact['lines'] - fact['frames']
         if total['split'] != 'test':
             assert total['lines'] - total['unlabelled'] == fact['labelled']
@@ -108,9 +113,7 @@ def test_the_table_says_what_the_json_says(tiny, run, tmp_path):
     status, out, _ = run(tiny, '--per-clip', '--json', tmp_path / 'report.json')
     found = json.loads((tmp_path / 'report.json').read_text())
     totals = cells(out, 'Lines against crops')
-    assert totals == [
-        {key: str(total[key]) for key in totals[0]} for total in found['splits']
-    ]
+    assert totals == [{key: str(total[key]) for key in totals[0]} for total in found['splits']]
     for row, total in zip(cells(out, 'Frames with label'), found['splits'], strict=True):
         assert [row[name] for name in found['classes']] == list(map(str, total['per_class']))
     clips = {clip['clip']: clip for clip in found['clips']}
@@ -135,7 +138,7 @@ def test_truncated_and_empty_files(healthy, report):
     assert report(healthy)['status'] == 0  # nobody looked
     found = report(healthy, '--decode', '--workers', 1)
     assert kinds(found, 'error') == ['broken_crop']
-    (bad, ) = [c['broken'] for c in found['clips'] if c['broken']]
+    (bad,) = [c['broken'] for c in found['clips'] if c['broken']]
     assert list(bad) == [str(clip / '00004.jpg'), str(clip / '00007.jpg')]
     assert 'Premature end' in bad[str(clip / '00004.jpg')]
     assert "for 1 clip ('face clip 3')" in found['verdict']
@@ -237,8 +240,11 @@ def test_many_findings_are_cut_short(healthy, make_clip, run):
 def test_as_users_type_it(healthy):
     """JSON alone on standard output, plain text on standard error."""
     result = subprocess.run(
-        [sys.executable, str(TOOL), str(healthy), '--decode', '--json', '-'], text=True,
-        capture_output=True, timeout=120, env={**os.environ, 'PYTHONPATH': str(REPO)}
+        [sys.executable, str(TOOL), str(healthy), '--decode', '--json', '-'],
+        text=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
     )
     found = json.loads(result.stdout)
     assert result.returncode == found['status'] == 0 and found['decoded']
@@ -246,17 +252,22 @@ def test_as_users_type_it(healthy):
     assert '\x1b' not in result.stderr
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['gone'], 'gone: no such folder'),
-    (['empty'], 'got no folder of EXPR annotations'),
-    (['affwild2', '--crops', 'gone'], 'gone: no such file or folder'),
-    (['affwild2', '--frames', 'gone.txt'], 'gone.txt: no such file or folder'),
-    (['affwild2', '--ann-dir', f'{ANNOTATIONS}/Train_Set', f'{ANNOTATIONS}/Train_Set'],
-     'two folders of one split'),
-    (['affwild2', '--crops', f'{ANNOTATIONS}/Train_Set/face clip 3.txt'], 'expected a folder'),
-    (['affwild2', '--filename-tmpl', '1.jpg'], 'filename_tmpl'),
-    (['affwild2', '--json', 'empty'], '--json empty: '),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['gone'], 'gone: no such folder'),
+        (['empty'], 'got no folder of EXPR annotations'),
+        (['affwild2', '--crops', 'gone'], 'gone: no such file or folder'),
+        (['affwild2', '--frames', 'gone.txt'], 'gone.txt: no such file or folder'),
+        (
+            ['affwild2', '--ann-dir', f'{ANNOTATIONS}/Train_Set', f'{ANNOTATIONS}/Train_Set'],
+            'two folders of one split',
+        ),
+        (['affwild2', '--crops', f'{ANNOTATIONS}/Train_Set/face clip 3.txt'], 'expected a folder'),
+        (['affwild2', '--filename-tmpl', '1.jpg'], 'filename_tmpl'),
+        (['affwild2', '--json', 'empty'], '--json empty: '),
+    ],
+)
 def test_nothing_to_check(healthy, run, monkeypatch, args, message):
     monkeypatch.chdir(healthy.parent)
     Path('empty').mkdir()

@@ -24,18 +24,28 @@ from abaw_mm.apis.extract_features import LAYERS, SPLITS
 def main() -> None:
     """Extract."""
     parser = ToolParser(
-        'Write features of every frame', 'test_dataloader.dataset.ann_file=test_set_format.txt')
+        'Write features of every frame', 'test_dataloader.dataset.ann_file=test_set_format.txt'
+    )
     parser.add_argument(
-        'checkpoint', help='path of the checkpoint; for --layer backbone self-supervised ones, too')
+        'checkpoint', help='path of the checkpoint; for --layer backbone self-supervised ones, too'
+    )
     parser.add_argument('--out', required=True, help='folder of the features')
     parser.add_argument(
-        '--split', nargs='+', choices=SPLITS, default=list(SPLITS),
-        help="whose clips; default: all three of the config's data loaders")
+        '--split',
+        nargs='+',
+        choices=SPLITS,
+        default=list(SPLITS),
+        help="whose clips; default: all three of the config's data loaders",
+    )
     parser.add_argument(
-        '--layer', choices=LAYERS, default='backbone',
-        help="backbone: its last map's mean (default); neck: what the head gets")
+        '--layer',
+        choices=LAYERS,
+        default='backbone',
+        help="backbone: its last map's mean (default); neck: what the head gets",
+    )
     parser.add_argument(
-        '--batch-size', type=int, help="frames at once; default: the test data loader's")
+        '--batch-size', type=int, help="frames at once; default: the test data loader's"
+    )
     extract_features(**parser.parse())
 
 

@@ -28,14 +28,35 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 EXPRESSIONS = (
-    'Neutral', 'Anger', 'Disgust', 'Fear', 'Happiness', 'Sadness', 'Surprise', 'Other'
+    'Neutral',
+    'Anger',
+    'Disgust',
+    'Fear',
+    'Happiness',
+    'Sadness',
+    'Surprise',
+    'Other',
 )  # order of the official annotation files
 HEADER = ','.join(EXPRESSIONS)
-FREQUENCY = (.28, .05, .045, .045, .18, .13, .07, .20)  # of segments; rare ones rare, as there
+FREQUENCY = (
+    0.28,
+    0.05,
+    0.045,
+    0.045,
+    0.18,
+    0.13,
+    0.07,
+    0.20,
+)  # of segments; rare ones rare, as there
 ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
 NAMES = (  # the forms of names in the database, and one with spaces
-    'demo clip {}', 'video{}_5_left', '{}-24-1920x1080', '{}', 'video{}_right', 'video{}',
-    '{}-30-1280x720-2'
+    'demo clip {}',
+    'video{}_5_left',
+    '{}-24-1920x1080',
+    '{}',
+    'video{}_right',
+    'video{}',
+    '{}-30-1280x720-2',
 )
 WHAT = 'abaw_mm demo data: drawn faces, no person and no frame of Aff-Wild2'
 VERSION = 1  # raise it when other bytes are drawn, so that older folders are not taken for it
@@ -46,42 +67,63 @@ SUPERSAMPLING = 3
 # ------------------------------------------------------------------ what a face can do
 
 ACTIONS = (
-    'inner_brow', 'outer_brow', 'brow_lower', 'brow_skew', 'lid_open', 'cheek_raise',
-    'nose_wrinkle', 'upper_lip', 'lip_pull', 'lip_skew', 'lip_depress', 'lip_stretch', 'lip_press',
-    'lip_pucker', 'jaw_drop', 'gaze_x', 'gaze_y'
+    'inner_brow',
+    'outer_brow',
+    'brow_lower',
+    'brow_skew',
+    'lid_open',
+    'cheek_raise',
+    'nose_wrinkle',
+    'upper_lip',
+    'lip_pull',
+    'lip_skew',
+    'lip_depress',
+    'lip_stretch',
+    'lip_press',
+    'lip_pucker',
+    'jaw_drop',
+    'gaze_x',
+    'gaze_y',
 )  # 0 at rest, 1 at full strength; brow_skew, lip_skew and gaze have a sign, lid_open -1 is shut
 POSES: dict[str, tuple[dict[str, float], ...]] = {  # each expression has some ways to be shown
-    'Neutral': ({}, ),
+    'Neutral': ({},),
     'Anger': (
-        dict(brow_lower=1, lid_open=.1, lip_press=1, lip_depress=.35),
-        dict(brow_lower=1, lid_open=.3, jaw_drop=.35, upper_lip=.35, lip_depress=.4),
+        dict(brow_lower=1, lid_open=0.1, lip_press=1, lip_depress=0.35),
+        dict(brow_lower=1, lid_open=0.3, jaw_drop=0.35, upper_lip=0.35, lip_depress=0.4),
     ),
     'Disgust': (
-        dict(nose_wrinkle=1, upper_lip=1, brow_lower=.5, lid_open=-.35, cheek_raise=.5),
-        dict(nose_wrinkle=1, upper_lip=.8, brow_lower=.4, lid_open=-.4, lip_depress=.5),
+        dict(nose_wrinkle=1, upper_lip=1, brow_lower=0.5, lid_open=-0.35, cheek_raise=0.5),
+        dict(nose_wrinkle=1, upper_lip=0.8, brow_lower=0.4, lid_open=-0.4, lip_depress=0.5),
     ),
     'Fear': (
-        dict(inner_brow=1, outer_brow=.35, lid_open=.9, lip_stretch=1, jaw_drop=.3),
-        dict(inner_brow=.9, outer_brow=.2, lid_open=1, lip_stretch=1, lip_depress=.3, jaw_drop=.15),
+        dict(inner_brow=1, outer_brow=0.35, lid_open=0.9, lip_stretch=1, jaw_drop=0.3),
+        dict(
+            inner_brow=0.9,
+            outer_brow=0.2,
+            lid_open=1,
+            lip_stretch=1,
+            lip_depress=0.3,
+            jaw_drop=0.15,
+        ),
     ),
     'Happiness': (
-        dict(lip_pull=1, cheek_raise=.8, jaw_drop=.3, lid_open=-.1),
-        dict(lip_pull=1, cheek_raise=.7, lid_open=-.15),
+        dict(lip_pull=1, cheek_raise=0.8, jaw_drop=0.3, lid_open=-0.1),
+        dict(lip_pull=1, cheek_raise=0.7, lid_open=-0.15),
     ),
     'Sadness': (
-        dict(inner_brow=.9, lip_depress=1, lid_open=-.4, gaze_y=.6),
-        dict(inner_brow=1, lip_depress=.9, lid_open=-.3, lip_press=.4, cheek_raise=.3),
+        dict(inner_brow=0.9, lip_depress=1, lid_open=-0.4, gaze_y=0.6),
+        dict(inner_brow=1, lip_depress=0.9, lid_open=-0.3, lip_press=0.4, cheek_raise=0.3),
     ),
     'Surprise': (
-        dict(inner_brow=1, outer_brow=1, lid_open=.9, jaw_drop=1),
-        dict(inner_brow=1, outer_brow=1, lid_open=.8, jaw_drop=.6, lip_pucker=.4),
+        dict(inner_brow=1, outer_brow=1, lid_open=0.9, jaw_drop=1),
+        dict(inner_brow=1, outer_brow=1, lid_open=0.8, jaw_drop=0.6, lip_pucker=0.4),
     ),
     'Other': (
-        dict(lip_skew=1.2, lid_open=-.1),
-        dict(lip_skew=-1.2, brow_skew=.6),
+        dict(lip_skew=1.2, lid_open=-0.1),
+        dict(lip_skew=-1.2, brow_skew=0.6),
         dict(lip_pucker=1),
-        dict(lid_open=-1, jaw_drop=.15),
-        dict(brow_skew=-1.2, lip_press=.4, gaze_x=.8),
+        dict(lid_open=-1, jaw_drop=0.15),
+        dict(brow_skew=-1.2, lip_press=0.4, gaze_x=0.8),
     ),
 }
 
@@ -91,14 +133,20 @@ def actions(**strength: float) -> np.ndarray:
     unknown = set(strength) - set(ACTIONS)
     if unknown:
         raise ValueError(f'got the actions {sorted(unknown)}, expected some of {ACTIONS}')
-    return np.array([strength.get(name, 0.) for name in ACTIONS])
+    return np.array([strength.get(name, 0.0) for name in ACTIONS])
 
 
 # ------------------------------------------------------------------ who, from where, in what light
 
 Colour = tuple[float, float, float]
-SKINS = ((250, 220, 200), (236, 196, 166), (214, 166, 130), (178, 126, 92), (132, 90, 64),
-         (92, 62, 48))
+SKINS = (
+    (250, 220, 200),
+    (236, 196, 166),
+    (214, 166, 130),
+    (178, 126, 92),
+    (132, 90, 64),
+    (92, 62, 48),
+)
 HAIRS = ((28, 24, 22), (64, 42, 28), (112, 74, 42), (188, 148, 88), (150, 68, 36), (150, 146, 142))
 IRISES = ((70, 44, 26), (96, 66, 32), (70, 104, 130), (84, 116, 84))
 
@@ -136,23 +184,38 @@ class Identity:
     def draw(cls, rng: np.random.Generator) -> 'Identity':
         """A face by chance."""
         skin = _pick(rng, SKINS, 12)
-        rest = {name: rng.normal(0, .1) for name in ('inner_brow', 'outer_brow', 'lid_open')}
-        rest |= {name: abs(rng.normal(0, .12)) for name in ('brow_lower', 'lip_pull', 'lip_press',
-                                                            'lip_depress')}
+        rest = {name: rng.normal(0, 0.1) for name in ('inner_brow', 'outer_brow', 'lid_open')}
+        rest |= {
+            name: abs(rng.normal(0, 0.12))
+            for name in ('brow_lower', 'lip_pull', 'lip_press', 'lip_depress')
+        }
         return cls(
-            skin=skin, hair=_pick(rng, HAIRS, 12), iris=_pick(rng, IRISES, 10),
-            lips=mix(skin, (176, 62, 70), rng.uniform(.25, .65)),
+            skin=skin,
+            hair=_pick(rng, HAIRS, 12),
+            iris=_pick(rng, IRISES, 10),
+            lips=mix(skin, (176, 62, 70), rng.uniform(0.25, 0.65)),
             cloth=tuple(rng.uniform(20, 230, 3)),
-            head_width=rng.uniform(.92, 1.06), head_height=rng.uniform(1.2, 1.36),
-            jaw=rng.uniform(.1, .38), eye_x=rng.uniform(.38, .46), eye_y=rng.uniform(-.16, -.06),
-            eye_width=rng.uniform(.17, .22), eye_height=rng.uniform(.085, .11),
-            brow_gap=rng.uniform(.23, .3), brow_thickness=rng.uniform(.055, .095),
-            nose_length=rng.uniform(.36, .46), nose_width=rng.uniform(.11, .18),
-            mouth_y=rng.uniform(.6, .7), mouth_width=rng.uniform(.32, .41),
-            lip_thickness=rng.uniform(.05, .09), hairline=rng.uniform(-.98, -.8),
-            hair_style=str(rng.choice(['short', 'long', 'fringe', 'bald'], p=[.4, .3, .2, .1])),
-            beard=str(rng.choice(['none', 'stubble', 'moustache', 'full'], p=[.7, .12, .08, .1])),
-            glasses=bool(rng.random() < .25), rest=actions(**rest)
+            head_width=rng.uniform(0.92, 1.06),
+            head_height=rng.uniform(1.2, 1.36),
+            jaw=rng.uniform(0.1, 0.38),
+            eye_x=rng.uniform(0.38, 0.46),
+            eye_y=rng.uniform(-0.16, -0.06),
+            eye_width=rng.uniform(0.17, 0.22),
+            eye_height=rng.uniform(0.085, 0.11),
+            brow_gap=rng.uniform(0.23, 0.3),
+            brow_thickness=rng.uniform(0.055, 0.095),
+            nose_length=rng.uniform(0.36, 0.46),
+            nose_width=rng.uniform(0.11, 0.18),
+            mouth_y=rng.uniform(0.6, 0.7),
+            mouth_width=rng.uniform(0.32, 0.41),
+            lip_thickness=rng.uniform(0.05, 0.09),
+            hairline=rng.uniform(-0.98, -0.8),
+            hair_style=str(rng.choice(['short', 'long', 'fringe', 'bald'], p=[0.4, 0.3, 0.2, 0.1])),
+            beard=str(
+                rng.choice(['none', 'stubble', 'moustache', 'full'], p=[0.7, 0.12, 0.08, 0.1])
+            ),
+            glasses=bool(rng.random() < 0.25),
+            rest=actions(**rest),
         )
 
 
@@ -207,23 +270,26 @@ class Canvas:
     def __init__(self, image: Image.Image, view: View) -> None:
         self.image = image
         self.view = view
-        self.unit = .42 * image.width * view.scale  # pixels in half a head's width
+        self.unit = 0.42 * image.width * view.scale  # pixels in half a head's width
         self.pen = ImageDraw.Draw(image)
 
     def project(self, points: np.ndarray, flat: bool = False) -> list[tuple[float, float]]:
         """Face coordinates to pixels: on a bulging face turning moves the nose most."""
         x, y = np.asarray(points, float).T
         if not flat:
-            z = .75 * np.sqrt(np.clip(1 - (x / 1.1) ** 2 - (y / 1.5) ** 2, .05, 1))
+            z = 0.75 * np.sqrt(np.clip(1 - (x / 1.1) ** 2 - (y / 1.5) ** 2, 0.05, 1))
             x = x * np.cos(self.view.yaw) + z * np.sin(self.view.yaw)
             y = y * np.cos(self.view.pitch) + z * np.sin(self.view.pitch)
         x, y = x + self.view.shift_x, y + self.view.shift_y
         cos, sin = np.cos(self.view.roll), np.sin(self.view.roll)
-        centre_x, centre_y = .5 * self.image.width, .5 * self.image.height
-        return list(zip(
-            (centre_x + self.unit * (x * cos - y * sin)).tolist(),
-            (centre_y + self.unit * (x * sin + y * cos)).tolist(), strict=True
-        ))
+        centre_x, centre_y = 0.5 * self.image.width, 0.5 * self.image.height
+        return list(
+            zip(
+                (centre_x + self.unit * (x * cos - y * sin)).tolist(),
+                (centre_y + self.unit * (x * sin + y * cos)).tolist(),
+                strict=True,
+            )
+        )
 
     def shape(self, points: np.ndarray, colour: Colour, flat: bool = False) -> None:
         self.pen.polygon(self.project(points, flat), fill=_bytes(colour))
@@ -232,8 +298,9 @@ class Canvas:
         pixels = max(1, round(self.unit * width))
         self.pen.line(self.project(points), fill=_bytes(colour), width=pixels, joint='curve')
 
-    def oval(self, x: float, y: float, width: float, height: float, colour: Colour,
-             flat: bool = False) -> None:
+    def oval(
+        self, x: float, y: float, width: float, height: float, colour: Colour, flat: bool = False
+    ) -> None:
         angle = np.linspace(0, 2 * np.pi, 28)
         points = np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], 1)
         self.shape(points, colour, flat)
@@ -267,7 +334,7 @@ def draw_face(
     act = dict(zip(ACTIONS, action.tolist(), strict=True))
     for name in ACTIONS:  # a muscle does not push; the signed ones aside
         if name not in ('brow_skew', 'lid_open', 'lip_skew', 'gaze_x', 'gaze_y'):
-            act[name] = max(0., act[name])
+            act[name] = max(0.0, act[name])
     _draw_head(canvas, identity, act)
     _draw_nose(canvas, identity, act)
     _draw_mouth(canvas, identity, act)
@@ -281,153 +348,209 @@ def draw_face(
 def _draw_head(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
     angle = np.linspace(0, 2 * np.pi, 60)
     across, down = np.cos(angle), np.sin(angle)
-    height = np.where(down > 0, face.head_height + .1 * act['jaw_drop'], face.head_height)
+    height = np.where(down > 0, face.head_height + 0.1 * act['jaw_drop'], face.head_height)
     width = face.head_width * (1 - face.jaw * np.clip(down, 0, 1) ** 2)
     head = np.stack([width * across, height * down], 1)
     if face.hair_style == 'long':
-        sides = np.array([[-1.25, -.5], [1.25, -.5], [1.3, 2.2], [-1.3, 2.2]])
+        sides = np.array([[-1.25, -0.5], [1.25, -0.5], [1.3, 2.2], [-1.3, 2.2]])
         canvas.shape(sides, face.hair, True)
     if face.hair_style != 'bald':
-        canvas.oval(0, -.3, 1.12 * face.head_width + .1, face.head_height - .1, face.hair, True)
-    canvas.shape(np.array([[-.5, .6], [.5, .6], [.55, 2.2], [-.55, 2.2]]), dim(face.skin, .8), True)
-    canvas.shape(np.array([[-.5, 1.35], [.5, 1.35], [2.2, 1.7], [2.2, 3], [-2.2, 3], [-2.2, 1.7]]),
-                 face.cloth, True)
+        canvas.oval(0, -0.3, 1.12 * face.head_width + 0.1, face.head_height - 0.1, face.hair, True)
+    canvas.shape(
+        np.array([[-0.5, 0.6], [0.5, 0.6], [0.55, 2.2], [-0.55, 2.2]]), dim(face.skin, 0.8), True
+    )
+    canvas.shape(
+        np.array([[-0.5, 1.35], [0.5, 1.35], [2.2, 1.7], [2.2, 3], [-2.2, 3], [-2.2, 1.7]]),
+        face.cloth,
+        True,
+    )
     for side in (-1, 1):
-        canvas.oval(side * face.head_width, .05, .13, .24, dim(face.skin, .85), True)
+        canvas.oval(side * face.head_width, 0.05, 0.13, 0.24, dim(face.skin, 0.85), True)
     canvas.shape(head, face.skin, True)
     if face.beard in ('stubble', 'full'):
-        colour = mix(face.skin, face.hair, .3 if face.beard == 'stubble' else .85)
-        lower = head[(down > .15)] * (.995, 1)
-        canvas.shape(np.vstack([lower, [[-.6, .55], [0, .42], [.6, .55]]]), colour, True)
+        colour = mix(face.skin, face.hair, 0.3 if face.beard == 'stubble' else 0.85)
+        lower = head[(down > 0.15)] * (0.995, 1)
+        canvas.shape(np.vstack([lower, [[-0.6, 0.55], [0, 0.42], [0.6, 0.55]]]), colour, True)
     if face.hair_style != 'bald':
-        line = face.hairline + (.14 if face.hair_style == 'fringe' else 0)
-        bow = line if face.hair_style == 'fringe' else line - .16
-        top = head[down < -.45]
-        canvas.shape(np.vstack([top * 1.03, curve((face.head_width, -.45), (.3, bow),
-                                                  (-face.head_width, -.45))]), face.hair, True)
+        line = face.hairline + (0.14 if face.hair_style == 'fringe' else 0)
+        bow = line if face.hair_style == 'fringe' else line - 0.16
+        top = head[down < -0.45]
+        canvas.shape(
+            np.vstack(
+                [top * 1.03, curve((face.head_width, -0.45), (0.3, bow), (-face.head_width, -0.45))]
+            ),
+            face.hair,
+            True,
+        )
 
 
 def _draw_nose(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
-    tip = face.eye_y + face.nose_length - .05 * act['nose_wrinkle']
-    wing = face.nose_width * (1 + .25 * act['nose_wrinkle'])
-    dark = dim(face.skin, .72)
-    canvas.line(curve((-.05, face.eye_y), (-.1, tip - .16), (-.75 * wing, tip - .03)), dark, .02)
-    canvas.line(curve((-wing, tip - .02), (0, tip + .09), (wing, tip - .02)), dark, .03)
+    tip = face.eye_y + face.nose_length - 0.05 * act['nose_wrinkle']
+    wing = face.nose_width * (1 + 0.25 * act['nose_wrinkle'])
+    dark = dim(face.skin, 0.72)
+    canvas.line(
+        curve((-0.05, face.eye_y), (-0.1, tip - 0.16), (-0.75 * wing, tip - 0.03)), dark, 0.02
+    )
+    canvas.line(curve((-wing, tip - 0.02), (0, tip + 0.09), (wing, tip - 0.02)), dark, 0.03)
     for side in (-1, 1):
-        canvas.oval(side * .55 * wing, tip + .015, .035, .022, dim(face.skin, .4))
-        if act['nose_wrinkle'] > .1:
-            crease = mix(face.skin, dim(face.skin, .45), min(1, act['nose_wrinkle']))
+        canvas.oval(side * 0.55 * wing, tip + 0.015, 0.035, 0.022, dim(face.skin, 0.4))
+        if act['nose_wrinkle'] > 0.1:
+            crease = mix(face.skin, dim(face.skin, 0.45), min(1, act['nose_wrinkle']))
             for row in range(3):
-                y = face.eye_y + .02 + .075 * row
-                canvas.line([(side * .03, y + .03), (side * .15, y - .03)], crease, .025)
-        skew = max(0., side * act['lip_skew'])
-        fold = max(.15, act['lip_pull'], act['nose_wrinkle'], act['upper_lip'], skew)
-        corner = face.mouth_y - .08 * max(act['lip_pull'], act['nose_wrinkle']) - .18 * skew
-        end = face.mouth_width * (1 + .3 * max(skew, act['lip_pull'])) + .08  # outside the lips
-        canvas.line(curve((side * (wing + .04), tip - .04), (side * (wing + .15), tip + .08),
-                          (side * end, corner)),
-                    mix(face.skin, dim(face.skin, .55), min(1, .9 * fold)), .025)
+                y = face.eye_y + 0.02 + 0.075 * row
+                canvas.line([(side * 0.03, y + 0.03), (side * 0.15, y - 0.03)], crease, 0.025)
+        skew = max(0.0, side * act['lip_skew'])
+        fold = max(0.15, act['lip_pull'], act['nose_wrinkle'], act['upper_lip'], skew)
+        corner = face.mouth_y - 0.08 * max(act['lip_pull'], act['nose_wrinkle']) - 0.18 * skew
+        end = face.mouth_width * (1 + 0.3 * max(skew, act['lip_pull'])) + 0.08  # outside the lips
+        canvas.line(
+            curve(
+                (side * (wing + 0.04), tip - 0.04),
+                (side * (wing + 0.15), tip + 0.08),
+                (side * end, corner),
+            ),
+            mix(face.skin, dim(face.skin, 0.55), min(1, 0.9 * fold)),
+            0.025,
+        )
 
 
 def _draw_mouth(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
-    thickness = face.lip_thickness * (1 - .75 * min(1, act['lip_press']))
-    thickness *= 1 + .55 * act['lip_pucker']
-    half = face.mouth_width * (1 + .25 * act['lip_pull'] + .3 * act['lip_stretch'] - .25 *
-                               act['jaw_drop'] - .5 * min(1, act['lip_pucker']))
+    thickness = face.lip_thickness * (1 - 0.75 * min(1, act['lip_press']))
+    thickness *= 1 + 0.55 * act['lip_pucker']
+    half = face.mouth_width * (
+        1
+        + 0.25 * act['lip_pull']
+        + 0.3 * act['lip_stretch']
+        - 0.25 * act['jaw_drop']
+        - 0.5 * min(1, act['lip_pucker'])
+    )
     corners = []
     for side in (-1, 1):
-        skew = max(0., side * act['lip_skew'])
-        y = face.mouth_y - .15 * act['lip_pull'] + .14 * act['lip_depress'] - .16 * skew
-        y += .03 * act['lip_stretch'] + .1 * act['jaw_drop']
-        corners.append((side * half * (1 + .25 * skew), y))
+        skew = max(0.0, side * act['lip_skew'])
+        y = face.mouth_y - 0.15 * act['lip_pull'] + 0.14 * act['lip_depress'] - 0.16 * skew
+        y += 0.03 * act['lip_stretch'] + 0.1 * act['jaw_drop']
+        corners.append((side * half * (1 + 0.25 * skew), y))
     left, right = corners
-    middle = .1 * (left[0] + right[0])
-    top = face.mouth_y + .05 * act['lip_pull'] - .11 * act['upper_lip'] - .05 * act['lip_depress']
-    gap = .5 * act['jaw_drop'] + .15 * act['upper_lip'] + .12 * act['lip_stretch']
-    bottom = top + gap * (1 - .8 * min(1, act['lip_press']))
+    middle = 0.1 * (left[0] + right[0])
+    top = (
+        face.mouth_y + 0.05 * act['lip_pull'] - 0.11 * act['upper_lip'] - 0.05 * act['lip_depress']
+    )
+    gap = 0.5 * act['jaw_drop'] + 0.15 * act['upper_lip'] + 0.12 * act['lip_stretch']
+    bottom = top + gap * (1 - 0.8 * min(1, act['lip_press']))
     upper = curve(left, (middle, top - thickness), right)
     lower = curve(right, (middle, bottom + 1.4 * thickness), left)
     if face.beard in ('moustache', 'full'):
-        canvas.shape(np.vstack([upper - (0, .1), upper[::-1]]), face.hair)
+        canvas.shape(np.vstack([upper - (0, 0.1), upper[::-1]]), face.hair)
     canvas.shape(np.vstack([upper, lower]), face.lips)
     inner = np.vstack([curve(left, (middle, top), right), curve(right, (middle, bottom), left)])
-    if bottom - top > .03:
+    if bottom - top > 0.03:
         with canvas.inside(inner):
             canvas.shape(inner, (46, 14, 18))
-            canvas.oval(middle, bottom + .02, .7 * half, .1, (170, 74, 80))
-            canvas.shape(np.vstack([
-                curve(left, (middle, top - .1), right),
-                curve(right, (middle, top + min(.1, .6 * gap)), left)
-            ]), (236, 230, 218))
-    canvas.line(inner[:12], dim(face.lips, .45), .025)
-    canvas.line(curve((-.12, bottom + 2.4 * thickness + .05), (0, bottom + 2.1 * thickness + .03),
-                      (.12, bottom + 2.4 * thickness + .05)), dim(face.skin, .82), .02)
+            canvas.oval(middle, bottom + 0.02, 0.7 * half, 0.1, (170, 74, 80))
+            canvas.shape(
+                np.vstack(
+                    [
+                        curve(left, (middle, top - 0.1), right),
+                        curve(right, (middle, top + min(0.1, 0.6 * gap)), left),
+                    ]
+                ),
+                (236, 230, 218),
+            )
+    canvas.line(inner[:12], dim(face.lips, 0.45), 0.025)
+    canvas.line(
+        curve(
+            (-0.12, bottom + 2.4 * thickness + 0.05),
+            (0, bottom + 2.1 * thickness + 0.03),
+            (0.12, bottom + 2.4 * thickness + 0.05),
+        ),
+        dim(face.skin, 0.82),
+        0.02,
+    )
 
 
 def _draw_eye(canvas: Canvas, face: Identity, act: dict[str, float], side: int) -> None:
     x, y, height = side * face.eye_x, face.eye_y, face.eye_height
-    opening = float(np.clip(1 + (.65 if act['lid_open'] > 0 else 1) * act['lid_open'], .02, 1.8))
-    squeeze = min(1., .7 * act['cheek_raise'] + .5 * act['nose_wrinkle'])
-    inner, outer = (x - side * face.eye_width, y + .02), (x + side * face.eye_width, y - .01)
-    upper = curve(inner, (x, y + height * (.55 - 1.6 * opening * (1 - .15 * squeeze))), outer)
-    lower = curve(outer, (x, y + height * (.55 + .3 * min(opening, 1) - .6 * squeeze * min(
-        opening, 1))), inner)
-    lid = np.vstack([upper - (0, .45 * height), upper[::-1]])
-    canvas.shape(lid, dim(face.skin, .82))
+    opening = float(np.clip(1 + (0.65 if act['lid_open'] > 0 else 1) * act['lid_open'], 0.02, 1.8))
+    squeeze = min(1.0, 0.7 * act['cheek_raise'] + 0.5 * act['nose_wrinkle'])
+    inner, outer = (x - side * face.eye_width, y + 0.02), (x + side * face.eye_width, y - 0.01)
+    upper = curve(inner, (x, y + height * (0.55 - 1.6 * opening * (1 - 0.15 * squeeze))), outer)
+    lower = curve(
+        outer,
+        (x, y + height * (0.55 + 0.3 * min(opening, 1) - 0.6 * squeeze * min(opening, 1))),
+        inner,
+    )
+    lid = np.vstack([upper - (0, 0.45 * height), upper[::-1]])
+    canvas.shape(lid, dim(face.skin, 0.82))
     outline = np.vstack([upper, lower])
     with canvas.inside(outline):
         canvas.shape(outline, (240, 238, 234))
-        gaze = (x + .06 * act['gaze_x'], y + height * (-.2 + .5 * act['gaze_y']))
+        gaze = (x + 0.06 * act['gaze_x'], y + height * (-0.2 + 0.5 * act['gaze_y']))
         canvas.oval(*gaze, height, height, face.iris)
-        canvas.oval(*gaze, .5 * height, .5 * height, (12, 10, 10))
-        canvas.oval(gaze[0] - .03, gaze[1] - .035, .018, .018, (250, 250, 250))
-    canvas.line(upper, dim(face.skin, .25), .03)
-    canvas.line(lower, dim(face.skin, .6), .014)
-    bag = mix(face.skin, dim(face.skin, .5), min(1., .15 + .7 * squeeze))
-    canvas.line(lower + (0, .7 * height), bag, .02)
-    if squeeze > .2:  # crow's feet
+        canvas.oval(*gaze, 0.5 * height, 0.5 * height, (12, 10, 10))
+        canvas.oval(gaze[0] - 0.03, gaze[1] - 0.035, 0.018, 0.018, (250, 250, 250))
+    canvas.line(upper, dim(face.skin, 0.25), 0.03)
+    canvas.line(lower, dim(face.skin, 0.6), 0.014)
+    bag = mix(face.skin, dim(face.skin, 0.5), min(1.0, 0.15 + 0.7 * squeeze))
+    canvas.line(lower + (0, 0.7 * height), bag, 0.02)
+    if squeeze > 0.2:  # crow's feet
         for row in (-1, 0, 1):
-            canvas.line([(outer[0] + side * .04, y + .04 * row),
-                         (outer[0] + side * .13, y + .07 * row)], bag, .018)
+            canvas.line(
+                [
+                    (outer[0] + side * 0.04, y + 0.04 * row),
+                    (outer[0] + side * 0.13, y + 0.07 * row),
+                ],
+                bag,
+                0.018,
+            )
     if face.glasses:
         angle = np.linspace(0, 2 * np.pi, 28)
-        rim = np.stack([x + .27 * np.cos(angle), y + .02 + .21 * np.sin(angle)], 1)
-        canvas.line(rim, (34, 30, 34), .03)
-        canvas.line([(x - side * .27, y), (0, y - .02)], (34, 30, 34), .03)
+        rim = np.stack([x + 0.27 * np.cos(angle), y + 0.02 + 0.21 * np.sin(angle)], 1)
+        canvas.line(rim, (34, 30, 34), 0.03)
+        canvas.line([(x - side * 0.27, y), (0, y - 0.02)], (34, 30, 34), 0.03)
 
 
 def _draw_brow(canvas: Canvas, face: Identity, act: dict[str, float], side: int) -> None:
     y = face.eye_y - face.brow_gap
-    skew = max(0., side * act['brow_skew'])
-    inner_y = y - .17 * act['inner_brow'] + .15 * act['brow_lower'] - .1 * skew
-    outer_y = y + .03 - .16 * act['outer_brow'] - .03 * act['brow_lower'] - .14 * skew
-    inner_y += .05 * act['nose_wrinkle']
-    inner_x = face.eye_x - face.eye_width * (.95 + .3 * act['brow_lower'] + .1 * act['inner_brow'])
+    skew = max(0.0, side * act['brow_skew'])
+    inner_y = y - 0.17 * act['inner_brow'] + 0.15 * act['brow_lower'] - 0.1 * skew
+    outer_y = y + 0.03 - 0.16 * act['outer_brow'] - 0.03 * act['brow_lower'] - 0.14 * skew
+    inner_y += 0.05 * act['nose_wrinkle']
+    inner_x = face.eye_x - face.eye_width * (
+        0.95 + 0.3 * act['brow_lower'] + 0.1 * act['inner_brow']
+    )
     outer_x = face.eye_x + 1.35 * face.eye_width
-    middle_y = .5 * (inner_y + outer_y) - .05 + .035 * act['brow_lower'] - .05 * skew
+    middle_y = 0.5 * (inner_y + outer_y) - 0.05 + 0.035 * act['brow_lower'] - 0.05 * skew
     start, end = np.array([side * inner_x, inner_y]), np.array([side * outer_x, outer_y])
-    middle = np.array([side * (.4 * inner_x + .6 * outer_x), middle_y])
+    middle = np.array([side * (0.4 * inner_x + 0.6 * outer_x), middle_y])
     thick = np.array([0, face.brow_thickness])
-    canvas.shape(np.vstack([
-        curve(start - .5 * thick, middle - .6 * thick, end), curve(end, middle + .4 * thick,
-                                                                   start + .5 * thick)
-    ]), mix(dim(face.hair, .75), face.skin, .1))
+    canvas.shape(
+        np.vstack(
+            [
+                curve(start - 0.5 * thick, middle - 0.6 * thick, end),
+                curve(end, middle + 0.4 * thick, start + 0.5 * thick),
+            ]
+        ),
+        mix(dim(face.hair, 0.75), face.skin, 0.1),
+    )
 
 
 def _draw_forehead(canvas: Canvas, face: Identity, act: dict[str, float]) -> None:
     y = face.eye_y - face.brow_gap
-    lift = .5 * (act['inner_brow'] + act['outer_brow'])
-    if lift > .25:
-        crease = mix(face.skin, dim(face.skin, .6), min(1., lift))
+    lift = 0.5 * (act['inner_brow'] + act['outer_brow'])
+    if lift > 0.25:
+        crease = mix(face.skin, dim(face.skin, 0.6), min(1.0, lift))
         for row in (0, 1):
-            half = .2 + .25 * min(1., act['outer_brow'])
-            line = curve((-half, y - .21 - .09 * row), (0, y - .24 - .09 * row),
-                         (half, y - .21 - .09 * row))
-            canvas.line(line, crease, .02)
-    if act['brow_lower'] > .15:
-        crease = mix(face.skin, dim(face.skin, .45), min(1., act['brow_lower']))
+            half = 0.2 + 0.25 * min(1.0, act['outer_brow'])
+            line = curve(
+                (-half, y - 0.21 - 0.09 * row),
+                (0, y - 0.24 - 0.09 * row),
+                (half, y - 0.21 - 0.09 * row),
+            )
+            canvas.line(line, crease, 0.02)
+    if act['brow_lower'] > 0.15:
+        crease = mix(face.skin, dim(face.skin, 0.45), min(1.0, act['brow_lower']))
         for side in (-1, 1):
-            canvas.line([(side * .06, y - .02), (side * .045, y + .17)], crease, .025)
+            canvas.line([(side * 0.06, y - 0.02), (side * 0.045, y + 0.17)], crease, 0.025)
 
 
 def photograph(
@@ -437,9 +560,9 @@ def photograph(
     picture = picture.resize((size, size), Image.Resampling.BOX)
     picture = picture.filter(ImageFilter.GaussianBlur(view.blur * size / 112))
     at = np.linspace(-1, 1, size, dtype=np.float32)
-    x, y = at[None, :] - .4 * view.shift_x, at[:, None] - .4 * view.shift_y
+    x, y = at[None, :] - 0.4 * view.shift_x, at[:, None] - 0.4 * view.shift_y
     light = 1 + view.light_slope * (x * np.cos(view.light_angle) + y * np.sin(view.light_angle))
-    light = view.gain * light * (1.08 - .25 * (x**2 + .6 * y**2))  # a head is round
+    light = view.gain * light * (1.08 - 0.25 * (x**2 + 0.6 * y**2))  # a head is round
     pixels = np.asarray(picture, np.float32) * light[..., None] * np.float32(view.cast)
     pixels += rng.standard_normal((size, size, 1), np.float32) * np.float32(view.noise)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
@@ -461,9 +584,9 @@ class Clip:
 def drift(rng: np.random.Generator, length: int, pace: float) -> np.ndarray:
     """(length, ) smooth noise of variance about 1 that forgets itself in ``pace`` frames."""
     reach = int(3 * pace)
-    kernel = np.exp(-.5 * (np.arange(-reach, reach + 1) / pace) ** 2)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / pace) ** 2)
     noise = rng.standard_normal(length + 2 * reach)
-    return np.convolve(noise, kernel / np.sqrt((kernel ** 2).sum()), mode='valid')
+    return np.convolve(noise, kernel / np.sqrt((kernel**2).sum()), mode='valid')
 
 
 def perform(
@@ -476,35 +599,35 @@ def perform(
         into the next, and in a few runs that nobody looked at.
     """
     count = len(clip.segments)
-    length = rng.uniform(.7, 1.3, count)
+    length = rng.uniform(0.7, 1.3, count)
     starts = np.concatenate([[0], np.cumsum(length)]) / length.sum() * frames
-    ramp = np.minimum(rng.uniform(5, 9, count + 1), .6 * np.diff(starts).min())
+    ramp = np.minimum(rng.uniform(5, 9, count + 1), 0.6 * np.diff(starts).min())
     time = np.arange(frames)[:, None]
-    phase = np.clip((time - starts) / ramp + .5, 0, 1)
-    stage = phase ** 2 * (3 - 2 * phase)
+    phase = np.clip((time - starts) / ramp + 0.5, 0, 1)
+    stage = phase**2 * (3 - 2 * phase)
     stage[:, 0], stage[:, -1] = 1, 0  # a clip may begin and end in the middle of an expression
     share = stage[:, :-1] - stage[:, 1:]  # (F, S), sums to 1
 
-    strength = rng.uniform(.5, 1, count) * (1 + .1 * drift(rng, frames, 6))[:, None]  # (F, S)
+    strength = rng.uniform(0.5, 1, count) * (1 + 0.1 * drift(rng, frames, 6))[:, None]  # (F, S)
     ways = [POSES[EXPRESSIONS[segment]] for segment in clip.segments]
     shown = np.array([actions(**way[rng.integers(len(way))]) for way in ways])
-    shown *= rng.uniform(.85, 1.15, shown.shape)
+    shown *= rng.uniform(0.85, 1.15, shown.shape)
     action = identity.rest + (share * strength) @ shown
-    action += .04 * np.stack([drift(rng, frames, 5) for _ in ACTIONS], 1)
+    action += 0.04 * np.stack([drift(rng, frames, 5) for _ in ACTIONS], 1)
 
     speech = np.clip(drift(rng, frames, 25), 0, 1) * np.clip(drift(rng, frames, 1.2), 0, 2)
-    action[:, ACTIONS.index('jaw_drop')] += .22 * speech
-    action[:, ACTIONS.index('gaze_x')] += .5 * drift(rng, frames, 8)
+    action[:, ACTIONS.index('jaw_drop')] += 0.22 * speech
+    action[:, ACTIONS.index('gaze_x')] += 0.5 * drift(rng, frames, 8)
     lid = ACTIONS.index('lid_open')
     for blink in np.flatnonzero(rng.random(frames) < 1 / 45):
-        for frame, shut in ((blink - 1, .5), (blink, 1), (blink + 1, .5)):
+        for frame, shut in ((blink - 1, 0.5), (blink, 1), (blink + 1, 0.5)):
             if 0 <= frame < frames:
                 action[frame, lid] = (1 - shut) * action[frame, lid] - shut
 
     labels = np.array(clip.segments)[share.argmax(1)]
-    labels[share.max(1) < .8] = -1
+    labels[share.max(1) < 0.8] = -1
     for start in np.flatnonzero(rng.random(frames) < 1 / 90):
-        labels[start:start + rng.integers(3, 10)] = -1
+        labels[start : start + rng.integers(3, 10)] = -1
     return action, labels
 
 
@@ -516,15 +639,20 @@ def film(frames: int, rng: np.random.Generator) -> Iterator[View]:
         return centre + spread * (rng.standard_normal() + drift(rng, frames, pace)) / np.sqrt(2)
 
     columns = dict(
-        yaw=np.clip(walk(0, .2, 12), -.5, .5), pitch=np.clip(walk(0, .1, 12), -.25, .25),
-        roll=walk(0, .09, 12), scale=np.clip(walk(1, .06, 15), .85, 1.15),
-        shift_x=walk(0, .07, 9), shift_y=walk(0, .07, 9),
-        light_angle=rng.uniform(0, 2 * np.pi) + .6 * drift(rng, frames, 20),
-        light_slope=np.clip(walk(.22, .12, 20), 0, .5), gain=np.clip(walk(.9, .2, 14), .5, 1.4),
-        noise=np.full(frames, rng.uniform(1, 7)), blur=np.clip(walk(.5, .3, 10), 0, 1.2),
-        quality=np.clip(walk(82, 9, 6), 60, 96).astype(int)
+        yaw=np.clip(walk(0, 0.2, 12), -0.5, 0.5),
+        pitch=np.clip(walk(0, 0.1, 12), -0.25, 0.25),
+        roll=walk(0, 0.09, 12),
+        scale=np.clip(walk(1, 0.06, 15), 0.85, 1.15),
+        shift_x=walk(0, 0.07, 9),
+        shift_y=walk(0, 0.07, 9),
+        light_angle=rng.uniform(0, 2 * np.pi) + 0.6 * drift(rng, frames, 20),
+        light_slope=np.clip(walk(0.22, 0.12, 20), 0, 0.5),
+        gain=np.clip(walk(0.9, 0.2, 14), 0.5, 1.4),
+        noise=np.full(frames, rng.uniform(1, 7)),
+        blur=np.clip(walk(0.5, 0.3, 10), 0, 1.2),
+        quality=np.clip(walk(82, 9, 6), 60, 96).astype(int),
     )
-    cast = np.stack([np.clip(walk(1, .07, 20), .8, 1.2) for _ in range(3)], 1)
+    cast = np.stack([np.clip(walk(1, 0.07, 20), 0.8, 1.2) for _ in range(3)], 1)
     for frame in range(frames):
         values = {name: column[frame].item() for name, column in columns.items()}
         yield View(cast=tuple(cast[frame]), **values)
@@ -535,20 +663,23 @@ def draw_background(size: int, rng: np.random.Generator) -> Image.Image:
     image = Image.new('RGB', (size, size), _bytes(rng.uniform(30, 225, 3)))
     pen = ImageDraw.Draw(image)
     for _ in range(rng.integers(3, 9)):
-        x, y = rng.uniform(-.2, 1, 2) * size
-        shape = pen.rectangle if rng.random() < .5 else pen.ellipse
-        width, height = rng.uniform(.1, .6, 2) * size
+        x, y = rng.uniform(-0.2, 1, 2) * size
+        shape = pen.rectangle if rng.random() < 0.5 else pen.ellipse
+        width, height = rng.uniform(0.1, 0.6, 2) * size
         shape((x, y, x + width, y + height), fill=_bytes(rng.uniform(20, 235, 3)))
     return image.filter(ImageFilter.GaussianBlur(size / 60))
 
 
 def missing_frames(frames: int, rng: np.random.Generator) -> set[int]:
     """Frames in which the face detector failed: short runs, 1.5 % of all, at least one."""
-    runs = max(1, round(.015 * frames / 2))
+    runs = max(1, round(0.015 * frames / 2))
     starts = rng.integers(0, frames, runs)
     lengths = rng.integers(1, 4, runs)
-    return {at for start, length in zip(starts, lengths, strict=True)
-            for at in range(start, min(start + length, frames))}
+    return {
+        at
+        for start, length in zip(starts, lengths, strict=True)
+        for at in range(start, min(start + length, frames))
+    }
 
 
 # ------------------------------------------------------------------ folders
@@ -581,8 +712,10 @@ def plan(settings: Settings) -> list[Clip]:
             wanted = max(round(share * count * SEGMENTS_PER_CLIP), min(count, MIN_CLIPS_PER_CLASS))
             for _ in range(wanted):
                 # to whom has the fewest of this class, among those the fewest cards, then by chance
-                turn = min((hand.count(label), len(hand), rng.random(), at)
-                           for at, hand in enumerate(hands))
+                turn = min(
+                    (hand.count(label), len(hand), rng.random(), at)
+                    for at, hand in enumerate(hands)
+                )
                 hands[turn[-1]].append(label)
         for hand in hands:
             index = len(clips)
@@ -594,7 +727,7 @@ def plan(settings: Settings) -> list[Clip]:
 def make_clip(clip: Clip, root: Path, settings: Settings) -> dict:
     """Draw one clip and write its frames and, but for the test split, its annotation."""
     rng = np.random.default_rng([settings.seed, 0, clip.index])
-    frames = round(settings.frames * rng.uniform(.7, 1.3))
+    frames = round(settings.frames * rng.uniform(0.7, 1.3))
     identity = Identity.draw(rng)
     action, labels = perform(clip, identity, frames, rng)
     missing = missing_frames(frames, rng)
@@ -612,9 +745,11 @@ def make_clip(clip: Clip, root: Path, settings: Settings) -> dict:
         target.write_text('\n'.join([HEADER, *map(str, labels)]) + '\n')
     seen = np.delete(labels, sorted(missing))
     return dict(
-        lines=frames, frames=len(seen), labelled=int((labels >= 0).sum()),
+        lines=frames,
+        frames=len(seen),
+        labelled=int((labels >= 0).sum()),
         labelled_with_frame=int((seen >= 0).sum()),
-        per_class=np.bincount(seen[seen >= 0], minlength=len(EXPRESSIONS))
+        per_class=np.bincount(seen[seen >= 0], minlength=len(EXPRESSIONS)),
     )
 
 
@@ -638,8 +773,10 @@ def make_demo_data(root: Path, settings: Settings, workers: int) -> dict:
     make = partial(make_clip, root=root, settings=settings)
     counts = _map(make, clips, workers)
     rows = [
-        f'{clip.name}/{line:05d}.jpg,' for clip, count in zip(clips, counts, strict=True)
-        if clip.split == 'test' for line in range(1, count['lines'] + 1)
+        f'{clip.name}/{line:05d}.jpg,'
+        for clip, count in zip(clips, counts, strict=True)
+        if clip.split == 'test'
+        for line in range(1, count['lines'] + 1)
     ]
     (root / 'test_set_format.txt').write_text('\n'.join([f'image_location,{HEADER}', *rows]) + '\n')
     facts = summarise(settings, clips, counts)
@@ -690,8 +827,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
     parser.add_argument('--force', action='store_true', help='replace a set drawn with other flags')
     args = parser.parse_args(argv)
-    limits = dict(seed=(0, 2**32 - 1), train_clips=(1, 9999), val_clips=(1, 9999),
-                  test_clips=(0, 9999), frames=(40, 50000), size=(32, 512), workers=(1, 256))
+    limits = dict(
+        seed=(0, 2**32 - 1),
+        train_clips=(1, 9999),
+        val_clips=(1, 9999),
+        test_clips=(0, 9999),
+        frames=(40, 50000),
+        size=(32, 512),
+        workers=(1, 256),
+    )
     for name, (low, high) in limits.items():
         got = getattr(args, name)
         if not low <= got <= high:
@@ -703,28 +847,38 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     target = Path(os.path.abspath(args.out_dir))  # also for '.', whose name is empty
-    settings = Settings(args.seed, args.train_clips, args.val_clips, args.test_clips, args.frames,
-                        args.size)
+    settings = Settings(
+        args.seed, args.train_clips, args.val_clips, args.test_clips, args.frames, args.size
+    )
     before = drawn_before(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         if before is None:  # --force too: it may be the real database
-            print(f'{args.out_dir}: got files that this command did not draw, expected no folder '
-                  'or an empty one; name another OUT_DIR or move them away', file=sys.stderr)
+            print(
+                f'{args.out_dir}: got files that this command did not draw, expected no folder '
+                'or an empty one; name another OUT_DIR or move them away',
+                file=sys.stderr,
+            )
             return 2
         same = (before.get('version'), before.get('settings')) == (VERSION, asdict(settings))
         if same and not args.force:
             print(f'{args.out_dir} holds this demo set already (facts.json); nothing to do')
             return 0
         if not args.force:
-            print(f'{args.out_dir}: got a demo set drawn with {before.get("settings")}, expected '
-                  f'{asdict(settings)}; add --force to replace it or name another OUT_DIR',
-                  file=sys.stderr)
+            print(
+                f'{args.out_dir}: got a demo set drawn with {before.get("settings")}, expected '
+                f'{asdict(settings)}; add --force to replace it or name another OUT_DIR',
+                file=sys.stderr,
+            )
             return 2
     with whole_or_nothing(target) as draft:
         facts = make_demo_data(draft, settings, args.workers)
-    print(f'{args.out_dir}: drew ' + ', '.join(
-        f'{facts[split]["frames"]} frames of {facts[split]["clips"]} {split} clips'
-        for split in ('train', 'val', 'test')))
+    print(
+        f'{args.out_dir}: drew '
+        + ', '.join(
+            f'{facts[split]["frames"]} frames of {facts[split]["clips"]} {split} clips'
+            for split in ('train', 'val', 'test')
+        )
+    )
     return 0
 
 

@@ -31,26 +31,40 @@ STATUS = """exit status:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split('\n')[0], epilog=STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__.split('\n')[0],
+        epilog=STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('predictions', nargs='?', help='.npz that tools/test.py --out wrote')
     parser.add_argument('--frames', required=True, help="the challenge's list of frames")
     parser.add_argument('--out', help='file to write; with --format per-clip a folder')
     parser.add_argument(
-        '--format', choices=['list', 'per-clip'], default='list',
-        help='one file with a row a frame (editions from 5 on), or a file a clip (1 to 3)')
+        '--format',
+        choices=['list', 'per-clip'],
+        default='list',
+        help='one file with a row a frame (editions from 5 on), or a file a clip (1 to 3)',
+    )
     parser.add_argument(
-        '--fill', default='interpolate', metavar='RULE',
-        help=f'frames without a crop: {", ".join(RULES)}, or a class; default: interpolate')
+        '--fill',
+        default='interpolate',
+        metavar='RULE',
+        help=f'frames without a crop: {", ".join(RULES)}, or a class; default: interpolate',
+    )
     parser.add_argument(
-        '--start-class', default='Other', metavar='CLASS',
-        help="with --fill previous, before a clip's first crop; default: Other")
+        '--start-class',
+        default='Other',
+        metavar='CLASS',
+        help="with --fill previous, before a clip's first crop; default: Other",
+    )
     parser.add_argument(
-        '--empty-clip', metavar='CLASS', help='class of clips without any crop; default: refuse')
+        '--empty-clip', metavar='CLASS', help='class of clips without any crop; default: refuse'
+    )
     parser.add_argument(
-        '--filename-tmpl', default='{:05d}.jpg', help='file name of a frame in the list')
+        '--filename-tmpl', default='{:05d}.jpg', help='file name of a frame in the list'
+    )
     parser.add_argument(
-        '--check', metavar='SUBMISSION', help='write nothing, check this file or folder')
+        '--check', metavar='SUBMISSION', help='write nothing, check this file or folder'
+    )
     args = parser.parse_args(argv)
     if args.check and (args.predictions or args.out):
         parser.error('--check: got predictions or --out as well, expected only --frames with it')
@@ -62,12 +76,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def tell(submission: Submission, filled: FilledFrames, args: argparse.Namespace) -> None:
     """Say what was written, and how much of it was filled."""
     number = np.count_nonzero(filled.filled)
-    print(f'{args.out}: {len(submission)} frames of {len(submission.clips)} clips; {number} '
-          f'without a prediction ({number / len(submission):.2%}), filled by {args.fill!r}')
+    print(
+        f'{args.out}: {len(submission)} frames of {len(submission.clips)} clips; {number} '
+        f'without a prediction ({number / len(submission):.2%}), filled by {args.fill!r}'
+    )
     if filled.empty_clips:
         chosen = args.empty_clip or args.fill
-        print(f'note: no prediction at all for {len(filled.empty_clips)} clips, all of whose '
-              f'frames are {chosen}: {named(filled.empty_clips)}')
+        print(
+            f'note: no prediction at all for {len(filled.empty_clips)} clips, all of whose '
+            f'frames are {chosen}: {named(filled.empty_clips)}'
+        )
     counts = np.bincount(submission.label, minlength=len(EXPRESSIONS))
     print('  '.join(f'{name} {n}' for name, n in zip(EXPRESSIONS, counts, strict=True)))
 
@@ -77,8 +95,10 @@ def check(args: argparse.Namespace) -> int:
     problems = check_submission(args.check, args.frames, args.filename_tmpl)
     if problems:
         print(*problems, sep='\n', file=sys.stderr)
-        print(f'{args.check}: would be rejected; make it again with tools/make_submission.py',
-              file=sys.stderr)
+        print(
+            f'{args.check}: would be rejected; make it again with tools/make_submission.py',
+            file=sys.stderr,
+        )
         return 1
     print(f'{args.check}: in order, a class for every frame of {args.frames}')
     return 0
@@ -89,8 +109,7 @@ def make(args: argparse.Namespace) -> int:
     filler = GapFiller(args.fill, args.start_class, args.empty_clip)
     predictions = Predictions.read(args.predictions)
     predictions.expect_classes(EXPRESSIONS, args.predictions)
-    submission, filled = Submission.answer(
-        args.frames, predictions, filler, args.filename_tmpl)
+    submission, filled = Submission.answer(args.frames, predictions, filler, args.filename_tmpl)
     if args.format == 'per-clip':
         submission.write_per_clip(args.out)
     else:

@@ -39,29 +39,54 @@ REPO = Path(__file__).resolve().parents[1]
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Flags."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        '--tables', type=int, nargs='+', choices=list(TITLES), default=list(TITLES),
-        help='numbers of the tables (default: all)')
+        '--tables',
+        type=int,
+        nargs='+',
+        choices=list(TITLES),
+        default=list(TITLES),
+        help='numbers of the tables (default: all)',
+    )
     parser.add_argument(
-        '--rows', nargs='+', choices=list(TRAININGS), metavar='NAME', default=list(TRAININGS),
-        help='of these tables only the rows of these trainings; --list has their names')
+        '--rows',
+        nargs='+',
+        choices=list(TRAININGS),
+        metavar='NAME',
+        default=list(TRAININGS),
+        help='of these tables only the rows of these trainings; --list has their names',
+    )
     parser.add_argument('--seeds', type=int, default=1, help='runs of each row (default: 1)')
     parser.add_argument('--data-root', help='such as data/affwild2 (default: as in the configs)')
     parser.add_argument(
-        '--init', nargs='+', action='extend', default=[], metavar='NAME=PATH',
-        help=f'weights that rows start from; NAME={RANDOM} for none. May be given again')
+        '--init',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='NAME=PATH',
+        help=f'weights that rows start from; NAME={RANDOM} for none. May be given again',
+    )
     parser.add_argument('--work-dir', default='work_dirs/tables', help='(default: %(default)s)')
     parser.add_argument('--nproc', type=int, default=1, help='processes of a run (default: 1)')
     parser.add_argument(
-        '--budget', choices=BUDGETS, default='full',
+        '--budget',
+        choices=BUDGETS,
+        default='full',
         help="full: the paper's recipe. mini: few iterations of small images, for two CPU cores; "
-             'it shows that everything runs, no more')
+        'it shows that everything runs, no more',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-        help='overrides of the config of every row, after those of the budget')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='overrides of the config of every row, after those of the budget',
+    )
     parser.add_argument(
-        '--list', action='store_true', help='print the rows and how to run each by hand')
+        '--list', action='store_true', help='print the rows and how to run each by hand'
+    )
     args = parser.parse_args(argv)
     pairs = [text.partition('=') for text in args.init]
     for name, _, path in pairs:
@@ -77,9 +102,11 @@ def print_rows(sweep: Sweep, tables: Sequence[int]) -> None:
         print(f'Table {number}: {TITLES[number]}')
         for row in ROWS:
             if row.table == number and row.training in sweep.names:
-                print(f'  {row.label} ({row.paper:.2f}): --rows {row.training}, '
-                      f'--init {sweep.trainings[row.training].init}=PATH\n    '
-                      f'{by_hand(row, sweep)}')
+                print(
+                    f'  {row.label} ({row.paper:.2f}): --rows {row.training}, '
+                    f'--init {sweep.trainings[row.training].init}=PATH\n    '
+                    f'{by_hand(row, sweep)}'
+                )
 
 
 def write_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
@@ -104,8 +131,12 @@ def left(started: float, done: float, total: float) -> str:
 
 def show(sweep: Sweep, command: Sequence[str], date: str, console: Console) -> None:
     """Run all, behind a bar; a line for each run that ends."""
-    columns = (TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(),
-               TextColumn('{task.fields[left]}'))
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn('{task.fields[left]}'),
+    )
     started = time.monotonic()
     with Bar(*columns, console=console) as bar:
         task = bar.add_task('preparing', total=1, left='')
@@ -114,8 +145,7 @@ def show(sweep: Sweep, command: Sequence[str], date: str, console: Console) -> N
             if not counted and not at.doing.startswith('counting'):
                 started, counted = time.monotonic(), True
             estimate = left(started, at.done, at.total)
-            bar.update(
-                task, completed=at.done, total=at.total, description=at.doing, left=estimate)
+            bar.update(task, completed=at.done, total=at.total, description=at.doing, left=estimate)
             if at.finished:
                 bar.console.print(f'{at.finished} ({estimate})', highlight=False, markup=False)
                 write_report(sweep, command, date)
@@ -133,9 +163,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sweep = Sweep(
-            root=REPO, work_dir=args.work_dir, names=sorted(names & set(args.rows)),
-            seeds=args.seeds, init=args.init, data_root=args.data_root, budget=args.budget,
-            processes=args.nproc, cfg_options=args.cfg_options)
+            root=REPO,
+            work_dir=args.work_dir,
+            names=sorted(names & set(args.rows)),
+            seeds=args.seeds,
+            init=args.init,
+            data_root=args.data_root,
+            budget=args.budget,
+            processes=args.nproc,
+            cfg_options=args.cfg_options,
+        )
         if args.list:
             print_rows(sweep, args.tables)
             return 0

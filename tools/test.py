@@ -19,9 +19,11 @@ def main() -> None:
     parser = ToolParser('Score a checkpoint', 'test_evaluator.absent=skip')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument(
-        '--out', help="file for every frame's scores (.npz, .csv, .pkl) or the metrics (.json)")
+        '--out', help="file for every frame's scores (.npz, .csv, .pkl) or the metrics (.json)"
+    )
     parser.add_argument(
-        '--out-item', choices=['metrics', 'pred'], default='pred', help='what goes to --out')
+        '--out-item', choices=['metrics', 'pred'], default='pred', help='what goes to --out'
+    )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
     parser.add_argument('--interval', type=int, default=1, help='a picture every so many frames')

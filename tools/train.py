@@ -18,16 +18,26 @@ def main() -> None:
     """Train."""
     parser = ToolParser('Train a model', 'checkpoint=weights.pth train_cfg.max_iters=100')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-        help='go on from a checkpoint, or from the latest one of the work dir')
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, or from the latest one of the work dir',
+    )
     parser.add_argument(
-        '--no-validate', dest='validate', action='store_false',
-        help='do not score the validation set during training')
+        '--no-validate',
+        dest='validate',
+        action='store_false',
+        help='do not score the validation set during training',
+    )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
-        help='scale the learning rate with the batch over all processes')
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch over all processes',
+    )
     parser.add_argument(
-        '--tensorboard', action='store_true', help='write the curves for TensorBoard, too')
+        '--tensorboard', action='store_true', help='write the curves for TensorBoard, too'
+    )
     parser.add_argument('--no-persistent-workers', dest='persistent_workers', action='store_false')
     train(**parser.parse())
 

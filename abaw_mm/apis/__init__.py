@@ -9,5 +9,11 @@ from .tool_parser import ToolParser
 from .train import train
 
 __all__ = [
-    'ToolParser', 'extract_features', 'load_config', 'model_stats', 'tell_errors', 'test', 'train'
+    'ToolParser',
+    'extract_features',
+    'load_config',
+    'model_stats',
+    'tell_errors',
+    'test',
+    'train',
 ]

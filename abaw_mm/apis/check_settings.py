@@ -13,9 +13,16 @@ from mmengine.runner import Runner
 # What is read at the top of a config: arguments of the Runner, what it takes from its config beside
 # them, what mmengine's Config reads, and ours.
 SETTINGS = {
-    *inspect.signature(Runner).parameters, 'model_wrapper_cfg', 'find_unused_parameters',
-    'sync_bn', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports',
-    'runner_type', 'checkpoint'
+    *inspect.signature(Runner).parameters,
+    'model_wrapper_cfg',
+    'find_unused_parameters',
+    'sync_bn',
+    'compile',
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
+    'custom_imports',
+    'runner_type',
+    'checkpoint',
 } - {'cfg'}
 TEST_ONLY = {'tta_model', 'tta_pipeline'}  # too much alike others' test_pipeline
 ALIKE = 0.85  # share of equal letters from which a name is a slip of the pen: 'chekpoint' has 0.95
@@ -67,5 +74,6 @@ def check_settings(cfg: Config, overrides: Iterable[str] = ()) -> None:
                 f'--cfg-options {key}=...: {name} is no setting that a run reads, so this has no '
                 'effect; what a config has made of a variable of its own is set by itself, such as '
                 'train_dataloader.dataset.data_root',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )

@@ -89,8 +89,8 @@ def set_loader_flags(cfg: Config, pin_memory: bool, persistent_workers: bool) ->
         loader = cfg.get(name)
         if loader is None:
             continue
-        loader.pin_memory = loader.get('pin_memory', True) and pin_memory and (
-            torch.cuda.is_available()
+        loader.pin_memory = (
+            loader.get('pin_memory', True) and pin_memory and (torch.cuda.is_available())
         )
         loader.persistent_workers = loader.get('persistent_workers', True) and (
             persistent_workers and loader.get('num_workers', 0) > 0
@@ -110,5 +110,6 @@ def log_batch(cfg: Config) -> None:
         print_log(
             f'{line}, the learning rate was chosen for {base}: --auto-scale-lr scales it, or set '
             f'train_dataloader.batch_size ({unit} a process)',
-            logger='current', level=logging.WARNING
+            logger='current',
+            level=logging.WARNING,
         )

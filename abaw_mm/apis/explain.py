@@ -170,8 +170,10 @@ def _clip(datasets: Sequence, clip: str, num_frames: int) -> list[dict]:
         if clip in frames.clips:
             rows = np.flatnonzero(frames.clip_id == list(frames.clips).index(clip))
             if len(rows):
-                return [dataset.get_data_info(int(rows[i]))
-                        for i in evenly_spaced(len(rows), num_frames)]
+                return [
+                    dataset.get_data_info(int(rows[i]))
+                    for i in evenly_spaced(len(rows), num_frames)
+                ]
     raise ValueError(
         f'{clip!r}: got no such file, folder or clip, expected an image, a folder of images, or '
         f'one of the {len(known)} clips with labelled frames of the validation set: {named(known)}'
@@ -189,8 +191,12 @@ def _pipeline(loader: dict, config: str) -> list:
 
 
 def _explain(
-    model: nn.Module, pipeline: Compose, collate: object, info: dict, names: list[str],
-    index: int | None
+    model: nn.Module,
+    pipeline: Compose,
+    collate: object,
+    info: dict,
+    names: list[str],
+    index: int | None,
 ) -> ExplainedFace:
     with torch.no_grad():
         batch = model.data_preprocessor(collate([pipeline(dict(info))]), False)

@@ -91,42 +91,54 @@ def extract_features(
     collate = partial(FUNCTIONS.get(collate.pop('type')), **collate)
     first = next(dataset for dataset, its in rows.values() if len(its))
     meta = dict(
-        config=Path(config).stem, sha256=sha256(checkpoint), layer=layer, amp=amp,
+        config=Path(config).stem,
+        sha256=sha256(checkpoint),
+        layer=layer,
+        amp=amp,
         dim=network(collate([first[0]])).shape[1],
         data_root=os.path.basename(os.path.abspath(os.path.expanduser(first.data_root))),
-        pipeline=loader.dataset.pipeline, data_preprocessor=cfg.get('data_preprocessor', {})
+        pipeline=loader.dataset.pipeline,
+        data_preprocessor=cfg.get('data_preprocessor', {}),
     )
     rank, world_size = get_dist_info()
     if rank == 0:
         FeatureFolder.start(out, meta).plan(
-            {clip: dataset.frames.frame_no[its] for clip, (dataset, its) in rows.items()})
+            {clip: dataset.frames.frame_no[its] for clip, (dataset, its) in rows.items()}
+        )
     barrier()
     folder = FeatureFolder.open(out)
     todo = [clip for clip in sorted(rows) if not folder.is_whole(clip)]
     barrier()  # all have looked before one writes
     if len(todo) < len(rows):
-        print_log(f'{out}: {len(rows) - len(todo)} of {len(rows)} clips are there already',
-                  logger='current')
+        print_log(
+            f'{out}: {len(rows) - len(todo)} of {len(rows)} clips are there already',
+            logger='current',
+        )
     size = loader.batch_size if batch_size is None else batch_size
     todo = todo[rank::world_size]
     for done, clip in enumerate(todo, 1):
         dataset, its = rows[clip]
         start = time.time()
         batches = DataLoader(
-            dataset, batch_sampler=[its[i:i + size] for i in range(0, len(its), size)],
-            num_workers=loader.get('num_workers', 0), collate_fn=collate,
-            pin_memory=loader.pin_memory
+            dataset,
+            batch_sampler=[its[i : i + size] for i in range(0, len(its), size)],
+            num_workers=loader.get('num_workers', 0),
+            collate_fn=collate,
+            pin_memory=loader.pin_memory,
         )
         parts = [network(batch) for batch in batches]
         folder.write(clip, np.concatenate([np.empty((0, folder.dim), np.float32), *parts]))
         print_log(
             f'{clip}: {len(its)} frames, {len(its) / (time.time() - start):.0f} a second; clip '
-            f'{done} of {len(todo)}', logger='current'
+            f'{done} of {len(todo)}',
+            logger='current',
         )
     barrier()  # a process that leaves early aborts those still writing
     frames = sum(len(its) for _, its in rows.values())
-    print_log(f'{out}: {folder.dim} features a frame, {frames} frames of {len(rows)} clips',
-              logger='current')
+    print_log(
+        f'{out}: {folder.dim} features a frame, {frames} frames of {len(rows)} clips',
+        logger='current',
+    )
     return folder
 
 
@@ -158,7 +170,8 @@ def _rows_of_clips(cfg: Config, splits: Sequence[str]) -> dict[str, tuple]:
         options = dict(cfg[f'{split}_dataloader'].dataset)
         options.pop('indices', None)  # a part of a clip is no clip
         options.update(
-            type='EveryCropDataset', pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True)
+            type='EveryCropDataset', pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True
+        )
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             dataset = DATASETS.build(options)
         ends = np.searchsorted(dataset.frames.clip_id, np.arange(len(dataset.frames.clips) + 1))

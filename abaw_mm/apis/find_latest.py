@@ -27,10 +27,14 @@ def find_latest(work_dir: str) -> str | None:
     else:
         return None
     older = next((path for _, path in numbered if _problem_of(path) is None), None)
-    raise ValueError(f'--resume: cannot go on from the latest checkpoint: {problem}. ' + (
-        f'The newest that is whole is {older}: go on from it by `--resume {older}`' if older else
-        f'There is no other in {work_dir}: start anew without --resume'
-    ))
+    raise ValueError(
+        f'--resume: cannot go on from the latest checkpoint: {problem}. '
+        + (
+            f'The newest that is whole is {older}: go on from it by `--resume {older}`'
+            if older
+            else f'There is no other in {work_dir}: start anew without --resume'
+        )
+    )
 
 
 def _problem_of(checkpoint: str | Path) -> str | None:

@@ -38,6 +38,11 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
     check_fit(model, found, checkpoint)
     state_dict = found.get('state_dict', found)
     model.load_state_dict(
-        {re.sub(r'^module\.', '', key): value for key, value in state_dict.items()
-         if isinstance(value, torch.Tensor)}, strict=False)  # what is beyond it, as in a test
+        {
+            re.sub(r'^module\.', '', key): value
+            for key, value in state_dict.items()
+            if isinstance(value, torch.Tensor)
+        },
+        strict=False,
+    )  # what is beyond it, as in a test
     return model.eval().to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -109,7 +109,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
             f'an image of {shape[0]}x{shape[1]} pixels does not pass the model: {error}; set '
             'model.head.in_channels to the width of the flat map, or give --shape HEIGHT WIDTH'
         ) from error
-    flops = FlopAnalyzer(model, (torch.zeros(1, 3, *shape), ))
+    flops = FlopAnalyzer(model, (torch.zeros(1, 3, *shape),))
     flops.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
     # The analysis warns of each operator that it holds for free, such as additions and ReLU.
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -119,9 +119,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
         module = getattr(model, name, None)
         if module is not None:
             own = count_parameters(module)
-            parts[name] = dict(
-                trainable=own[0], total=own[1], flops=int(flops.by_module()[name])
-            )
+            parts[name] = dict(trainable=own[0], total=own[1], flops=int(flops.by_module()[name]))
     return dict(
         shape=list(shape), trainable=trainable, total=total, flops=int(flops.total()), parts=parts
     )

@@ -57,8 +57,7 @@ class Row:
 
 def _res18(init: str = 'res18_contrawarping', **options: object) -> Training:
     names = dict(frozen=FROZEN, stride='train_dataloader.sampler.stride')
-    return Training(
-        RES18, init, {names[key]: value for key, value in options.items()}, MINI_RESNET)
+    return Training(RES18, init, {names[key]: value for key, value in options.items()}, MINI_RESNET)
 
 
 TRAININGS = {

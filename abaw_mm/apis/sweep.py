@@ -63,8 +63,11 @@ def last_error(log: str) -> str:
     """
     lines = [re.sub(r'^\[rank\d+\]:\s*', '', line.strip()) for line in log.splitlines()]
     lines = [line for line in lines if line]
-    errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Interrupt)\b', line)
-              and 'ChildFailedError' not in line]
+    errors = [
+        line
+        for line in lines
+        if re.match(r'[\w.]*(Error|Exception|Interrupt)\b', line) and 'ChildFailedError' not in line
+    ]
     return (errors or lines or ['an empty log'])[-1]
 
 
@@ -76,8 +79,11 @@ def flat(node: object, prefix: str = '') -> dict:
     """
     if not isinstance(node, dict) or not node:
         return {prefix: json.loads(json.dumps(node, default=str))}
-    return {key: value for name, child in node.items()
-            for key, value in flat(child, f'{prefix}.{name}' if prefix else str(name)).items()}
+    return {
+        key: value
+        for name, child in node.items()
+        for key, value in flat(child, f'{prefix}.{name}' if prefix else str(name)).items()
+    }
 
 
 def differences(recorded: dict, now: dict) -> list[str]:
@@ -101,8 +107,10 @@ def as_text(cfg: Config) -> str:
     >>> as_text(Config(dict(a=dict(b=(1, 2)), c='d')))
     "a = {'b': (1, 2)}\\nc = 'd'\\n"
     """
-    return ''.join(f'{key} = {pformat(value, width=100, sort_dicts=False)}\n'
-                   for key, value in cfg.to_dict().items())
+    return ''.join(
+        f'{key} = {pformat(value, width=100, sort_dicts=False)}\n'
+        for key, value in cfg.to_dict().items()
+    )
 
 
 def count_model(config: str) -> dict:
@@ -184,14 +192,18 @@ class Sweep:
         unknown = sorted(set(self.init) - set(known))
         if unknown:
             raise ValueError(
-                f'--init: got the name {named(unknown)}, expected one of {", ".join(known)}')
+                f'--init: got the name {named(unknown)}, expected one of {", ".join(known)}'
+            )
         for name, path in self.init.items():
             if path != RANDOM and not os.path.isfile(path):
                 raise FileNotFoundError(
                     f'--init {name}={path}: no such file, expected a checkpoint; correct the path, '
-                    f'or give {name}={RANDOM} to start from random weights')
-        self.init = {name: path if path == RANDOM else os.path.abspath(path)
-                     for name, path in self.init.items()}
+                    f'or give {name}={RANDOM} to start from random weights'
+                )
+        self.init = {
+            name: path if path == RANDOM else os.path.abspath(path)
+            for name, path in self.init.items()
+        }
         self.data = {}
         self.weights = {}
 
@@ -205,8 +217,10 @@ class Sweep:
         if not self._source(training).is_file():
             return f'no config {training.config}'
         if training.init not in self.init:
-            return (f'no weights {training.init}: give --init {training.init}=PATH, or '
-                    f'{training.init}={RANDOM}')
+            return (
+                f'no weights {training.init}: give --init {training.init}=PATH, or '
+                f'{training.init}={RANDOM}'
+            )
         return None
 
     @property
@@ -224,8 +238,9 @@ class Sweep:
 
     def failure(self, name: str, seed: int) -> dict | None:
         """``error`` and ``log`` of a run that failed when it was last tried."""
-        return (_read(self.folder(name, seed) / 'failed.json')
-                or _read(self.folder(name) / 'failed.json'))
+        return _read(self.folder(name, seed) / 'failed.json') or _read(
+            self.folder(name) / 'failed.json'
+        )
 
     def stats(self, name: str) -> dict | None:
         """What :func:`model_stats` has counted."""
@@ -249,8 +264,9 @@ class Sweep:
             }
         if self.data_root is not None:
             root = os.path.abspath(self.data_root)
-            options |= {f'{split}_dataloader.dataset.data_root': root
-                        for split in ('train', 'val', 'test')}
+            options |= {
+                f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')
+            }
         return options | self.cfg_options
 
     def config(self, name: str) -> Config:
@@ -263,12 +279,14 @@ class Sweep:
         cfg.checkpoint = None if init == RANDOM else init
         iters = cfg.train_cfg.max_iters
         every = max(1, min(50, iters // 10))
-        cfg.merge_from_dict({
-            'default_hooks.checkpoint.interval': max(1, iters // 4),
-            'default_hooks.checkpoint.max_keep_ckpts': 2,
-            'default_hooks.logger.interval': every,
-            'log_processor.window_size': every,  # each line then has the mean time since the last
-        })
+        cfg.merge_from_dict(
+            {
+                'default_hooks.checkpoint.interval': max(1, iters // 4),
+                'default_hooks.checkpoint.max_keep_ckpts': 2,
+                'default_hooks.logger.interval': every,
+                'log_processor.window_size': every,  # a line has the mean time since the last one
+            }
+        )
         return cfg
 
     # ------------------------------------------------------------------ before the first run
@@ -293,7 +311,8 @@ class Sweep:
                         raise WorkDirInUseError(
                             f'--work-dir {self.work_dir}: another sweep works there, or what a '
                             f'killed one has left behind (processes {path.read_text().strip()}); '
-                            'wait, end them, or give another --work-dir') from error
+                            'wait, end them, or give another --work-dir'
+                        ) from error
                     time.sleep(0.2)
             self._note(file, os.getpid())
             yield file.fileno()
@@ -312,33 +331,46 @@ class Sweep:
         """
         configs = {name: self.config(name) for name in self.runnable}
         self.weights = {
-            name: RANDOM if path == RANDOM else sha256(path) for name, path in self.init.items()}
+            name: RANDOM if path == RANDOM else sha256(path) for name, path in self.init.items()
+        }
         if configs:
             self.data = self._count_data(next(iter(configs.values())))
         recorded = _read(self.work_dir / 'settings.json') or {}
         settings = dict(
-            budget=self.budget, processes=self.processes, cfg_options=self.cfg_options,
+            budget=self.budget,
+            processes=self.processes,
+            cfg_options=self.cfg_options,
             data=self.data or recorded.get('data', {}),
             weights=recorded.get('weights', {}) | self.weights,  # more may be given later
         )
         found = []
         if recorded:
-            more = {name: value for name, value in settings['weights'].items()
-                    if name not in recorded['weights']}
+            more = {
+                name: value
+                for name, value in settings['weights'].items()
+                if name not in recorded['weights']
+            }
             found = differences(
-                recorded | dict(data=recorded['data'] or settings['data'],
-                                weights=recorded['weights'] | more), settings)
+                recorded
+                | dict(
+                    data=recorded['data'] or settings['data'], weights=recorded['weights'] | more
+                ),
+                settings,
+            )
         for name, cfg in configs.items():
             path = self.folder(name) / 'config.py'
             if path.is_file():
-                before, now = (dict(c.to_dict(), checkpoint=None)  # the file's content counts
-                               for c in (Config.fromfile(str(path)), cfg))
+                before, now = (
+                    dict(c.to_dict(), checkpoint=None)  # the file's content counts
+                    for c in (Config.fromfile(str(path)), cfg)
+                )
                 found += [f'{name}: {text}' for text in differences(before, now)]
         if found:
             raise ValueError(
                 f'--work-dir {self.work_dir} holds results of other settings: '
                 f'{"; ".join(found[:20])}{"; ..." if len(found) > 20 else ""}. Give the recorded '
-                'settings, or another --work-dir')
+                'settings, or another --work-dir'
+            )
         self.data, self.weights = settings['data'], settings['weights']
         _write(self.work_dir / 'settings.json', settings)
         for name, cfg in configs.items():
@@ -387,8 +419,12 @@ class Sweep:
             self.prepare()
             for name in self._count_models():
                 yield Progress(0, 1, f'counting {name}')
-            todo = [(name, seed) for seed in range(self.seeds) for name in self.runnable
-                    if self.result(name, seed) is None and self.stats(name) is not None]
+            todo = [
+                (name, seed)
+                for seed in range(self.seeds)
+                for name in self.runnable
+                if self.result(name, seed) is None and self.stats(name) is not None
+            ]
             total, done = sum(self._work(name) for name, _ in todo) or 1, 0
             for name, seed in todo:
                 for share in self._run(name, seed, lock):
@@ -396,8 +432,11 @@ class Sweep:
                     yield Progress(done + share * self._work(name), total, doing)
                 done += self._work(name)
                 result = self.result(name, seed)
-                text = f'macro-F1 {result["macro_f1"]:.2f}' if result else (
-                    f'failed: {self.failure(name, seed)["error"]}')
+                text = (
+                    f'macro-F1 {result["macro_f1"]:.2f}'
+                    if result
+                    else (f'failed: {self.failure(name, seed)["error"]}')
+                )
                 yield Progress(done, total, doing, f'{name}, seed {seed}: {text}')
 
     def _work(self, name: str) -> float:
@@ -426,16 +465,30 @@ class Sweep:
             start = None
         yield 0
         if start != last:
-            flags = [config, '--work-dir', folder, '--no-validate',
-                     *(['--resume', start] if start else []),
-                     '--cfg-options', f'randomness.seed={seed}']
+            flags = [
+                config,
+                '--work-dir',
+                folder,
+                '--no-validate',
+                *(['--resume', start] if start else []),
+                '--cfg-options',
+                f'randomness.seed={seed}',
+            ]
             for _ in self._call('train', flags, folder / 'train.log', lock):
                 yield 0.9 * min(1, latest_step(folder) / iters)
             if (folder / 'failed.json').is_file():
                 return
         if not metrics.is_file():
-            flags = [config, last, '--work-dir', folder / 'test', '--out', metrics,
-                     '--out-item', 'metrics']
+            flags = [
+                config,
+                last,
+                '--work-dir',
+                folder / 'test',
+                '--out',
+                metrics,
+                '--out-item',
+                'metrics',
+            ]
             for _ in self._call('test', flags, folder / 'test.log', lock):
                 yield 0.9
             if (folder / 'failed.json').is_file():
@@ -443,11 +496,18 @@ class Sweep:
         scores = json.loads(metrics.read_text())
         step_s = time_per_step(folder)
         batch = cfg.train_dataloader.batch_size * self.processes
-        _write(folder / 'result.json', dict(
-            seed=seed, macro_f1=scores[KEY], accuracy=scores['affwild2/accuracy'],
-            f1={key.split('f1_')[1]: value for key, value in scores.items() if '/f1_' in key},
-            iterations=iters, batch=batch,
-            time=dict(train_s=step_s * iters, frames_per_s=batch / step_s)))
+        _write(
+            folder / 'result.json',
+            dict(
+                seed=seed,
+                macro_f1=scores[KEY],
+                accuracy=scores['affwild2/accuracy'],
+                f1={key.split('f1_')[1]: value for key, value in scores.items() if '/f1_' in key},
+                iterations=iters,
+                batch=batch,
+                time=dict(train_s=step_s * iters, frames_per_s=batch / step_s),
+            ),
+        )
         for path in folder.glob('iter_*.pth'):
             if path != last:
                 path.unlink()
@@ -458,17 +518,27 @@ class Sweep:
         tools = self.root / 'tools'
         # the tools' order: CONFIG [CHECKPOINT] PROCESSES FLAGS
         at = 1 if tool == 'train' else 2
-        command = [sys.executable, tools / f'{tool}.py', *flags] if self.processes == 1 else [
-            'bash', tools / f'dist_{tool}.sh', *flags[:at], self.processes, *flags[at:]]
+        command = (
+            [sys.executable, tools / f'{tool}.py', *flags]
+            if self.processes == 1
+            else ['bash', tools / f'dist_{tool}.sh', *flags[:at], self.processes, *flags[at:]]
+        )
         paths = (str(self.root), os.environ.get('PYTHONPATH', ''))
         env = dict(
-            os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)),
+            os.environ,
+            PYTHONPATH=os.pathsep.join(filter(None, paths)),
             **{TRACEBACK: '1'},  # nobody watches, the log shall tell all
-            PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')]))
+            PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')]),
+        )
         with open(log, 'w') as file:
             process = subprocess.Popen(
-                [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=file,
-                stderr=subprocess.STDOUT, env=env, pass_fds=(lock, ))
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=env,
+                pass_fds=(lock,),
+            )
             with open(self.work_dir / 'lock', 'r+') as note:
                 self._note(note, os.getpid(), process.pid)
             try:
@@ -493,8 +563,10 @@ class Sweep:
             self._fail(log.parent, log, error)
 
     def _fail(self, folder: Path, log: Path, error: str) -> None:
-        _write(folder / 'failed.json', dict(
-            error=error.splitlines()[0], log=str(log.relative_to(self.work_dir))))
+        _write(
+            folder / 'failed.json',
+            dict(error=error.splitlines()[0], log=str(log.relative_to(self.work_dir))),
+        )
 
 
 # ------------------------------------------------------------------ what a run's folder tells

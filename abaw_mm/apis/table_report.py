@@ -20,14 +20,22 @@ from .sweep import RANDOM, Sweep
 
 NOTES = {
     'full': 'Settings are those of the configs; the figures are macro-F1 in %, of the last '
-            'checkpoint, on the validation frames that have a label and a crop.',
+    'checkpoint, on the validation frames that have a label and a crop.',
     'mini': 'This is a miniature: few iterations, small images, small batches, and weights that '
-            'are not those of the paper. Its figures prove only that things run; their '
-            'differences from the paper and from one another mean nothing.',
+    'are not those of the paper. Its figures prove only that things run; their '
+    'differences from the paper and from one another mean nothing.',
 }
 HEADER = (
-    'row', 'paper', 'ours', 'difference', 'weights', 'trainable (M)', 'total (M)', 'FLOPs (G)',
-    'time', 'frames/s'
+    'row',
+    'paper',
+    'ours',
+    'difference',
+    'weights',
+    'trainable (M)',
+    'total (M)',
+    'FLOPs (G)',
+    'time',
+    'frames/s',
 )
 
 
@@ -39,10 +47,18 @@ def machine() -> dict:
     else:
         device = 'CPU'
     return dict(
-        device=device, processor=_processor(), cores=len(os.sched_getaffinity(0)),
-        system=platform.platform(terse=True), python=platform.python_version(),
-        torch=torch.__version__, mmengine=mmengine.__version__, mmcv=mmcv.__version__,
-        mmpretrain=mmpretrain.__version__, numpy=np.__version__, abaw_mm=abaw_mm.__version__)
+        device=device,
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)),
+        system=platform.platform(terse=True),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        mmengine=mmengine.__version__,
+        mmcv=mmcv.__version__,
+        mmpretrain=mmpretrain.__version__,
+        numpy=np.__version__,
+        abaw_mm=abaw_mm.__version__,
+    )
 
 
 def _processor() -> str:
@@ -59,8 +75,10 @@ def mean_and_spread(scores: Sequence[float]) -> tuple[float | None, float | None
     >>> mean_and_spread([28.37, 25.56, 22.26])[0].__round__(2), mean_and_spread([3.0])
     (25.4, (3.0, None))
     """
-    return (statistics.mean(scores) if scores else None,
-            statistics.stdev(scores) if len(scores) > 1 else None)
+    return (
+        statistics.mean(scores) if scores else None,
+        statistics.stdev(scores) if len(scores) > 1 else None,
+    )
 
 
 def make_row(sweep: Sweep, row: Row) -> dict:
@@ -71,8 +89,11 @@ def make_row(sweep: Sweep, row: Row) -> dict:
     """
     name, training = row.training, sweep.trainings[row.training]
     runs = [result for seed in range(sweep.seeds) if (result := sweep.result(name, seed))]
-    failures = [dict(seed=seed, **failure) for seed in range(sweep.seeds)
-                if (failure := sweep.failure(name, seed))]
+    failures = [
+        dict(seed=seed, **failure)
+        for seed in range(sweep.seeds)
+        if (failure := sweep.failure(name, seed))
+    ]
     mean, spread = mean_and_spread([run['macro_f1'] for run in runs])
     why_not = sweep.why_not(name)
     state, reason = 'done', None
@@ -87,17 +108,30 @@ def make_row(sweep: Sweep, row: Row) -> dict:
     stats = sweep.stats(name) or {}
     times = [run['time'] for run in runs]
     weights = sweep.weights.get(training.init)
-    options = {key: value for key, value in sweep.options(name).items()
-               if not key.endswith('data_root')}  # a place on this machine, no setting
+    options = {
+        key: value for key, value in sweep.options(name).items() if not key.endswith('data_root')
+    }  # a place on this machine, no setting
     return dict(
-        label=row.label, paper=row.paper, state=state, reason=reason, mean=mean, spread=spread,
-        difference=None if mean is None else mean - row.paper, training=name,
-        config=f'configs/{training.config}', options=options, init=training.init,
+        label=row.label,
+        paper=row.paper,
+        state=state,
+        reason=reason,
+        mean=mean,
+        spread=spread,
+        difference=None if mean is None else mean - row.paper,
+        training=name,
+        config=f'configs/{training.config}',
+        options=options,
+        init=training.init,
         weights=dict(sha256=weights) if weights not in (None, RANDOM) else weights,
         **{key: stats.get(key) for key in ('trainable', 'total', 'flops', 'shape')},
-        runs=runs, failures=failures,
-        time={key: mean_and_spread([time[key] for time in times])[0]
-              for key in ('train_s', 'frames_per_s')})
+        runs=runs,
+        failures=failures,
+        time={
+            key: mean_and_spread([time[key] for time in times])[0]
+            for key in ('train_s', 'frames_per_s')
+        },
+    )
 
 
 def make_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
@@ -109,14 +143,25 @@ def make_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
         date (str): When.
     """
     tables = [
-        dict(table=number, title=title,
-             rows=[make_row(sweep, row) for row in ROWS if row.table == number])
+        dict(
+            table=number,
+            title=title,
+            rows=[make_row(sweep, row) for row in ROWS if row.table == number],
+        )
         for number, title in TITLES.items()
     ]
     return dict(
-        note=NOTES[sweep.budget], command=shlex.join(command), date=date, machine=machine(),
-        data=sweep.data, budget=sweep.budget, processes=sweep.processes, seeds=sweep.seeds,
-        cfg_options=sweep.cfg_options, tables=tables)
+        note=NOTES[sweep.budget],
+        command=shlex.join(command),
+        date=date,
+        machine=machine(),
+        data=sweep.data,
+        budget=sweep.budget,
+        processes=sweep.processes,
+        seeds=sweep.seeds,
+        cfg_options=sweep.cfg_options,
+        tables=tables,
+    )
 
 
 def _figure(value: float | None, form: str, scale: float = 1) -> str:
@@ -142,10 +187,17 @@ def markdown_row(row: dict) -> list[str]:
     if isinstance(weights, dict):
         weights = f'{row["init"]} {weights["sha256"][:8]}'
     return [
-        row['label'], f'{row["paper"]:.2f}', ours, _figure(row['difference'], '+.2f'),
-        weights or '-', _figure(row['trainable'], '.3f', 1e6), _figure(row['total'], '.3f', 1e6),
-        _figure(row['flops'], '.3f', 1e9), _time(row['time']['train_s']),
-        _figure(row['time']['frames_per_s'], '.1f')]
+        row['label'],
+        f'{row["paper"]:.2f}',
+        ours,
+        _figure(row['difference'], '+.2f'),
+        weights or '-',
+        _figure(row['trainable'], '.3f', 1e6),
+        _figure(row['total'], '.3f', 1e6),
+        _figure(row['flops'], '.3f', 1e9),
+        _time(row['time']['train_s']),
+        _figure(row['time']['frames_per_s'], '.1f'),
+    ]
 
 
 def to_markdown(report: dict) -> str:
@@ -153,14 +205,20 @@ def to_markdown(report: dict) -> str:
     machine, data = report['machine'], report['data']
     versions = ('python', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'numpy', 'abaw_mm')
     lines = [
-        "# The paper's tables, and ours", '', report['note'], '',
+        "# The paper's tables, and ours",
+        '',
+        report['note'],
+        '',
         f'- command: `{report["command"]}`',
         f'- date: {report["date"]}',
         f'- machine: {machine["device"]}, {machine["processor"]}, {machine["cores"]} cores; '
         f'{report["processes"]} {"process" if report["processes"] == 1 else "processes"} a run',
         f'- versions: {", ".join(f"{name} {machine[name]}" for name in versions)}',
-        *(f'- data, {split}: {counts["frames"]} frames with label and crop in {counts["clips"]} '
-          f'clips' for split, counts in data.items()),
+        *(
+            f'- data, {split}: {counts["frames"]} frames with label and crop in {counts["clips"]} '
+            f'clips'
+            for split, counts in data.items()
+        ),
         f'- budget: {report["budget"]}; seeds: {", ".join(map(str, range(report["seeds"])))}'
         + ''.join(f'; {key}={value}' for key, value in report['cfg_options'].items()),
         '',
@@ -170,8 +228,13 @@ def to_markdown(report: dict) -> str:
         'of one run, data included.',
     ]
     for table in report['tables']:
-        lines += ['', f'## Table {table["table"]}: {table["title"]}', '',
-                  f'| {" | ".join(HEADER)} |', f'|{" --- |" * len(HEADER)}']
+        lines += [
+            '',
+            f'## Table {table["table"]}: {table["title"]}',
+            '',
+            f'| {" | ".join(HEADER)} |',
+            f'|{" --- |" * len(HEADER)}',
+        ]
         lines += [f'| {" | ".join(_escape(markdown_row(row)))} |' for row in table['rows']]
         rows_of = {}
         for row in table['rows']:
@@ -190,9 +253,9 @@ def by_hand(row: Row, sweep: Sweep) -> str:
     """The command that trains a row without a sweep."""
     training = sweep.trainings[row.training]
     weights = sweep.init.get(training.init, f'{training.init.upper()}.pth')
-    options = training.options if weights == RANDOM else {
-        'checkpoint': weights, **training.options}
+    options = training.options if weights == RANDOM else {'checkpoint': weights, **training.options}
     return ' '.join(
         ['bash tools/dist_train.sh', f'configs/{training.config}', str(sweep.processes)]
         + ['--cfg-options'] * bool(options)
-        + [shlex.quote(f'{key}={value}') for key, value in options.items()])
+        + [shlex.quote(f'{key}={value}') for key, value in options.items()]
+    )

@@ -68,6 +68,7 @@ def tell_errors(main: Callable[[], int | None]) -> Callable[[], int]:
     130 after Ctrl-C; argparse leaves with 2 after wrong flags. With ``ABAW_MM_TRACEBACK=1`` in the
     environment errors are left to Python and torchrun.
     """
+
     @functools.wraps(main)
     def tool() -> int:
         try:
@@ -91,5 +92,6 @@ def _tell(error: Exception) -> None:
         traceback.print_exception(type(error), error, error.__traceback__)
         return
     text = error.args[0] if isinstance(error, KeyError) and error.args else error  # no quotes
-    print(f'\n{Path(sys.argv[0]).name}: {text}\n(for where it arose: {TRACEBACK}=1)',
-          file=sys.stderr)
+    print(
+        f'\n{Path(sys.argv[0]).name}: {text}\n(for where it arose: {TRACEBACK}=1)', file=sys.stderr
+    )

@@ -68,8 +68,12 @@ def test(
         cfg.test_cfg.fp16 = True
     if show or show_dir is not None:
         cfg.default_hooks.visualization = dict(
-            type='VisualizationHook', enable=True, show=show, out_dir=show_dir,
-            interval=interval, wait_time=wait_time
+            type='VisualizationHook',
+            enable=True,
+            show=show,
+            out_dir=show_dir,
+            interval=interval,
+            wait_time=wait_time,
         )
     if tta or show or show_dir is not None:
         if cfg.test_dataloader.dataset.type == 'ClipFeatureDataset':
@@ -87,10 +91,9 @@ def test(
         pipeline = cfg.test_dataloader.dataset.pipeline
         # as mmpretrain's tool: a frame and its mirror image, unless the config says otherwise
         cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
-        flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0., 1.)]
+        flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)]
         mirrored = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
-        cfg.test_dataloader.dataset.pipeline = cfg.get(
-            'tta_pipeline', [*pipeline[:-1], mirrored])
+        cfg.test_dataloader.dataset.pipeline = cfg.get('tta_pipeline', [*pipeline[:-1], mirrored])
     if out is not None and out_item not in OUT_ITEMS:
         raise ValueError(f"--out-item: got {out_item!r}, expected 'metrics' or 'pred'")
     if out is not None and out_item == 'metrics' and not out.endswith(METRIC_FILES):
@@ -103,8 +106,15 @@ def test(
         dump = DumpPredictions(out, checkpoint, Path(config).stem)
     set_loader_flags(cfg, pin_memory, persistent_workers=True)
     # The training half is not needed; its data need not be there.
-    for name in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
-                 'val_cfg', 'val_dataloader', 'val_evaluator'):
+    for name in (
+        'train_cfg',
+        'train_dataloader',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_cfg',
+        'val_dataloader',
+        'val_evaluator',
+    ):
         cfg[name] = None
     cfg = compat.adapt_cfg_to_cpu(cfg, launcher)
     runner = Runner.from_cfg(cfg)
@@ -140,5 +150,8 @@ def hand_over_frames(cfg: Config) -> None:
         dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'clip', 'frame_no')),
     ]
     cfg.data_preprocessor = dict(
-        num_classes=cfg.model.head.num_classes, mean=made.mean, std=made.std,
-        to_rgb=made.get('to_rgb', True))
+        num_classes=cfg.model.head.num_classes,
+        mean=made.mean,
+        std=made.std,
+        to_rgb=made.get('to_rgb', True),
+    )

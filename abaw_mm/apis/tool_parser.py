@@ -15,14 +15,19 @@ class _CfgOptions(DictAction):
     """mmengine's action, whose errors become those of wrong flags."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-        values: Sequence[str], option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
     ) -> None:
         for value in values:
             if not value.split('=')[0] or '=' not in value:
                 raise argparse.ArgumentError(
-                    self, f'got {value!r}, expected KEY=VALUE without spaces, such as '
-                    'train_cfg.max_iters=100')
+                    self,
+                    f'got {value!r}, expected KEY=VALUE without spaces, such as '
+                    'train_cfg.max_iters=100',
+                )
         try:
             super().__call__(parser, namespace, values, option_string)
         except AssertionError as error:  # brackets that do not match
@@ -44,10 +49,13 @@ class ToolParser(argparse.ArgumentParser):
         self.add_argument('--amp', action='store_true', help='automatic mixed precision')
         self.add_argument('--no-pin-memory', dest='pin_memory', action='store_false')
         self.add_argument(
-            '--cfg-options', nargs='+', action=_CfgOptions, metavar='KEY=VALUE',
-            help=f'overrides of the config, e.g. {example}')
-        self.add_argument(
-            '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+            '--cfg-options',
+            nargs='+',
+            action=_CfgOptions,
+            metavar='KEY=VALUE',
+            help=f'overrides of the config, e.g. {example}',
+        )
+        self.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
         self.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
 
     def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:

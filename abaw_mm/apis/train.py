@@ -84,8 +84,11 @@ def train(
     runner = Runner.from_cfg(cfg)
     log_batch(cfg)
     if resume == 'auto' and not cfg.resume:
-        print_log(f'--resume: there is no checkpoint in {cfg.work_dir} yet, the run starts anew',
-                  logger='current', level=logging.WARNING)
+        print_log(
+            f'--resume: there is no checkpoint in {cfg.work_dir} yet, the run starts anew',
+            logger='current',
+            level=logging.WARNING,
+        )
     model = runner.train()
     barrier()  # a process that leaves early aborts those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current', level=logging.INFO)

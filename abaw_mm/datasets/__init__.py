@@ -11,7 +11,14 @@ from .frame_stride import FrameStrideSampler
 from .load_face_crop import LoadFaceCrop, UnreadableFrameError
 
 __all__ = [
-    'AffWild2Dataset', 'ClipFeatureDataset', 'EXPRESSIONS', 'EveryCropDataset',
-    'FaceFolderDataset', 'FeatureFolder', 'FrameStrideSampler', 'LoadFaceCrop',
-    'UnreadableFrameError', 'collate_frames'
+    'AffWild2Dataset',
+    'ClipFeatureDataset',
+    'EXPRESSIONS',
+    'EveryCropDataset',
+    'FaceFolderDataset',
+    'FeatureFolder',
+    'FrameStrideSampler',
+    'LoadFaceCrop',
+    'UnreadableFrameError',
+    'collate_frames',
 ]

@@ -157,6 +157,7 @@ class AffWild2Dataset(BaseDataset):
 
     def _join_prefix(self) -> None:
         """Let paths start at ``data_root``; mmengine's own takes no list of folders."""
+
         def join(path: str) -> str:
             return os.path.join(os.path.expanduser(self.data_root), os.path.expanduser(path))
 
@@ -217,13 +218,17 @@ class AffWild2Dataset(BaseDataset):
         """The rows from the cache, or from the folders, and then into the cache."""
         read = self._read_list if self._is_list() else self._read_annotations
         beside = os.path.expanduser(self.data_root) or os.path.dirname(
-            os.path.normpath(self.ann_files[0]))
+            os.path.normpath(self.ann_files[0])
+        )
         if self.index_cache is None or not os.path.isdir(beside or '.'):
             return read(clips)
         cache = IndexCache(
-            os.path.join(beside, self.index_cache), self.ann_file, self._roots,
-            start_index=self.start_index, filename_tmpl=self.filename_tmpl,
-            clips=None if clips is None else sorted(clips)
+            os.path.join(beside, self.index_cache),
+            self.ann_file,
+            self._roots,
+            start_index=self.start_index,
+            filename_tmpl=self.filename_tmpl,
+            clips=None if clips is None else sorted(clips),
         )
         frames = cache.load()
         if frames is None:
@@ -277,7 +282,8 @@ class AffWild2Dataset(BaseDataset):
                 f'crop at all: {named(counts["no_folder"])}. Some archives come in parts (such as '
                 'cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
                 'data_prefix=dict(img_path=[...]).',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )
         if counts['overhang']:
             clip, last, lines = counts['overhang'][0]
@@ -285,7 +291,8 @@ class AffWild2Dataset(BaseDataset):
                 f'AffWild2Dataset: {len(counts["overhang"])} clips have crops beyond their last '
                 f'label, such as {clip!r} with crops up to {last} for {lines} labels; official '
                 'crops never do. Crops and annotations may be of different editions.',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )
 
     # -------------------------------------------------------------------------------- access
@@ -355,8 +362,11 @@ class AffWild2Dataset(BaseDataset):
             worker = get_worker_info()
             self.replaced[0 if worker is None else worker.id % COUNTERS] += 1
             path = self.get_data_info(idx)['img_path']
-            print_log(f'Unreadable, the nearest frame stands in: {path}: {error.reason}',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'Unreadable, the nearest frame stands in: {path}: {error.reason}',
+                logger='current',
+                level=logging.WARNING,
+            )
             return data
         raise FileNotFoundError(
             f'AffWild2Dataset: no frame of the clip {frames.clips[frames.clip_id[idx]]!r} can be '

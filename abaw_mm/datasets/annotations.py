@@ -15,7 +15,14 @@ from ..errors import named
 from .crops import FilenameTemplate
 
 EXPRESSIONS = (
-    'Neutral', 'Anger', 'Disgust', 'Fear', 'Happiness', 'Sadness', 'Surprise', 'Other'
+    'Neutral',
+    'Anger',
+    'Disgust',
+    'Fear',
+    'Happiness',
+    'Sadness',
+    'Surprise',
+    'Other',
 )  # order of the official annotation files
 UNLABELLED = -1  # 'not annotated' in the official files; here also a label that nobody gave us
 HEADER = ','.join(EXPRESSIONS)
@@ -169,7 +176,7 @@ def _annotation_files_of(folders: Sequence[str | os.PathLike]) -> dict[str, Path
 
 
 def stamp_annotations(
-    path: str | os.PathLike | Sequence[str | os.PathLike]
+    path: str | os.PathLike | Sequence[str | os.PathLike],
 ) -> list[tuple[str, int, int, int]]:
     """What tells whether annotations changed: name, size in bytes and times in ns of each file.
 

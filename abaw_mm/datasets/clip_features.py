@@ -84,21 +84,27 @@ class ClipFeatureDataset(Dataset):
         self.frames = self._read_frames(
             _join(data_root, ann_file),
             _join(data_root, clips) if isinstance(clips, str) else clips,
-            start_index, filename_tmpl
+            start_index,
+            filename_tmpl,
         )
         self._clip_ends = np.searchsorted(
-            self.frames.clip_id, np.arange(len(self.frames.clips) + 1))
+            self.frames.clip_id, np.arange(len(self.frames.clips) + 1)
+        )
         self._place_windows()
         print_log(
             f'ClipFeatureDataset {ann_file}: {len(self)} windows of {window} frames and {context} '
             f'on either side, {len(self.frames)} frames of {len(self.frames.clips)} clips scored; '
             f'{self.features.dim} features a frame ({self.features.meta["layer"]} of '
-            f'{self.features.meta["config"]})', logger='current'
+            f'{self.features.meta["config"]})',
+            logger='current',
         )
 
     def _read_frames(
-        self, ann_file: str | list[str], clips: Sequence[str] | str | None, start_index: int,
-        filename_tmpl: str
+        self,
+        ann_file: str | list[str],
+        clips: Sequence[str] | str | None,
+        start_index: int,
+        filename_tmpl: str,
     ) -> FrameIndex:
         """The frames to score, as ``AffWild2Dataset`` has them; crops are what has features."""
         for path in [ann_file] if isinstance(ann_file, str) else ann_file:
@@ -147,7 +153,7 @@ class ClipFeatureDataset(Dataset):
 
     def _rows(self, clip_id: int) -> slice:
         """Rows of ``frames`` of a clip."""
-        return slice(*self._clip_ends[clip_id:clip_id + 2])
+        return slice(*self._clip_ends[clip_id : clip_id + 2])
 
     @property
     def metainfo(self) -> dict:
@@ -175,14 +181,18 @@ class ClipFeatureDataset(Dataset):
         gt_label = np.full(size, -1, np.int64)
         gt_label[frame_no[lo:hi] - first] = label[lo:hi]
         item = dict(
-            inputs=inputs, seen=seen, scored=scored,
-            frame_no=np.arange(first, first + size), gt_label=gt_label
+            inputs=inputs,
+            seen=seen,
+            scored=scored,
+            frame_no=np.arange(first, first + size),
+            gt_label=gt_label,
         )
         if not self.labelled:
             del item['gt_label']
         return dict(
             {name: torch.from_numpy(array) for name, array in item.items()},
-            clip=clip, sample_idx=idx
+            clip=clip,
+            sample_idx=idx,
         )
 
 

@@ -94,8 +94,10 @@ def pack_crops(
 
 
 def verify_store(
-    root: str, source: CropFolder | None = None, workers: int = 16,
-    report: Report = lambda done, total: None
+    root: str,
+    source: CropFolder | None = None,
+    workers: int = 16,
+    report: Report = lambda done, total: None,
 ) -> list[str]:
     """Read a finished store from end to end and compare it with its checksums.
 
@@ -127,8 +129,10 @@ def summarize_store(root: str) -> StoreSummary:
         raw = read_records(txn)
     records = [json.loads(record) for record in raw.values()]
     return StoreSummary(
-        clips=len(records), crops=sum(len(record['names']) for record in records),
-        bytes=sum(record['bytes'] for record in records), checksum=_mark(raw).split()[1].decode()
+        clips=len(records),
+        crops=sum(len(record['names']) for record in records),
+        bytes=sum(record['bytes'] for record in records),
+        checksum=_mark(raw).split()[1].decode(),
     )
 
 
@@ -168,8 +172,11 @@ def _locked(root: str) -> Iterator[None]:
 
 
 def _pack_clips(
-    env: 'lmdb.Environment', source: CropFolder, crops: dict[str, tuple[np.ndarray, np.ndarray]],
-    pool: ThreadPoolExecutor, report: Callable[[int], None]
+    env: 'lmdb.Environment',
+    source: CropFolder,
+    crops: dict[str, tuple[np.ndarray, np.ndarray]],
+    pool: ThreadPoolExecutor,
+    report: Callable[[int], None],
 ) -> None:
     with env.begin() as txn:
         records = read_records(txn)
@@ -194,8 +201,12 @@ def _pack_clips(
 
 
 def _pack_clip(
-    env: 'lmdb.Environment', source: CropFolder, clip: str, names: list[str], before: list[str],
-    pool: ThreadPoolExecutor
+    env: 'lmdb.Environment',
+    source: CropFolder,
+    clip: str,
+    names: list[str],
+    before: list[str],
+    pool: ThreadPoolExecutor,
 ) -> bytes:
     """Write a clip in one transaction, in place of the crops it had before; its record."""
     lmdb = import_lmdb()
@@ -235,12 +246,13 @@ def _read_files(
     source: CropFolder, clip: str, names: list[str], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of a clip's files, many read at once."""
+
     def read(name: str) -> tuple[str, bytes]:
         with open(os.path.join(source.root, clip, name), 'rb') as file:
             return name, file.read()
 
     for start in range(0, len(names), READ_AHEAD):
-        yield from pool.map(read, names[start:start + READ_AHEAD])
+        yield from pool.map(read, names[start : start + READ_AHEAD])
 
 
 def _checksum(items: Iterable[tuple[str, bytes]]) -> tuple[str, int]:
@@ -285,6 +297,9 @@ def _verify(
         done += len(record['names'])
         report(done, total)
     if source is not None:
-        problems += [f'clip {clip!r}: it has a folder and is not in the store, pack again'
-                     for clip in source.clips() if clip not in records]
+        problems += [
+            f'clip {clip!r}: it has a folder and is not in the store, pack again'
+            for clip in source.clips()
+            if clip not in records
+        ]
     return problems

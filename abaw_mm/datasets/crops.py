@@ -44,7 +44,7 @@ class FilenameTemplate:
         """Frame number of a file name, or -1 for a name that the template would never give."""
         if not (name.startswith(self._prefix) and name.endswith(self._suffix)):
             return -1
-        digits = name[len(self._prefix):len(name) - len(self._suffix)]
+        digits = name[len(self._prefix) : len(name) - len(self._suffix)]
         if not digits.isdecimal() or not digits.isascii() or len(digits) < self._width:
             return -1
         if len(digits) > self._width and digits[0] == '0':
@@ -143,6 +143,7 @@ def list_crops(
         dict: Clip to two arrays, the numbers of its crops (F, ) int32, rising, and where each lies,
         (F, ) int8, for :func:`crop_path`. A clip without a folder has empty ones.
     """
+
     def list_clip(clip: str) -> tuple[np.ndarray, np.ndarray]:
         numbers, owners = [], []
         for at, root in enumerate(roots):

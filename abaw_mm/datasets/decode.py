@@ -54,9 +54,12 @@ def decoding(
     try:
         # Submitted here, not while the caller iterates: a fork beside the thread of a progress bar
         # could copy a lock that is held.
-        yield as_completed([
-            pool.submit(_decode, roots, clip, numbers[at:at + CHUNK], owners[at:at + CHUNK])
-            for clip, (numbers, owners) in crops.items() for at in range(0, len(numbers), CHUNK)
-        ])
+        yield as_completed(
+            [
+                pool.submit(_decode, roots, clip, numbers[at : at + CHUNK], owners[at : at + CHUNK])
+                for clip, (numbers, owners) in crops.items()
+                for at in range(0, len(numbers), CHUNK)
+            ]
+        )
     finally:
         pool.shutdown(cancel_futures=True)

@@ -35,8 +35,11 @@ class EveryCropDataset(AffWild2Dataset):
                 f'in {self.img_roots}; set data_prefix and filename_tmpl'
             )
         self.listed = FrameIndex(  # this is how the base class knows that there are no labels
-            names, np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, numbers))),
-            frame_no, np.full(len(frame_no), UNLABELLED, np.int8), np.concatenate(owners)
+            names,
+            np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, numbers))),
+            frame_no,
+            np.full(len(frame_no), UNLABELLED, np.int8),
+            np.concatenate(owners),
         )
         return self.listed
 
@@ -45,5 +48,6 @@ class EveryCropDataset(AffWild2Dataset):
         without = len(frames.clips) - len(np.unique(frames.clip_id))
         print_log(
             f'EveryCropDataset {", ".join(self.ann_files)}: {len(frames.clips)} clips, {without} '
-            f'of them without a crop, {len(frames)} crops', logger='current'
+            f'of them without a crop, {len(frames)} crops',
+            logger='current',
         )

@@ -64,7 +64,8 @@ class FaceFolderDataset(CustomDataset):
             print_log(
                 f'FaceFolderDataset: another face takes the place of '
                 f'{self.get_data_info(idx)["img_path"]}: {error.reason}',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )
             return None
 

@@ -66,8 +66,9 @@ class FeatureFolder:
             lacks = [name for name in REQUIRED if name not in meta]
             if lacks or meta['format'] != FORMAT:
                 raise ValueError(
-                    f'lacks {named(lacks)}' if lacks else
-                    f'format {meta["format"]!r}, expected {FORMAT}'
+                    f'lacks {named(lacks)}'
+                    if lacks
+                    else f'format {meta["format"]!r}, expected {FORMAT}'
                 )
         except (ValueError, TypeError) as error:
             raise ValueError(
@@ -125,9 +126,10 @@ class FeatureFolder:
             with open(draft, 'wb') as file:
                 numbers = list(self.frame_no.values())
                 np.savez_compressed(
-                    file, clips=np.array(list(self.frame_no), dtype=str),
+                    file,
+                    clips=np.array(list(self.frame_no), dtype=str),
                     length=np.array([len(part) for part in numbers], np.int64),
-                    frame_no=np.concatenate([np.empty(0, np.int32), *numbers]).astype(np.int32)
+                    frame_no=np.concatenate([np.empty(0, np.int32), *numbers]).astype(np.int32),
                 )
         return [clip for clip in sorted(frame_no) if not self.is_whole(clip)]
 
@@ -140,7 +142,8 @@ class FeatureFolder:
         expected = len(self.frame_no[clip]), self.dim
         if features.shape != expected:
             raise ValueError(
-                f'features of {clip!r}: got the shape {features.shape}, expected {expected}')
+                f'features of {clip!r}: got the shape {features.shape}, expected {expected}'
+            )
         with np.errstate(over='ignore'):
             features = features.astype(np.float16)
         finite = np.isfinite(features).all(axis=1)

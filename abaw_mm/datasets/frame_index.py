@@ -40,14 +40,19 @@ class FrameIndex:
     def take(self, rows: np.ndarray) -> 'FrameIndex':
         """The given rows (indices or a mask) as an index of their own."""
         return FrameIndex(
-            self.clips, self.clip_id[rows], self.frame_no[rows], self.label[rows],
-            self.root_id[rows], self.counts
+            self.clips,
+            self.clip_id[rows],
+            self.frame_no[rows],
+            self.label[rows],
+            self.root_id[rows],
+            self.counts,
         )
 
 
 def join_labels_and_crops(
-    labels: dict[str, np.ndarray], crops: dict[str, tuple[np.ndarray, np.ndarray]],
-    start_index: int = 1
+    labels: dict[str, np.ndarray],
+    crops: dict[str, tuple[np.ndarray, np.ndarray]],
+    start_index: int = 1,
 ) -> FrameIndex:
     """One row for every frame that has both a label in 0..7 and a crop.
 
@@ -108,8 +113,10 @@ def join_labels_and_crops(
 
 
 def find_listed_crops(
-    clips: list[str], clip_id: np.ndarray, frame_no: np.ndarray,
-    crops: dict[str, tuple[np.ndarray, np.ndarray]]
+    clips: list[str],
+    clip_id: np.ndarray,
+    frame_no: np.ndarray,
+    crops: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> FrameIndex:
     """One row for every listed frame, in the list's order; ``root_id`` is -1 where no crop is.
 
@@ -129,7 +136,7 @@ def find_listed_crops(
         if not len(numbers):
             no_folder.append(clip)
             continue
-        rows = order[ends[at_clip]:ends[at_clip + 1]]
+        rows = order[ends[at_clip] : ends[at_clip + 1]]
         at = np.minimum(np.searchsorted(numbers, frame_no[rows]), len(numbers) - 1)
         found = numbers[at] == frame_no[rows]
         root_id[rows[found]] = owners[at[found]]
@@ -140,8 +147,12 @@ def find_listed_crops(
             'folder of the crops, and filename_tmpl if their names differ'
         )
     counts = dict(
-        clips=len(clips), lines=len(frame_no), unlabelled=0,
-        missing=int(np.count_nonzero(root_id < 0)), no_folder=no_folder, overhang=[]
+        clips=len(clips),
+        lines=len(frame_no),
+        unlabelled=0,
+        missing=int(np.count_nonzero(root_id < 0)),
+        no_folder=no_folder,
+        overhang=[],
     )
     label = np.full(len(frame_no), UNLABELLED, np.int8)
     return FrameIndex(clips, clip_id, frame_no, label, root_id, counts)

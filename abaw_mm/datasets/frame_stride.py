@@ -140,7 +140,8 @@ class FrameStrideSampler(Sampler):
                 f'0..{stride - 1}; set train_dataloader.sampler.offset'
             )
         if class_balance is not None and (
-            not isinstance(class_balance, dict) or set(class_balance) != {'oversample_thr'}
+            not isinstance(class_balance, dict)
+            or set(class_balance) != {'oversample_thr'}
             or not 0 < class_balance['oversample_thr'] <= 1
         ):
             raise ValueError(
@@ -182,7 +183,7 @@ class FrameStrideSampler(Sampler):
             same = clip_id[self._row[1:]] == clip_id[self._row[:-1]]
         # Of each clip: its first row, and how many it has.
         ends = np.flatnonzero(np.append(~same, len(clip_id) > 0)) + 1
-        self._starts = np.append(0, ends[:-1])[:len(ends)]
+        self._starts = np.append(0, ends[:-1])[: len(ends)]
         self._lengths = ends - self._starts
         longest = int(self._lengths.max(initial=0))
         if longest <= (offset if isinstance(offset, int) else 0):
@@ -226,7 +227,7 @@ class FrameStrideSampler(Sampler):
         drawn = self.draw(self.epoch)
         if self.round_up and len(drawn):
             drawn = np.resize(drawn, len(self) * self.world_size)  # goes on from the front
-        return iter(drawn[self.rank::self.world_size][self._skipped:].tolist())
+        return iter(drawn[self.rank :: self.world_size][self._skipped :].tolist())
 
     def _endless(self, skipped: int) -> Iterator[int]:
         """This rank's share of all epochs in one row, every ``world_size``-th frame of it."""
@@ -235,7 +236,7 @@ class FrameStrideSampler(Sampler):
             drawn = self.draw(epoch)
             if len(self._passed) == epoch - self.epoch:
                 self._passed.append(len(drawn) + (self._passed[-1] if self._passed else 0))
-            yield from drawn[ahead::self.world_size].tolist()
+            yield from drawn[ahead :: self.world_size].tolist()
             passed = range(ahead, len(drawn), self.world_size)
             ahead += len(passed) * self.world_size - len(drawn)
 

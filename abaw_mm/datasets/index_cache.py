@@ -55,8 +55,10 @@ class IndexCache:
         self._ann_files = [ann_file] if isinstance(ann_file, str) else ann_file
         self.roots = roots
         # Paths from the folder on: the data may be mounted elsewhere on another machine.
-        paths = [os.path.relpath(path, folder)
-                 for path in (*self._ann_files, *(root.root for root in roots))]
+        paths = [
+            os.path.relpath(path, folder)
+            for path in (*self._ann_files, *(root.root for root in roots))
+        ]
         self._setting = json.dumps([RULES, paths, setting], sort_keys=True)
         name = hashlib.blake2b(self._setting.encode(), digest_size=6).hexdigest()
         stem = '+'.join(Path(path).stem for path in self._ann_files)
@@ -73,14 +75,20 @@ class IndexCache:
         try:
             header, columns = _parse(data)
         except ValueError:
-            print_log(f'The frame index {self.path} is damaged; it is made anew.',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'The frame index {self.path} is damaged; it is made anew.',
+                logger='current',
+                level=logging.WARNING,
+            )
             return None
         if header['made_from'] != self._made_from(header['clips'])[0]:
             return None
         return _StoredIndex(
-            header['clips'], **columns, counts=header['counts'], path=self.path,
-            made_from=header['made_from']
+            header['clips'],
+            **columns,
+            counts=header['counts'],
+            path=self.path,
+            made_from=header['made_from'],
         )
 
     def save(self, frames: FrameIndex) -> None:
@@ -115,7 +123,8 @@ class IndexCache:
             f'to {at}), so that a later change could not be seen: no frame index is kept, folders '
             f'are listed at each start. `find {places} -newermt now -exec touch {{}} +` dates them '
             'now.',
-            logger='current', level=logging.WARNING
+            logger='current',
+            level=logging.WARNING,
         )
 
     def _warn(self, error: OSError) -> None:
@@ -123,7 +132,9 @@ class IndexCache:
         print_log(
             f'Cannot keep a frame index in {self.path.parent} ({error.strerror}); folders are '
             'listed at each start. Set index_cache of the dataset to a folder that can be written '
-            'to, or to None.', logger='current', level=logging.WARNING
+            'to, or to None.',
+            logger='current',
+            level=logging.WARNING,
         )
 
 
@@ -149,17 +160,23 @@ def _open_again(path: str, made_from: str) -> _StoredIndex:
             f'{path}: got a frame index that was made anew since this run began, expected the same '
             'one; start the run again'
         )
-    return _StoredIndex(header['clips'], **columns, counts=header['counts'], path=Path(path),
-                        made_from=made_from)
+    return _StoredIndex(
+        header['clips'], **columns, counts=header['counts'], path=Path(path), made_from=made_from
+    )
 
 
 def _format(frames: FrameIndex, made_from: str) -> Iterator[bytes | memoryview]:
     """Pieces of the file: the header, its text behind length and checksum, and the columns."""
     columns = [np.ascontiguousarray(getattr(frames, name)) for name in COLUMNS]
-    header = json.dumps(dict(
-        made_from=made_from, clips=frames.clips, counts=frames.counts, rows=len(frames),
-        crc32=[zlib.crc32(column) for column in columns]
-    )).encode()
+    header = json.dumps(
+        dict(
+            made_from=made_from,
+            clips=frames.clips,
+            counts=frames.counts,
+            rows=len(frames),
+            crc32=[zlib.crc32(column) for column in columns],
+        )
+    ).encode()
     preamble = MAGIC + np.array([len(header), zlib.crc32(header)], '<u4').tobytes()
     for piece in (preamble + header, *(column.view(np.uint8).data for column in columns)):
         yield piece
@@ -169,9 +186,9 @@ def _format(frames: FrameIndex, made_from: str) -> Iterator[bytes | memoryview]:
 def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
     """Header and columns of a file's bytes; ValueError for any that :func:`_format` never wrote."""
     start = len(MAGIC) + 8
-    if data[:len(MAGIC)].tobytes() != MAGIC:
+    if data[: len(MAGIC)].tobytes() != MAGIC:
         raise ValueError('other magic bytes')
-    length, crc32 = np.frombuffer(data[len(MAGIC):start].tobytes().ljust(8), '<u4').tolist()
+    length, crc32 = np.frombuffer(data[len(MAGIC) : start].tobytes().ljust(8), '<u4').tolist()
     end = start + length
     text = data[start:end].tobytes()
     if zlib.crc32(text) != crc32:

@@ -39,4 +39,4 @@ def uniform(keys: np.ndarray, number: int) -> np.ndarray:
     """
     counter = np.arange(1, number + 1, dtype=np.uint64) * GOLDEN
     bits = _mix(np.asarray(keys, np.uint64)[:, None] + counter)
-    return (bits >> np.uint64(11)) * 2.0 ** -53  # the 53 bits that a float64 holds
+    return (bits >> np.uint64(11)) * 2.0**-53  # the 53 bits that a float64 holds

@@ -185,7 +185,7 @@ def read_records(txn: 'lmdb.Transaction') -> dict[str, bytes]:
     with txn.cursor() as cursor:
         found = cursor.set_range(CLIP_KEY)
         while found and cursor.key().startswith(CLIP_KEY):
-            records[os.fsdecode(cursor.key()[len(CLIP_KEY):])] = cursor.value()
+            records[os.fsdecode(cursor.key()[len(CLIP_KEY) :])] = cursor.value()
             found = cursor.next()
     return records
 

@@ -21,9 +21,11 @@ from .annotations import (
 )
 
 EDITIONS = (  # folders of the expression track, the latest edition of the challenge first
-    'EXPR_Recognition_Challenge', 'EXPR_Classification_Challenge', 'EXPR_Set'
+    'EXPR_Recognition_Challenge',
+    'EXPR_Classification_Challenge',
+    'EXPR_Set',
 )
-SPLIT_FOLDERS = {'train': ('Train_Set', 'Training_Set'), 'val': ('Validation_Set', )}
+SPLIT_FOLDERS = {'train': ('Train_Set', 'Training_Set'), 'val': ('Validation_Set',)}
 CROP_FOLDERS = ('cropped_aligned', 'cropped_aligned_new_50_vids')  # the second came later
 BATCHES = ('', 'batch1', 'batch2')  # some copies of the archives keep these folders
 HEADLINE_CONFIG = 'configs/res50_srp_affwild2.py'
@@ -41,8 +43,11 @@ KINDS = {
     'annotation': ('error', 'download the annotations of the expression track (EXPR) again'),
     'no_crops': ('error', 'unpack cropped_aligned, or name its folder with --crops'),
     'no_labels': ('error', 'give annotations and crops of the same edition'),
-    'start_index': ('error', 'take the official crops, which count from 1 (start_index=0 in the '
-                             'dataset is only for crops that you cut with numbers from 0)'),
+    'start_index': (
+        'error',
+        'take the official crops, which count from 1 (start_index=0 in the '
+        'dataset is only for crops that you cut with numbers from 0)',
+    ),
     'beyond': ('error', 'give annotations and crops of the same edition'),
     'broken_crop': ('error', 'unpack these crops again, or download them'),
     'no_split': ('warning', 'unpack the annotations of both splits, or name them with --ann-dir'),
@@ -129,11 +134,21 @@ def find_annotations(root: Path) -> dict[str, Path]:
 
     Empty where there is none. ``root`` may also be the folder of one edition.
     """
-    places = [root, *(path for edition in EDITIONS
-                      for path in (root / edition, *sorted(root.glob(f'*/{edition}'))))]
+    places = [
+        root,
+        *(
+            path
+            for edition in EDITIONS
+            for path in (root / edition, *sorted(root.glob(f'*/{edition}')))
+        ),
+    ]
     for place in places:
-        found = {split: place / name for split, names in SPLIT_FOLDERS.items()
-                 for name in names if (place / name).is_dir()}
+        found = {
+            split: place / name
+            for split, names in SPLIT_FOLDERS.items()
+            for name in names
+            if (place / name).is_dir()
+        }
         if found:
             return found
     return {}
@@ -199,11 +214,18 @@ def check_clip(
         usable = label[~gone & (label != UNLABELLED)]
         per_class = np.bincount(usable, minlength=len(EXPRESSIONS)).tolist()
     return ClipReport(
-        split, clip, lines=len(frame_no), unlabelled=unlabelled, crops=len(crops),
-        missing=int(gone.sum()), gaps=len(lengths), longest_gap=int(lengths.max(initial=0)),
+        split,
+        clip,
+        lines=len(frame_no),
+        unlabelled=unlabelled,
+        crops=len(crops),
+        missing=int(gone.sum()),
+        gaps=len(lengths),
+        longest_gap=int(lengths.max(initial=0)),
         beyond=int(np.count_nonzero(crops > frame_no[-1])),
-        first=int(crops[0]) if len(crops) else None, last=int(crops[-1]) if len(crops) else None,
-        per_class=per_class
+        first=int(crops[0]) if len(crops) else None,
+        last=int(crops[-1]) if len(crops) else None,
+        per_class=per_class,
     )
 
 
@@ -238,10 +260,17 @@ def judge_clip(report: ClipReport, hidden: bool = False, usual_size: str = '') -
 def sum_clips(split: Split, reports: Sequence[ClipReport]) -> dict:
     """Totals of a split; keys as in :func:`make_report`."""
     total = dict(
-        split=split.name, path=split.path, hidden=split.hidden, clips=len(reports),
-        **{key: sum(getattr(r, key) for r in reports)
-           for key in ('lines', 'crops', 'missing', 'gaps')},
-        unlabelled=None, labelled_with_crop=None, per_class=None
+        split=split.name,
+        path=split.path,
+        hidden=split.hidden,
+        clips=len(reports),
+        **{
+            key: sum(getattr(r, key) for r in reports)
+            for key in ('lines', 'crops', 'missing', 'gaps')
+        },
+        unlabelled=None,
+        labelled_with_crop=None,
+        per_class=None,
     )
     if not split.hidden:
         per_class = [r.per_class for r in reports] or [[0] * len(EXPRESSIONS)]
@@ -256,8 +285,10 @@ def judge_split(total: dict) -> list[Finding]:
     name, lines, found = total['split'], total['lines'], {}
     if not lines:
         return []  # nothing could be read, which has findings of its own
-    text = (f'no crop for {total["missing"]} of {lines} lines ({total["missing"] / lines:.1%}; '
-            'official 1.5% to 1.7%, where the detector failed)')
+    text = (
+        f'no crop for {total["missing"]} of {lines} lines ({total["missing"] / lines:.1%}; '
+        'official 1.5% to 1.7%, where the detector failed)'
+    )
     found['missing' if total['missing'] > MANY_MISSING * lines else 'gaps'] = text
     if not total['crops']:
         found = {'no_crops': f'no crop for any of {total["clips"]} clips (<clip>/00001.jpg)'}
@@ -281,16 +312,23 @@ def videos_on_both_sides(splits: Sequence[Split]) -> list[Finding]:
         for clip in split.lines:
             sides.setdefault(raw_video(clip), {}).setdefault(split.name, []).append(clip)
     return [
-        Finding('both_sides', f'the raw video {video!r} is in ' + ' and in '.join(
-            f'{name} ({named(clips)})' for name, clips in by_split.items()
-        ) + '; the official split has such videos')
-        for video, by_split in sorted(sides.items()) if len(by_split) > 1
+        Finding(
+            'both_sides',
+            f'the raw video {video!r} is in '
+            + ' and in '.join(f'{name} ({named(clips)})' for name, clips in by_split.items())
+            + '; the official split has such videos',
+        )
+        for video, by_split in sorted(sides.items())
+        if len(by_split) > 1
     ]
 
 
 def judge(
-    splits: Sequence[Split], reports: Sequence[ClipReport], strays: dict[str, int],
-    roots: Sequence[str], findings: Sequence[Finding] = ()
+    splits: Sequence[Split],
+    reports: Sequence[ClipReport],
+    strays: dict[str, int],
+    roots: Sequence[str],
+    findings: Sequence[Finding] = (),
 ) -> list[Finding]:
     """All that is to be said of what was read and counted, the worst first.
 
@@ -316,11 +354,13 @@ def judge(
         # The archive also holds the test set and the other tracks: only beside clips that lack
         # their crops may a stray folder be one of them under another name.
         lacking = any(f.kind in ('no_clip_crops', 'no_crops') for f in findings)
-        findings.append(Finding(
-            'stray_unmatched' if lacking else 'stray',
-            f'folders of crops of no clip here: {len(strays)} ({named(list(strays))}); official '
-            'archives also hold the clips of the test set and of other tracks'
-        ))
+        findings.append(
+            Finding(
+                'stray_unmatched' if lacking else 'stray',
+                f'folders of crops of no clip here: {len(strays)} ({named(list(strays))}); '
+                'official archives also hold the clips of the test set and of other tracks',
+            )
+        )
     if sizes:
         counts = ', '.join(f'{number} of {size}' for size, number in sizes.most_common())
         findings.append(Finding('sizes', f'crops by size: {counts}; official 112x112'))
@@ -354,8 +394,13 @@ def verdict(findings: Sequence[Finding], decoded: bool) -> str:
 
 
 def make_report(
-    root: str, splits: Sequence[Split], reports: Sequence[ClipReport], strays: dict[str, int],
-    roots: Sequence[str], findings: Sequence[Finding], decoded: bool
+    root: str,
+    splits: Sequence[Split],
+    reports: Sequence[ClipReport],
+    strays: dict[str, int],
+    roots: Sequence[str],
+    findings: Sequence[Finding],
+    decoded: bool,
 ) -> dict:
     """All of it as plain data, which the table is drawn from.
 
@@ -372,9 +417,14 @@ def make_report(
         - ``verdict`` (str); ``status`` (int): the exit status, 1 with an error, else 0.
     """
     return dict(
-        data_root=root, crops=list(roots), decoded=decoded, classes=list(EXPRESSIONS),
+        data_root=root,
+        crops=list(roots),
+        decoded=decoded,
+        classes=list(EXPRESSIONS),
         splits=[sum_clips(s, [r for r in reports if r.split == s.name]) for s in splits],
-        clips=[asdict(r) for r in reports], strays=strays,
+        clips=[asdict(r) for r in reports],
+        strays=strays,
         findings=[dict(level=f.level, fix=KINDS[f.kind][1], **asdict(f)) for f in findings],
-        verdict=verdict(findings, decoded), status=int(any(f.level == 'error' for f in findings))
+        verdict=verdict(findings, decoded),
+        status=int(any(f.level == 'error' for f in findings)),
     )

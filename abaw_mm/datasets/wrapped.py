@@ -34,10 +34,12 @@ def check_frames_apart(dataset: object) -> None:
     """
     for one, other in itertools.combinations(frame_datasets(dataset), 2):
         for clip in sorted({*one.frames.clips} & {*other.frames.clips}):
-            both = np.intersect1d(*(
-                part.frames.frame_no[part.frames.clip_id == part.frames.clips.index(clip)]
-                for part in (one, other)
-            ))
+            both = np.intersect1d(
+                *(
+                    part.frames.frame_no[part.frames.clip_id == part.frames.clips.index(clip)]
+                    for part in (one, other)
+                )
+            )
             if len(both):
                 raise ValueError(
                     f'frame {both[0]} of clip {clip!r} is in two datasets of the set, of '

@@ -15,7 +15,14 @@ from .hooks import (
 )
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureSourceHook', 'FeatureWidthHook',
-    'FrameBatchHook', 'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook',
-    'SyncBNStatisticsHook', 'UnreadableFramesHook'
+    'CollapseHook',
+    'ExportBackboneHook',
+    'FeatureSourceHook',
+    'FeatureWidthHook',
+    'FrameBatchHook',
+    'PretrainedBackboneHook',
+    'ProbeHook',
+    'StrictCheckpointHook',
+    'SyncBNStatisticsHook',
+    'UnreadableFramesHook',
 ]

@@ -47,5 +47,9 @@ def calibrate(confidence: np.ndarray, right: np.ndarray, num_bins: int = NUM_BIN
         accuracy = np.bincount(at, right, num_bins) / count
     distance = np.nan_to_num(abs(accuracy - mean))
     return Calibration(
-        np.linspace(0, 1, num_bins + 1), count, mean, accuracy,
-        float(distance @ count / max(1, count.sum())))
+        np.linspace(0, 1, num_bins + 1),
+        count,
+        mean,
+        accuracy,
+        float(distance @ count / max(1, count.sum())),
+    )

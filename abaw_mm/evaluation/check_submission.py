@@ -42,8 +42,10 @@ def check_submission(
         counts = np.bincount(clip_id, minlength=len(clips)).tolist()
         return check_folder(Path(path), dict(zip(clips, counts, strict=True)))
     name = FilenameTemplate(filename_tmpl).name
-    asked = [f'{clips[clip]}/{name(number)}'
-             for clip, number in zip(clip_id.tolist(), frame_no.tolist(), strict=True)]
+    asked = [
+        f'{clips[clip]}/{name(number)}'
+        for clip, number in zip(clip_id.tolist(), frame_no.tolist(), strict=True)
+    ]
     return check_list(Path(path), asked)
 
 
@@ -79,7 +81,8 @@ def check_list(path: Path, asked: Sequence[str]) -> list[str]:
         clips = list(dict.fromkeys(name.rpartition('/')[0] for name in missing))
         problems.append(
             f'{len(missing)} of {len(asked)} frames are missing, of {len(clips)} clips '
-            f'({named(clips)}): {named(missing)}')
+            f'({named(clips)}): {named(missing)}'
+        )
     if extra:
         problems.append(_told(extra, 'for a frame that is not asked for', 'only those of the list'))
     if again:
@@ -92,7 +95,8 @@ def check_list(path: Path, asked: Sequence[str]) -> list[str]:
         before, after = names[back[0]], names[back[0] + 1]
         problems.append(
             f'the rows are not in the order of the list: line {found[after]} has {after}, after '
-            f'{before}')
+            f'{before}'
+        )
     return problems
 
 
@@ -140,7 +144,8 @@ def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str
         return [*problems, f'the file is not UTF-8: {error.reason} at byte {error.start}'], []
     if '\r' in text:
         problems.append(
-            f'{text.count(chr(13))} lines end as on Windows or old Macs (CR), expected LF alone')
+            f'{text.count(chr(13))} lines end as on Windows or old Macs (CR), expected LF alone'
+        )
         text = text.replace('\r\n', '\n').replace('\r', '\n')
     lines = list(enumerate(text.removesuffix('\n').split('\n'), start=1))
     if lines[0][1] != header:

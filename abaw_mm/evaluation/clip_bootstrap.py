@@ -20,8 +20,7 @@ def confusion_per_clip(results: FrameResults, num_classes: int) -> np.ndarray:
         ndarray: (K, C, C) int64; ``[k, i, j]`` are the frames of clip k labelled i, predicted j.
     """
     cell = (results.clip_id.astype(np.int64) * num_classes + results.gt_label) * num_classes
-    counts = np.bincount(
-        cell + results.pred_label, minlength=len(results.clips) * num_classes**2)
+    counts = np.bincount(cell + results.pred_label, minlength=len(results.clips) * num_classes**2)
     return counts.reshape(-1, num_classes, num_classes)
 
 

@@ -53,12 +53,15 @@ class DumpPredictions(FrameMetric):
         """Write the file, on the first process; there are no figures."""
         if is_main_process():
             Predictions(
-                results.clips, **{name: getattr(results, name) for name in COLUMNS},
-                classes=self.class_names(results.pred_score.shape[1]), sha256=self.sha256,
-                config=self.config
+                results.clips,
+                **{name: getattr(results, name) for name in COLUMNS},
+                classes=self.class_names(results.pred_score.shape[1]),
+                sha256=self.sha256,
+                config=self.config,
             ).write(self.out_file_path)
-            print_log(f'Scores of {len(results)} frames are in {self.out_file_path}',
-                      logger='current')
+            print_log(
+                f'Scores of {len(results)} frames are in {self.out_file_path}', logger='current'
+            )
         return {}
 
 

@@ -68,9 +68,9 @@ def merge_frames(parts: Sequence[FrameResults]) -> FrameResults:
     clips = sorted(set().union(*(part.clips for part in parts)))
     row_of = {clip: row for row, clip in enumerate(clips)}
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
-    columns['clip_id'] = np.concatenate([
-        np.array([row_of[clip] for clip in part.clips], np.int32)[part.clip_id] for part in parts
-    ])
+    columns['clip_id'] = np.concatenate(
+        [np.array([row_of[clip] for clip in part.clips], np.int32)[part.clip_id] for part in parts]
+    )
     merged = FrameResults(clips, **columns)
     key = merged.clip_id.astype(np.int64) << 32 | merged.frame_no
     if np.all(key[1:] > key[:-1]):
@@ -131,7 +131,7 @@ class FrameMetric(BaseMetric):
         return FrameResults(
             batch['clips'],
             **{name: columns[name].cpu().numpy().astype(np.int32) for name in COLUMNS[:-1]},
-            pred_score=batch['pred_score'].float().cpu().numpy()
+            pred_score=batch['pred_score'].float().cpu().numpy(),
         )
 
     def _of_frames(self, samples: Sequence[dict]) -> FrameResults:
@@ -143,7 +143,7 @@ class FrameMetric(BaseMetric):
             frame_no=np.array(frame_no, np.int32),
             gt_label=_labels(samples, 'gt_label'),
             pred_label=_labels(samples, 'pred_label'),
-            pred_score=torch.stack([s['pred_score'] for s in samples]).float().cpu().numpy()
+            pred_score=torch.stack([s['pred_score'] for s in samples]).float().cpu().numpy(),
         )
 
     def _check_finite(self, part: FrameResults) -> None:
@@ -190,7 +190,8 @@ class FrameMetric(BaseMetric):
                 f'{type(self).__name__}: {len(merged)} of the {size} frames of the set were '
                 'scored; the figures are of these only. (Frames of the same clip and number count '
                 'once: do two datasets have clips of the same name?)',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )
         metrics = self.compute_metrics(merged)
         if self.prefix:

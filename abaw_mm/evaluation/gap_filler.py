@@ -13,8 +13,12 @@ RULES = ('interpolate', 'previous', 'nearest')
 
 
 def fill_clip(
-    known: np.ndarray, label: np.ndarray, score: np.ndarray, wanted: np.ndarray, rule: str,
-    start_class: int = 7
+    known: np.ndarray,
+    label: np.ndarray,
+    score: np.ndarray,
+    wanted: np.ndarray,
+    rule: str,
+    start_class: int = 7,
 ) -> np.ndarray:
     """Classes of frames of one clip, of which some are known.
 
@@ -47,8 +51,9 @@ def fill_clip(
     elif rule == 'previous':
         filled = np.where(after > 0, label[left], start_class)
     else:  # of two as near the earlier
-        filled = np.where(abs(wanted - known[left]) <= abs(known[right] - wanted),
-                          label[left], label[right])
+        filled = np.where(
+            abs(wanted - known[left]) <= abs(known[right] - wanted), label[left], label[right]
+        )
     return np.where(known[right] == wanted, label[right], filled)
 
 
@@ -106,18 +111,19 @@ class GapFiller:
         self.start_class = self._class_of(start_class, '--start-class')
         if empty_clip is None and rule in self.classes:
             empty_clip = rule
-        self.empty_clip = (
-            None if empty_clip is None else self._class_of(empty_clip, '--empty-clip'))
+        self.empty_clip = None if empty_clip is None else self._class_of(empty_clip, '--empty-clip')
 
     def _class_of(self, name: str, flag: str) -> int:
         if name not in self.classes:
-            raise ValueError(
-                f'{flag}: got {name!r}, expected a class: {", ".join(self.classes)}')
+            raise ValueError(f'{flag}: got {name!r}, expected a class: {", ".join(self.classes)}')
         return self.classes.index(name)
 
     def fill(
-        self, predictions: Predictions, clips: Sequence[str], clip_id: np.ndarray,
-        frame_no: np.ndarray
+        self,
+        predictions: Predictions,
+        clips: Sequence[str],
+        clip_id: np.ndarray,
+        frame_no: np.ndarray,
     ) -> FilledFrames:
         """Classes of the frames asked for.
 
@@ -133,14 +139,14 @@ class GapFiller:
         """
         predictions.expect_classes(self.classes)
         ends = np.searchsorted(predictions.clip_id, np.arange(len(predictions.clips) + 1))
-        place = {clip: slice(*ends[i:i + 2]) for i, clip in enumerate(predictions.clips)}
+        place = {clip: slice(*ends[i : i + 2]) for i, clip in enumerate(predictions.clips)}
         label = np.empty(len(frame_no), np.int32)
         filled = np.ones(len(frame_no), bool)
         empty_clips, empty_rows = [], []
         order = np.argsort(clip_id, kind='stable')
         bounds = np.searchsorted(clip_id[order], np.arange(len(clips) + 1))
         for i, clip in enumerate(clips):
-            rows = order[bounds[i]:bounds[i + 1]]
+            rows = order[bounds[i] : bounds[i + 1]]
             known = predictions.frame_no[place.get(clip, slice(0))]
             if not len(known):
                 empty_clips.append(clip)
@@ -150,16 +156,20 @@ class GapFiller:
             found = np.isin(frame_no[rows], known)
             filled[rows] = ~found
             label[rows] = self._fill_clip(
-                known, predictions.pred_label[at], predictions.pred_score[at], frame_no[rows],
-                found)
+                known, predictions.pred_label[at], predictions.pred_score[at], frame_no[rows], found
+            )
         self._check_empty(empty_clips, clips, predictions)
         if empty_clips:
             label[np.concatenate(empty_rows)] = self.empty_clip
         return FilledFrames(label, filled, empty_clips)
 
     def _fill_clip(
-        self, known: np.ndarray, label: np.ndarray, score: np.ndarray, wanted: np.ndarray,
-        found: np.ndarray
+        self,
+        known: np.ndarray,
+        label: np.ndarray,
+        score: np.ndarray,
+        wanted: np.ndarray,
+        found: np.ndarray,
     ) -> np.ndarray:
         if self.rule in RULES:
             return fill_clip(known, label, score, wanted, self.rule, self.start_class)

@@ -130,7 +130,8 @@ class MacroF1(FrameMetric):
             print_log(
                 f'MacroF1: the labels of all {hidden} frames are hidden, so there is no score; '
                 '`--out predictions.npz` of tools/test.py keeps the predictions.',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )
             return {}
         if hidden:
@@ -152,7 +153,8 @@ class MacroF1(FrameMetric):
             print_log(
                 f'MacroF1: no frame is labelled {", ".join(absent)}; each {effect} the mean '
                 f'(absent={self.absent!r}).',
-                logger='current', level=logging.WARNING
+                logger='current',
+                level=logging.WARNING,
             )
         print_log(f'{len(results)} frames\n{self._table(metrics, names)}', logger='current')
         return metrics

@@ -30,18 +30,18 @@ class Postprocess:
     """
 
     prior: tuple[float, ...] | None = None
-    tau: float = 0.
+    tau: float = 0.0
     method: str = 'box'
     width: int = 0
     hold: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ValueError(
-                f'--method: got {self.method!r}, expected one of {", ".join(METHODS)}')
+            raise ValueError(f'--method: got {self.method!r}, expected one of {", ".join(METHODS)}')
         if self.width < 0 or self.hold < 0:
             raise ValueError(
-                f'--width {self.width}, --hold {self.hold}: expected numbers of frames from 0 on')
+                f'--width {self.width}, --hold {self.hold}: expected numbers of frames from 0 on'
+            )
         if self.tau and self.prior is None:
             raise ValueError(
                 f'--tau: got {self.tau} without a prior, expected the annotations of the training '
@@ -60,7 +60,8 @@ class Postprocess:
             score = adjust_prior(score, np.array(self.prior), self.tau)
         if self.width:
             score = along_clips(
-                predictions, score, lambda n, x: smooth_scores(n, x, self.method, self.width))
+                predictions, score, lambda n, x: smooth_scores(n, x, self.method, self.width)
+            )
         label = predictions.pred_label
         if self.tau or self.width:
             label = score.argmax(axis=1).astype(np.int32)
@@ -70,17 +71,22 @@ class Postprocess:
 
 
 def along_clips(
-    predictions: Predictions, column: np.ndarray,
-    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    predictions: Predictions,
+    column: np.ndarray,
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Apply a function of frame numbers and values to each clip of a column."""
     ends = np.flatnonzero(np.diff(predictions.clip_id)) + 1
     if not len(column):
         return column
-    return np.concatenate([
-        function(number, values) for number, values in
-        zip(np.split(predictions.frame_no, ends), np.split(column, ends), strict=True)
-    ])
+    return np.concatenate(
+        [
+            function(number, values)
+            for number, values in zip(
+                np.split(predictions.frame_no, ends), np.split(column, ends), strict=True
+            )
+        ]
+    )
 
 
 def adjust_prior(score: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray:
@@ -133,10 +139,11 @@ def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
         return first
     score = np.mean([part.pred_score for part in parts], axis=0, dtype=np.float64)
     return replace(
-        first, pred_score=score.astype(np.float32),
+        first,
+        pred_score=score.astype(np.float32),
         pred_label=score.argmax(axis=1).astype(np.int32),
         sha256='+'.join(part.sha256 for part in parts),
-        config='+'.join(part.config for part in parts)
+        config='+'.join(part.config for part in parts),
     )
 
 

@@ -79,7 +79,8 @@ class Predictions(FrameResults):
         missing = [name for name in REQUIRED if name not in arrays]
         if missing:
             raise ValueError(
-                f'got the arrays {named(sorted(arrays))}, expected {named(missing)} as well')
+                f'got the arrays {named(sorted(arrays))}, expected {named(missing)} as well'
+            )
         kind = str(arrays.get('scores', SCORES))
         if kind != SCORES:
             raise ValueError(f'got scores of the kind {kind!r}, expected {SCORES!r}')
@@ -87,29 +88,35 @@ class Predictions(FrameResults):
         if score.ndim != 2 or score.dtype.kind not in 'fiu':
             raise ValueError(
                 f'got pred_score of shape {score.shape} and type {score.dtype}, expected numbers '
-                '(F, C), a row a frame')
+                '(F, C), a row a frame'
+            )
         if clip.ndim != 1 or clip.dtype.kind != 'U':
             raise ValueError(
-                f'got clip of shape {clip.shape} and type {clip.dtype}, expected names (F, )')
+                f'got clip of shape {clip.shape} and type {clip.dtype}, expected names (F, )'
+            )
         score = score.astype(np.float32)
-        starts = np.append(True, clip[1:] != clip[:-1])[:len(clip)]  # names come in runs
+        starts = np.append(True, clip[1:] != clip[:-1])[: len(clip)]  # names come in runs
         clips, run_id = np.unique(clip[starts], return_inverse=True)
         columns = dict(
             clip_id=run_id.astype(np.int32)[np.cumsum(starts) - 1],
             frame_no=_whole_numbers(arrays['frame_no'], 'frame_no'),
             gt_label=_whole_numbers(
-                arrays.get('gt_label', np.full(len(clip), UNLABELLED)), 'gt_label'),
+                arrays.get('gt_label', np.full(len(clip), UNLABELLED)), 'gt_label'
+            ),
             pred_label=_whole_numbers(
                 arrays.get('pred_label', score.argmax(1) if score.size else np.empty(0, int)),
-                'pred_label'),
+                'pred_label',
+            ),
             pred_score=score,
         )
         _same_length(columns)
         order = np.lexsort((columns['frame_no'], columns['clip_id']))
         return cls(
-            clips.tolist(), **{name: column[order] for name, column in columns.items()},
+            clips.tolist(),
+            **{name: column[order] for name, column in columns.items()},
             classes=tuple(arrays['classes'].tolist()),
-            sha256=str(arrays.get('sha256', '')), config=str(arrays.get('config', ''))
+            sha256=str(arrays.get('sha256', '')),
+            config=str(arrays.get('config', '')),
         )
 
     def write(self, path: str | os.PathLike) -> None:
@@ -141,10 +148,14 @@ class Predictions(FrameResults):
         if self.classes == tuple(classes):
             return
         pairs = zip(self.classes, classes, strict=False)
-        first = next((i for i, (got, want) in enumerate(pairs) if got != want),
-                     min(len(self.classes), len(classes)))
-        got, want = ((names[first:first + 1] or ['nothing'])[0] for names in
-                     (list(self.classes), list(classes)))
+        first = next(
+            (i for i, (got, want) in enumerate(pairs) if got != want),
+            min(len(self.classes), len(classes)),
+        )
+        got, want = (
+            (names[first : first + 1] or ['nothing'])[0]
+            for names in (list(self.classes), list(classes))
+        )
         raise ValueError(
             f'{name or "predictions"}: got {len(self.classes)} classes {", ".join(self.classes)}, '
             f'expected {len(classes)}, {", ".join(classes)}; the first difference is class '
@@ -158,10 +169,16 @@ class Predictions(FrameResults):
 def _write_npz(path: Path, predictions: Predictions) -> None:
     with open(path, 'wb') as file:
         np.savez_compressed(
-            file, classes=np.array(predictions.classes), scores=np.array(SCORES),
-            sha256=np.array(predictions.sha256), config=np.array(predictions.config),
-            clip=predictions.clip, frame_no=predictions.frame_no, gt_label=predictions.gt_label,
-            pred_label=predictions.pred_label, pred_score=predictions.pred_score
+            file,
+            classes=np.array(predictions.classes),
+            scores=np.array(SCORES),
+            sha256=np.array(predictions.sha256),
+            config=np.array(predictions.config),
+            clip=predictions.clip,
+            frame_no=predictions.frame_no,
+            gt_label=predictions.gt_label,
+            pred_label=predictions.pred_label,
+            pred_score=predictions.pred_score,
         )
 
 
@@ -172,17 +189,21 @@ def _write_csv(path: Path, predictions: Predictions) -> None:
         writer.writerow(['clip', 'frame_no', 'gt_label', 'pred_label', *predictions.classes])
         clip = predictions.clip
         for row in range(len(predictions)):
-            writer.writerow([
-                clip[row], predictions.frame_no[row], predictions.gt_label[row],
-                predictions.pred_label[row], *(f'{x:.6f}' for x in predictions.pred_score[row])
-            ])
+            writer.writerow(
+                [
+                    clip[row],
+                    predictions.frame_no[row],
+                    predictions.gt_label[row],
+                    predictions.pred_label[row],
+                    *(f'{x:.6f}' for x in predictions.pred_score[row]),
+                ]
+            )
 
 
 def _write_pkl(path: Path, predictions: Predictions) -> None:
     """A dict a frame, as mmpretrain's tools/analysis_tools read it."""
     # the same three objects in every row: the pickle holds them once
-    source = dict(
-        classes=predictions.classes, sha256=predictions.sha256, config=predictions.config)
+    source = dict(classes=predictions.classes, sha256=predictions.sha256, config=predictions.config)
     rows = [
         dict(
             clip=predictions.clips[predictions.clip_id[row]],
@@ -198,7 +219,10 @@ def _write_pkl(path: Path, predictions: Predictions) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Predictions], None]] = {
-    '.npz': _write_npz, '.csv': _write_csv, '.pkl': _write_pkl, '.pickle': _write_pkl
+    '.npz': _write_npz,
+    '.csv': _write_csv,
+    '.pkl': _write_pkl,
+    '.pickle': _write_pkl,
 }
 
 
@@ -220,26 +244,37 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz."""
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: no such file, expected the .npz of predictions; {MAKE_AGAIN}')
+            f'{path}: no such file, expected the .npz of predictions; {MAKE_AGAIN}'
+        )
     if path.suffix in ('.pkl', '.pickle', '.csv'):
         raise ValueError(
             f'{path}: got a {path.suffix} file, expected the .npz of predictions (a pickle can run '
-            f'code, a .csv does not hold all); {MAKE_AGAIN}')
+            f'code, a .csv does not hold all); {MAKE_AGAIN}'
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile,
-            zlib.error) as error:
+    except (
+        ValueError,
+        AttributeError,
+        TypeError,
+        EOFError,
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f'{path}: got a file that is damaged or no .npz of plain arrays ({error}), expected '
-            f'predictions; {MAKE_AGAIN}') from error
+            f'predictions; {MAKE_AGAIN}'
+        ) from error
 
 
 def _whole_numbers(column: np.ndarray, name: str) -> np.ndarray:
     if column.ndim != 1 or column.dtype.kind not in 'iu':
         raise ValueError(
             f'got {name} of shape {column.shape} and type {column.dtype}, expected whole numbers '
-            '(F, )')
+            '(F, )'
+        )
     return column.astype(np.int32)
 
 
@@ -255,23 +290,27 @@ def _check_columns(p: Predictions) -> None:
     if p.pred_score.ndim != 2 or p.pred_score.shape[1] != len(p.classes):
         raise ValueError(
             f'got scores of shape {p.pred_score.shape} for {len(p.classes)} classes '
-            f'{named(list(p.classes))}, expected a column a class')
+            f'{named(list(p.classes))}, expected a column a class'
+        )
     if len(set(p.classes)) < len(p.classes) or not all(isinstance(c, str) for c in p.classes):
         raise ValueError(f'got the classes {list(p.classes)}, expected names that differ')
     for name, column, lowest in (
-        ('gt_label', p.gt_label, UNLABELLED), ('pred_label', p.pred_label, 0)
+        ('gt_label', p.gt_label, UNLABELLED),
+        ('pred_label', p.pred_label, 0),
     ):
         bad = np.flatnonzero((column < lowest) | (column >= len(p.classes)))
         if len(bad):
             raise ValueError(
                 f'got the {name} {column[bad[0]]} for {_frame(p, bad[0])} ({len(bad)} such '
-                f'frames), expected {lowest}..{len(p.classes) - 1}')
+                f'frames), expected {lowest}..{len(p.classes) - 1}'
+            )
     if np.any(p.frame_no < 0):
         raise ValueError('got negative frame numbers, expected those of the file names')
     again = np.flatnonzero((np.diff(p.clip_id) == 0) & (np.diff(p.frame_no) == 0))
     if len(again):
         raise ValueError(
-            f'got {_frame(p, again[0])} twice ({len(again)} such rows), expected each frame once')
+            f'got {_frame(p, again[0])} twice ({len(again)} such rows), expected each frame once'
+        )
 
 
 def _check_scores(p: Predictions) -> None:
@@ -281,7 +320,8 @@ def _check_scores(p: Predictions) -> None:
         raise ValueError(
             f'got the scores {p.pred_score[row].tolist()} for {_frame(p, row)} '
             f'({np.count_nonzero(~finite)} such frames), expected finite numbers; the training '
-            'diverged or the file is damaged')
+            'diverged or the file is damaged'
+        )
     sums = p.pred_score.sum(axis=1)
     fits = (abs(sums - 1) <= SUM_TOLERANCE) & (p.pred_score >= 0).all(axis=1)
     if not fits.all():
@@ -289,7 +329,8 @@ def _check_scores(p: Predictions) -> None:
         raise ValueError(
             f'got the scores {np.round(p.pred_score[row], 4).tolist()} for {_frame(p, row)}, whose '
             f'sum is {sums[row]:.4g} ({np.count_nonzero(~fits)} such frames), expected '
-            'probabilities: each in 0-1, of a frame together 1 (logits need a softmax)')
+            'probabilities: each in 0-1, of a frame together 1 (logits need a softmax)'
+        )
 
 
 def _frame(p: Predictions, row: int) -> str:

@@ -64,5 +64,6 @@ def linear_predict(train: np.ndarray, labels: np.ndarray, features: np.ndarray) 
         return np.full(len(features), labels[0])
     # double: with float32 the solver stops early, and how early depends on the machine
     classifier = make_pipeline(
-        StandardScaler(), LogisticRegression(class_weight='balanced', max_iter=1000))
+        StandardScaler(), LogisticRegression(class_weight='balanced', max_iter=1000)
+    )
     return classifier.fit(train.astype(np.float64), labels).predict(features)

@@ -29,8 +29,11 @@ class Scores:
 
 
 def score_predictions(
-    predictions: Predictions, labels: dict[str, np.ndarray] | None = None,
-    filler: GapFiller | None = None, start_index: int = 1, absent: str = 'zero'
+    predictions: Predictions,
+    labels: dict[str, np.ndarray] | None = None,
+    filler: GapFiller | None = None,
+    start_index: int = 1,
+    absent: str = 'zero',
 ) -> Scores:
     """Score predictions on labelled frames with a crop, and on all labelled frames.
 
@@ -67,7 +70,8 @@ def score_predictions(
     return Scores(
         score_labels(filled.label[seen], target[seen], predictions.classes, absent),
         score_labels(filled.label, target, predictions.classes, absent),
-        int(np.count_nonzero(filled.filled)), filled.empty_clips
+        int(np.count_nonzero(filled.filled)),
+        filled.empty_clips,
     )
 
 
@@ -91,8 +95,11 @@ def _labelled_frames(
 
 
 def _check_same_labels(
-    predictions: Predictions, clips: list[str], clip_id: np.ndarray, frame_no: np.ndarray,
-    target: np.ndarray
+    predictions: Predictions,
+    clips: list[str],
+    clip_id: np.ndarray,
+    frame_no: np.ndarray,
+    target: np.ndarray,
 ) -> None:
     """Refuse annotations that contradict the labels with which the predictions were made."""
     row_of = {clip: i for i, clip in enumerate(clips)}

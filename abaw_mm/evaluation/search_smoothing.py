@@ -60,7 +60,7 @@ def search_smoothing(
             'validation set'
         )
     ends = np.searchsorted(predictions.clip_id, np.arange(len(predictions.clips) + 1))
-    labels = {clip: target[slice(*ends[i:i + 2])] for i, clip in enumerate(predictions.clips)}
+    labels = {clip: target[slice(*ends[i : i + 2])] for i, clip in enumerate(predictions.clips)}
     folds = split_folds(labels, num_folds, seed)
     fold_of_clip = np.full(len(predictions.clips), -1)
     for fold, clips in enumerate(folds):
@@ -79,6 +79,9 @@ def search_smoothing(
         chosen.append(best)
         held_out[fold_of == fold] = found[best][fold_of == fold]
     return SearchResult(
-        macro_f1(predictions.pred_label, known), scores, int(np.argmax(scores)), chosen,
-        macro_f1(held_out, known)
+        macro_f1(predictions.pred_label, known),
+        scores,
+        int(np.argmax(scores)),
+        chosen,
+        macro_f1(held_out, known),
     )

@@ -7,9 +7,7 @@ TAIL = 4  # standard deviations after which a Gaussian's weight, below 0.0004, c
 CHUNK = 1 << 22  # values that the median sorts at once: 32 MB
 
 
-def smooth_scores(
-    frame_no: np.ndarray, score: np.ndarray, method: str, width: int
-) -> np.ndarray:
+def smooth_scores(frame_no: np.ndarray, score: np.ndarray, method: str, width: int) -> np.ndarray:
     """Smooth the probabilities of a clip along its real frame numbers (Sec. 4.2).
 
     Every frame gets a mean or median of the frames around it that are there. A gap counts with
@@ -61,20 +59,21 @@ def _on_every_frame(frame_no: np.ndarray, score: np.ndarray) -> np.ndarray:
 def _gaussian(frame_no: np.ndarray, score: np.ndarray, width: int) -> np.ndarray:
     dense = np.nan_to_num(_on_every_frame(frame_no, score))
     reach = min(TAIL * width, len(dense) - 1)
-    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width)**2)
+    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     smooth = np.stack([np.convolve(column, weight) for column in dense.T], axis=1)
-    return smooth[reach:reach + len(dense)][frame_no - frame_no[0]]
+    return smooth[reach : reach + len(dense)][frame_no - frame_no[0]]
 
 
 def _median(frame_no: np.ndarray, score: np.ndarray, width: int) -> np.ndarray:
-    dense = np.pad(_on_every_frame(frame_no, score), [(width, width), (0, 0)],
-                   constant_values=np.nan)
+    dense = np.pad(
+        _on_every_frame(frame_no, score), [(width, width), (0, 0)], constant_values=np.nan
+    )
     windows = np.lib.stride_tricks.sliding_window_view(dense, 2 * width + 1, axis=0)
     rows = frame_no - frame_no[0]
     step = max(1, CHUNK // windows[0].size)
     parts = []
     for start in range(0, len(rows), step):
-        values = np.sort(windows[rows[start:start + step]], axis=2)  # NaN go last
+        values = np.sort(windows[rows[start : start + step]], axis=2)  # NaN go last
         count = np.count_nonzero(~np.isnan(values), axis=2)[..., None]
         low = np.take_along_axis(values, (count - 1) // 2, axis=2)
         high = np.take_along_axis(values, count // 2, axis=2)

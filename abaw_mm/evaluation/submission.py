@@ -33,8 +33,11 @@ class Submission:
 
     @classmethod
     def answer(
-        cls, frames: str | os.PathLike, predictions: Predictions, filler: GapFiller,
-        filename_tmpl: str = '{:05d}.jpg'
+        cls,
+        frames: str | os.PathLike,
+        predictions: Predictions,
+        filler: GapFiller,
+        filename_tmpl: str = '{:05d}.jpg',
     ) -> tuple['Submission', FilledFrames]:
         """Answer a challenge's list of frames.
 

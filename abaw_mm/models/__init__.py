@@ -8,7 +8,16 @@ from .necks import SpatialReservePooling
 from .selfsup import ContraWarping, RandomLocalWarp
 
 __all__ = [
-    'APViT', 'ContraWarping', 'ContraWarpingLoss', 'FrameClassifier', 'FrameDataPreprocessor',
-    'IResNet', 'RandomLocalWarp', 'SSLPretrained', 'SpatialReservePooling', 'TemporalClassifier',
-    'TemporalConvNet', 'WindowDataPreprocessor'
+    'APViT',
+    'ContraWarping',
+    'ContraWarpingLoss',
+    'FrameClassifier',
+    'FrameDataPreprocessor',
+    'IResNet',
+    'RandomLocalWarp',
+    'SSLPretrained',
+    'SpatialReservePooling',
+    'TemporalClassifier',
+    'TemporalConvNet',
+    'WindowDataPreprocessor',
 ]

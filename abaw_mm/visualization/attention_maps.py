@@ -159,9 +159,12 @@ def attention_maps(
     is_apvit = isinstance(backbone, APViT)
     has_norm = isinstance(backbone, VisionTransformer) and backbone.final_norm
     has_cells = isinstance(neck, SpatialReservePooling) and type(head) is LinearClsHead
-    with torch.enable_grad(), _leaf(backbone.extractor if is_apvit else backbone) as leaf, (
-        _kept(neck.conv2 if has_cells else None)
-    ) as pooled, _kept(backbone.layers[-1] if has_norm else None) as tokens:
+    with (
+        torch.enable_grad(),
+        _leaf(backbone.extractor if is_apvit else backbone) as leaf,
+        _kept(neck.conv2 if has_cells else None) as pooled,
+        _kept(backbone.layers[-1] if has_norm else None) as tokens,
+    ):
         try:
             logits = model(inputs)
         except RuntimeError as error:
@@ -170,8 +173,11 @@ def attention_maps(
                 f'{error}; expected the size that it was trained on: set the pipeline of '
                 'val_dataloader.dataset, or give square images'
             ) from error
-        classes = logits.argmax(1) if class_index is None else torch.full(
-            (len(logits), ), class_index, device=logits.device)
+        classes = (
+            logits.argmax(1)
+            if class_index is None
+            else torch.full((len(logits),), class_index, device=logits.device)
+        )
         chosen = logits.gather(1, classes[:, None]).sum()  # in evaluation images are independent
         maps = leaf[0] if leaf else None
         gradients = None if maps is None else torch.autograd.grad(chosen, maps)[0]
@@ -196,7 +202,7 @@ def attention_maps(
     with torch.no_grad():
         answers = maps
         if maps is not None and has_norm:  # LayerNorm makes all places of a map equally strong
-            patches = tokens[0][:, backbone.num_extra_tokens:]
+            patches = tokens[0][:, backbone.num_extra_tokens :]
             answers = patches.transpose(1, 2).reshape(maps.shape)
         return AttentionMaps(
             scores=logits.detach().softmax(1),

@@ -46,31 +46,50 @@ def heat_over(image: np.ndarray, heat: torch.Tensor) -> np.ndarray:
     Returns:
         ndarray: (H, W, 3) uint8.
     """
-    large = F.interpolate(
-        heat[None, None].float().cpu(), image.shape[:2], mode='bicubic', align_corners=False
-    )[0, 0].clamp(0, 1).numpy()[..., None]  # bicubic: bilinear shows crosses that are not there
+    large = (
+        F.interpolate(
+            heat[None, None].float().cpu(), image.shape[:2], mode='bicubic', align_corners=False
+        )[0, 0]
+        .clamp(0, 1)
+        .numpy()[..., None]
+    )  # bicubic: bilinear shows crosses that are not there
     grey = image.mean(2, keepdims=True)
     mixed = grey * (1 - COVER * large) + 255 * HEAT(large[..., 0])[..., :3] * COVER * large
     return mixed.round().astype(np.uint8)
 
 
 def draw_cells(
-    axes: Axes, cells: torch.Tensor, edges: tuple[Sequence[float], Sequence[float]],
-    size: tuple[int, int]
+    axes: Axes,
+    cells: torch.Tensor,
+    edges: tuple[Sequence[float], Sequence[float]],
+    size: tuple[int, int],
 ) -> None:
     """Colour and number each cell where it lies on a face of ``size`` (H, W) pixels."""
     values = cells.cpu().numpy()
-    top = np.abs(values).max() or 1.
+    top = np.abs(values).max() or 1.0
     rows, columns = (np.asarray(e) * side - 0.5 for e, side in zip(edges, size, strict=True))
     axes.pcolormesh(
-        columns, rows, values, cmap=FOR_AND_AGAINST, norm=Normalize(-top, top), alpha=0.5,
-        edgecolors='white', linewidth=0.6)
+        columns,
+        rows,
+        values,
+        cmap=FOR_AND_AGAINST,
+        norm=Normalize(-top, top),
+        alpha=0.5,
+        edgecolors='white',
+        linewidth=0.6,
+    )
     for (i, j), value in np.ndenumerate(values):
-        number = round(float(value), 2) + 0.  # no -0.00
+        number = round(float(value), 2) + 0.0  # no -0.00
         axes.text(
-            (columns[j] + columns[j + 1]) / 2, (rows[i] + rows[i + 1]) / 2, f'{number:+.2f}',
-            ha='center', va='center', fontsize=7, color='black',
-            path_effects=[withStroke(linewidth=1.8, foreground='white')])
+            (columns[j] + columns[j + 1]) / 2,
+            (rows[i] + rows[i + 1]) / 2,
+            f'{number:+.2f}',
+            ha='center',
+            va='center',
+            fontsize=7,
+            color='black',
+            path_effects=[withStroke(linewidth=1.8, foreground='white')],
+        )
 
 
 def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: str) -> None:
@@ -123,7 +142,8 @@ def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: s
         # 256 colours take half the bytes of all, and dithering hides the steps between them
         palette = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
         picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
-            draft, optimize=True)
+            draft, optimize=True
+        )
 
 
 def _label(figure: Figure, face: ExplainedFace, x: float, middle: float, high: float) -> None:
@@ -158,5 +178,6 @@ def _scales(figure: Figure, shown: Sequence[str], wide: float, high: float) -> N
         axes.imshow(colours[None], aspect='auto')
         axes.set_axis_off()
         for x, text, side in ((left, ends[0], 'left'), (left + TILE, ends[1], 'right')):
-            figure.text(x / wide, (SCALE - 0.25) / high, text, fontsize=6.5, color=GREY, ha=side,
-                        va='top')
+            figure.text(
+                x / wide, (SCALE - 0.25) / high, text, fontsize=6.5, color=GREY, ha=side, va='top'
+            )

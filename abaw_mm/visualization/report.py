@@ -91,14 +91,16 @@ def score_run(results: Predictions, absent: str = 'zero') -> ScoredRun:
     hits = confusion.diagonal()
     scores = score_labels(results.pred_label, results.gt_label, classes, absent)
     return ScoredRun(
-        results, scores, confusion,
+        results,
+        scores,
+        confusion,
         precision=100 * hits / np.maximum(confusion.sum(axis=0), 1),
         recall=100 * hits / np.maximum(confusion.sum(axis=1), 1),
         f1=np.array([scores[f'f1_{name}'] for name in classes]),
         draws=100 * mean_f1(f1, support, absent),
         f1_intervals=100 * np.array([interval(column) for column in f1.T]),
-        calibration=calibrate(
-            confidence_of(results), results.pred_label == results.gt_label))
+        calibration=calibrate(confidence_of(results), results.pred_label == results.gt_label),
+    )
 
 
 def check_runs(runs: Sequence[Predictions], names: Sequence[str], classes: Sequence[str]) -> None:
@@ -118,13 +120,17 @@ def check_runs(runs: Sequence[Predictions], names: Sequence[str], classes: Seque
             raise ValueError(
                 f'{name}: got {len(run)} frames and no label, as of the test split, expected '
                 'labelled ones, for a report compares predictions with labels; give predictions '
-                f'of the validation set: {MAKE_AGAIN}')
+                f'of the validation set: {MAKE_AGAIN}'
+            )
     expect_same_labels(runs, names)
 
 
 def check_complete(
-    run: Predictions, name: str, labels: dict[str, np.ndarray], roots: Sequence[CropFolder],
-    start_index: int = 1
+    run: Predictions,
+    name: str,
+    labels: dict[str, np.ndarray],
+    roots: Sequence[CropFolder],
+    start_index: int = 1,
 ) -> None:
     """Refuse predictions that lack frames, have others, or have other labels than annotations.
 
@@ -140,28 +146,40 @@ def check_complete(
     """
     index = join_labels_and_crops(labels, list_crops(roots, labels), start_index)
     clip = np.array(index.clips)[index.clip_id].tolist()
-    expected = dict(zip(zip(clip, index.frame_no.tolist(), strict=True), index.label.tolist(),
-                        strict=True))
+    expected = dict(
+        zip(zip(clip, index.frame_no.tolist(), strict=True), index.label.tolist(), strict=True)
+    )
     kept = run.take(np.flatnonzero(run.gt_label != UNLABELLED))
-    got = dict(zip(zip(kept.clip.tolist(), kept.frame_no.tolist(), strict=True),
-                   kept.gt_label.tolist(), strict=True))
+    got = dict(
+        zip(
+            zip(kept.clip.tolist(), kept.frame_no.tolist(), strict=True),
+            kept.gt_label.tolist(),
+            strict=True,
+        )
+    )
     for frames, what in (
         (expected.keys() - got.keys(), 'lacks {} of the {} labelled frames with a crop'),
         (got.keys() - expected.keys(), 'has {} frames beyond the {} labelled ones with a crop'),
-        ({frame for frame, label in got.items() if expected.get(frame, label) != label},
-         'has other labels for {} of the {} labelled frames with a crop'),
+        (
+            {frame for frame, label in got.items() if expected.get(frame, label) != label},
+            'has other labels for {} of the {} labelled frames with a crop',
+        ),
     ):
         if frames:
             examples = [f'{clip}/{number}' for clip, number in sorted(frames)]
             raise ValueError(
                 f'{name}: {what.format(len(frames), len(expected))}, such as {named(examples)}, '
                 f'expected the frames and labels of the annotations; {MAKE_AGAIN}, or give the '
-                '--ann-file and --data-root that were tested')
+                '--ann-file and --data-root that were tested'
+            )
 
 
 def make_report(
-    runs: Sequence[Predictions], names: Sequence[str], smoothing: Postprocess | None = None,
-    pictures: Pictures | None = None, absent: str = 'zero'
+    runs: Sequence[Predictions],
+    names: Sequence[str],
+    smoothing: Postprocess | None = None,
+    pictures: Pictures | None = None,
+    absent: str = 'zero',
 ) -> str:
     """The page. :func:`check_runs` has passed the runs.
 
@@ -186,30 +204,54 @@ def make_report(
     smoothed = [score_run(smoothing(run).take(known), absent) for run in runs] if smoothing else []
     after = smoothed or [None] * len(runs)
     first = scored[0]
-    return _environment().get_template(TEMPLATE).render(
-        version=__version__, classes=first.results.classes, absent=absent, draws=DRAWS,
-        runs=[_run(name, run, smooth, _mistakes(run, pictures, owner) if pictures else [])
-              for name, run, smooth in zip(names, scored, after, strict=True)],
-        first=first, differences=[interval(run.draws - first.draws) for run in scored],
-        smoothing=smoothing, pictures=pictures, unlabelled=len(runs[0]) - len(known),
-        num_clips=len(np.unique(first.results.clip_id)),
-        f1_figure=figures.draw_f1(
-            first.results.classes, [run.f1 for run in scored],
-            [run.f1_intervals for run in scored], names),
-        tracks=[f'{name}{kind}' for name in names
-                for kind in (('', ', smoothed') if smoothing else ('', ))],
-        clips=_clips(names, scored, after), open_clips=OPEN_CLIPS,
-        run_colours=figures.RUNS,
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            version=__version__,
+            classes=first.results.classes,
+            absent=absent,
+            draws=DRAWS,
+            runs=[
+                _run(name, run, smooth, _mistakes(run, pictures, owner) if pictures else [])
+                for name, run, smooth in zip(names, scored, after, strict=True)
+            ],
+            first=first,
+            differences=[interval(run.draws - first.draws) for run in scored],
+            smoothing=smoothing,
+            pictures=pictures,
+            unlabelled=len(runs[0]) - len(known),
+            num_clips=len(np.unique(first.results.clip_id)),
+            f1_figure=figures.draw_f1(
+                first.results.classes,
+                [run.f1 for run in scored],
+                [run.f1_intervals for run in scored],
+                names,
+            ),
+            tracks=[
+                f'{name}{kind}'
+                for name in names
+                for kind in (('', ', smoothed') if smoothing else ('',))
+            ],
+            clips=_clips(names, scored, after),
+            open_clips=OPEN_CLIPS,
+            run_colours=figures.RUNS,
+        )
     )
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters['points'] = lambda x: f'{x:.2f}'
-    environment.filters['signed'] = (
-        lambda x: f'{x:+.2f}'.replace('-', '\u2212') if round(x, 2) else '0.00')
+    environment.filters['signed'] = lambda x: (
+        f'{x:+.2f}'.replace('-', '\u2212') if round(x, 2) else '0.00'
+    )
     environment.filters['count'] = lambda x: f'{x:,}'
     return environment
 
@@ -221,7 +263,9 @@ def _run(name: str, run: ScoredRun, smooth: ScoredRun | None, mistakes: list[dic
     if smooth:
         parts['smoothed'] = smooth.calibration
     return dict(
-        name=name, scored=run, smooth=smooth,
+        name=name,
+        scored=run,
+        smooth=smooth,
         change=smooth and interval(smooth.draws - run.draws),
         confusion=figures.draw_confusion(run.confusion, classes, f'Confusion matrix of {name}'),
         calibration=figures.draw_calibration(parts, f'Calibration of {name}'),
@@ -235,12 +279,15 @@ def _mistakes(run: ScoredRun, pictures: Pictures, owner: np.ndarray) -> list[dic
     rows = surest_mistakes(results, pictures.number)
     confidence = confidence_of(results)
     return [
-        dict(picture=picture, clip=results.clips[results.clip_id[row]],
-             frame=int(results.frame_no[row]), confidence=100 * float(confidence[row]),
-             predicted=results.classes[results.pred_label[row]],
-             labelled=results.classes[results.gt_label[row]])
-        for row, picture in zip(
-            rows, thumbnails(results, rows, pictures.roots, owner), strict=True)
+        dict(
+            picture=picture,
+            clip=results.clips[results.clip_id[row]],
+            frame=int(results.frame_no[row]),
+            confidence=100 * float(confidence[row]),
+            predicted=results.classes[results.pred_label[row]],
+            labelled=results.classes[results.gt_label[row]],
+        )
+        for row, picture in zip(rows, thumbnails(results, rows, pictures.roots, owner), strict=True)
     ]
 
 
@@ -254,33 +301,45 @@ def _clips(
         rows = slice(*np.searchsorted(results.clip_id, [clip_id, clip_id + 1]))
         every = [run for pair in zip(scored, smoothed, strict=True) for run in pair if run]
         name = results.clips[clip_id]
-        clips.append(dict(
-            name=name, frames=rows.stop - rows.start,
-            first=int(results.frame_no[rows][0]), last=int(results.frame_no[rows][-1]),
-            accuracy=[(run_name, 100 * float(run.right[rows].mean()),
-                       100 * float(smooth.right[rows].mean()) if smooth else None)
-                      for run_name, run, smooth in zip(names, scored, smoothed, strict=True)],
-            mistake=_commonest_mistake(scored[0], rows),
-            columns=(results.frame_no[rows], results.gt_label[rows],
-                     [run.results.pred_label[rows] for run in every],
-                     [confidence_of(run.results)[rows] for run in scored]),
-        ))
-    clips.sort(key=lambda clip: (np.mean([of_run[1] for of_run in clip['accuracy']]),
-                                 clip['name']))
+        clips.append(
+            dict(
+                name=name,
+                frames=rows.stop - rows.start,
+                first=int(results.frame_no[rows][0]),
+                last=int(results.frame_no[rows][-1]),
+                accuracy=[
+                    (
+                        run_name,
+                        100 * float(run.right[rows].mean()),
+                        100 * float(smooth.right[rows].mean()) if smooth else None,
+                    )
+                    for run_name, run, smooth in zip(names, scored, smoothed, strict=True)
+                ],
+                mistake=_commonest_mistake(scored[0], rows),
+                columns=(
+                    results.frame_no[rows],
+                    results.gt_label[rows],
+                    [run.results.pred_label[rows] for run in every],
+                    [confidence_of(run.results)[rows] for run in scored],
+                ),
+            )
+        )
+    clips.sort(key=lambda clip: (np.mean([of_run[1] for of_run in clip['accuracy']]), clip['name']))
     for clip in clips:
         clip['figure'] = figures.draw_clip(
-            *clip.pop('columns'), results.classes, f'Timeline of {clip["name"]}')
+            *clip.pop('columns'), results.classes, f'Timeline of {clip["name"]}'
+        )
     return clips
 
 
 def _commonest_mistake(run: ScoredRun, rows: slice) -> dict | None:
     """What was most often taken for what in a clip."""
     label, pred = run.results.gt_label[rows], run.results.pred_label[rows]
-    pairs, counts = np.unique(
-        np.stack([label, pred])[:, label != pred], axis=1, return_counts=True)
+    pairs, counts = np.unique(np.stack([label, pred])[:, label != pred], axis=1, return_counts=True)
     if not len(counts):
         return None
     at = counts.argmax()
     classes = run.results.classes
-    return dict(labelled=classes[pairs[0, at]], predicted=classes[pairs[1, at]],
-                frames=int(counts[at]))
+    return dict(
+        labelled=classes[pairs[0, at]], predicted=classes[pairs[1, at]], frames=int(counts[at])
+    )

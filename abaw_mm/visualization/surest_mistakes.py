@@ -37,7 +37,7 @@ def surest_mistakes(results: FrameResults, number: int, per_clip: int = PER_CLIP
     stretch = np.cumsum(np.any(np.diff(key, prepend=-1), axis=0))
     confidence = confidence_of(results)
     order = np.lexsort((-confidence, stretch))
-    first = order[np.append(True, np.diff(stretch[order]) > 0)[:len(order)]]
+    first = order[np.append(True, np.diff(stretch[order]) > 0)[: len(order)]]
     first = first[results.pred_label[first] != results.gt_label[first]]
     first = first[np.argsort(-confidence[first], kind='stable')]
     taken, rows = {}, []
@@ -68,8 +68,9 @@ def locate_crops(results: FrameResults, roots: Sequence[CropFolder]) -> np.ndarr
             owner[rows] = np.where(numbers[at] == wanted, owners[at], -1)
     lost = np.flatnonzero(owner < 0)
     if len(lost):
-        examples = [f'{results.clips[results.clip_id[row]]}/{results.frame_no[row]}'
-                    for row in lost]
+        examples = [
+            f'{results.clips[results.clip_id[row]]}/{results.frame_no[row]}' for row in lost
+        ]
         raise FileNotFoundError(
             f'got no crop of {len(lost)} of the {len(results)} frames that were predicted '
             f'({named(examples)}) in {named([root.root for root in roots])}, expected one of '
@@ -96,7 +97,13 @@ def thumbnails(
 ) -> list[str]:
     """:func:`thumbnail` of some rows; ``owner`` is what :func:`locate_crops` gives."""
     return [
-        thumbnail(crop_path(roots, results.clips[results.clip_id[row]],
-                            int(results.frame_no[row]), int(owner[row])))
+        thumbnail(
+            crop_path(
+                roots,
+                results.clips[results.clip_id[row]],
+                int(results.frame_no[row]),
+                int(owner[row]),
+            )
+        )
         for row in rows
     ]

@@ -57,8 +57,11 @@ def range_of(column: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def draw_timeline(
-    frame_no: np.ndarray, truth: np.ndarray, tracks: Sequence[np.ndarray], num_classes: int,
-    max_columns: int = MAX_COLUMNS
+    frame_no: np.ndarray,
+    truth: np.ndarray,
+    tracks: Sequence[np.ndarray],
+    num_classes: int,
+    max_columns: int = MAX_COLUMNS,
 ) -> tuple[np.ndarray, list[int]]:
     """Draw truth and predictions of a clip: a row a class, a column some frames.
 
@@ -93,7 +96,7 @@ def draw_timeline(
     for colour, share, place in layers:
         opacity = np.where(share > 0, FAINTEST + (1 - FAINTEST) * share, 0)[..., None]
         for at, row in enumerate(rows):
-            part = image[at * height:(at + 1) * height][place]
+            part = image[at * height : (at + 1) * height][place]
             part += (np.array(colour) - part) * opacity[row]
     image[height::height] = WHITE  # a line between rows
     return image.round().astype(np.uint8), rows

@@ -1,4 +1,5 @@
 """The demo as plain mmpretrain runs it: what the fast way has to agree with."""
+
 _base_ = ['../../configs/res18_srp_demo.py']
 
 meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')

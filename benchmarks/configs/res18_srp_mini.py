@@ -4,6 +4,7 @@ Three stages frozen and Spatial Reserve Pooling, as in configs/res18_srp_affwild
 of half the width. The faces have 80 pixels, and the last stage does not halve its map, so that
 pooling makes 2x2 cells of 5x5. 300 iterations of 64 frames, classes balanced.
 """
+
 _base_ = ['../../configs/res18_srp_affwild2_plain.py']
 
 meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')

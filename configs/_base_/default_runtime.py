@@ -1,4 +1,5 @@
 """What every run shares: hooks, logging, environment."""
+
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['abaw_mm'], allow_failed_imports=False)
 

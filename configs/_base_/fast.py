@@ -3,6 +3,7 @@
 The recipe is that of plain.py beside this file, and so are the checkpoints; the arithmetic is mixed
 precision. docs/performance.md has what it brings, and what each line here does to it.
 """
+
 _base_ = ['datasets/affwild2_fast.py', 'schedules/sgd_8k.py', 'default_runtime.py']
 
 optim_wrapper = dict(type='AutoAmpOptimWrapper', optimizer=dict(fused=True))

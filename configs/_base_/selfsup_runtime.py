@@ -1,4 +1,5 @@
 """What every pre-training shares: a watch, a probe, no best score, a backbone at the end."""
+
 _base_ = ['default_runtime.py']
 
 default_hooks = dict(

@@ -6,10 +6,12 @@
 
 Clips are short and few here: smaller windows, a shorter run, scored once, at the end.
 """
+
 _base_ = ['../../configs/temporal_tcn_affwild2.py']
 
 data = dict(
-    data_root='data/affwild2_mini', feature_dir='features/res18_srp_mini', window=64, context=31)
+    data_root='data/affwild2_mini', feature_dir='features/res18_srp_mini', window=64, context=31
+)
 train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict(**data, step=16))
 val_dataloader = dict(num_workers=0, dataset=data)
 test_dataloader = val_dataloader

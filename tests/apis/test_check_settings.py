@@ -12,15 +12,33 @@ from abaw_mm.apis import load_config
 from abaw_mm.apis.check_settings import SETTINGS, check_settings, setting_meant
 
 
-@pytest.mark.parametrize(('name', 'meant'), [
-    ('chekpoint', 'checkpoint'), ('checkpoints', 'checkpoint'), ('load_form', 'load_from'),
-    ('train_dataloder', 'train_dataloader'), ('train_data_loader', 'train_dataloader'),
-    ('default_hook', 'default_hooks'), ('optim_wraper', 'optim_wrapper'), ('modell', 'model'),
-    ('param_schedulers', 'param_scheduler'), ('val_evaluater', 'val_evaluator'),
-    ('checkpoint', None), ('data_root', None), ('train_pipeline', None), ('val_pipeline', None),
-    ('test_pipeline', None), ('model2', None), ('model_50', None), ('_model', None),
-    ('base_model', None), ('my_checkpoint', None), ('dataset_type', None), ('max_iters', None),
-])
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('chekpoint', 'checkpoint'),
+        ('checkpoints', 'checkpoint'),
+        ('load_form', 'load_from'),
+        ('train_dataloder', 'train_dataloader'),
+        ('train_data_loader', 'train_dataloader'),
+        ('default_hook', 'default_hooks'),
+        ('optim_wraper', 'optim_wrapper'),
+        ('modell', 'model'),
+        ('param_schedulers', 'param_scheduler'),
+        ('val_evaluater', 'val_evaluator'),
+        ('checkpoint', None),
+        ('data_root', None),
+        ('train_pipeline', None),
+        ('val_pipeline', None),
+        ('test_pipeline', None),
+        ('model2', None),
+        ('model_50', None),
+        ('_model', None),
+        ('base_model', None),
+        ('my_checkpoint', None),
+        ('dataset_type', None),
+        ('max_iters', None),
+    ],
+)
 def test_setting_meant(name, meant):
     assert setting_meant(name) == meant
 
@@ -41,15 +59,17 @@ def test_a_misspelt_setting_is_refused(tmp_path):
 
 
 def test_a_name_that_the_config_uses_is_ones_own(tmp_path):
-    load_config(config(
-        tmp_path, 'custom_hook = dict(type="EMAHook")\ncustom_hooks = [custom_hook]'))
+    load_config(
+        config(tmp_path, 'custom_hook = dict(type="EMAHook")\ncustom_hooks = [custom_hook]')
+    )
     load_config(config(tmp_path, 'data_root = "x"\nlabels = 3'))
 
 
 def test_an_override_without_effect_is_told(tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'abaw_mm.apis.check_settings.print_log', lambda line, **kwargs: lines.append(line))
+        'abaw_mm.apis.check_settings.print_log', lambda line, **kwargs: lines.append(line)
+    )
     cfg = Config.fromfile(config(tmp_path, 'data_root = "x"'))
     check_settings(cfg, ['data_root', 'model.depth', 'checkpoint', 'randomness.seed'])
     assert len(lines) == 1 and 'data_root=...: data_root is no setting' in lines[0]

@@ -15,9 +15,9 @@ from abaw_mm.apis.explain import explain
 
 CLIP = '5-60-1920x1080-1'  # frames 1 to 8 with the labels 0 to 7
 SMALL = (
-    "model = dict({kind}backbone=dict(base_channels=8, stem_channels=8, num_stages=3, "
-    "strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, )), "
-    "neck=dict(in_channels=32, hidden_channels=6), head=dict(in_channels={width}))\n"
+    'model = dict({kind}backbone=dict(base_channels=8, stem_channels=8, num_stages=3, '
+    'strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, )), '
+    'neck=dict(in_channels=32, hidden_channels=6), head=dict(in_channels={width}))\n'
 )
 
 
@@ -27,7 +27,8 @@ def write(repo, tiny, folder, name='mine', base='res18_srp_affwild2_plain', **op
     path.write_text(
         f"_base_ = ['{os.path.relpath(repo / f'configs/{base}.py', folder)}']\n"
         f'val_dataloader = dict(dataset=dict(data_root={str(tiny)!r}))\n'
-        + SMALL.format(**{'width': 6 * 36, 'kind': '', **options}))  # 224 -> 14 -> 6 cells
+        + SMALL.format(**{'width': 6 * 36, 'kind': '', **options})
+    )  # 224 -> 14 -> 6 cells
     torch.manual_seed(0)
     cfg = compat.adapt_cfg_to_cpu(load_config(str(path)), 'none')
     model = MODELS.build(cfg.model)
@@ -45,15 +46,16 @@ def test_frames_of_a_clip_with_their_labels(mine):
     assert [face.name for face in faces] == [f'{CLIP}/0000{n}.jpg' for n in (2, 4, 6, 8)]
     assert [face.truth for face in faces] == ['Anger', 'Fear', 'Sadness', 'Other']
     for face in faces:
-        assert face.predicted == face.explained == max(
-            face.probabilities, key=face.probabilities.get)
+        assert (
+            face.predicted == face.explained == max(face.probabilities, key=face.probabilities.get)
+        )
         assert sum(face.probabilities.values()) == pytest.approx(1)
         assert face.maps.cells.shape == (1, 6, 6)
     assert len(explain(*mine, [CLIP, 'video11_right'])) == 8 + 2
 
 
 def test_a_class_is_explained_whatever_is_predicted(mine):
-    face, = explain(*mine, [CLIP], 'Surprise', 1)
+    (face,) = explain(*mine, [CLIP], 'Surprise', 1)
     assert face.explained == 'Surprise' and face.maps.classes.tolist() == [6]
 
 
@@ -64,10 +66,14 @@ def test_images_and_folders_need_no_data_set(mine, tmp_path):
     for name in ('b.png', 'a.png', 'c.PNG'):
         Image.fromarray(image).save(folder / name)
     (folder / 'notes.txt').write_text('no image')
-    faces = explain(*mine, [str(folder / 'b.png'), str(folder)],
-                    cfg_options={'val_dataloader.dataset.data_root': 'nowhere'})
-    assert [face.name for face in faces] == [f'faces/{n}' for n in ('b.png', 'a.png', 'b.png',
-                                                                    'c.PNG')]
+    faces = explain(
+        *mine,
+        [str(folder / 'b.png'), str(folder)],
+        cfg_options={'val_dataloader.dataset.data_root': 'nowhere'},
+    )
+    assert [face.name for face in faces] == [
+        f'faces/{n}' for n in ('b.png', 'a.png', 'b.png', 'c.PNG')
+    ]
     # what the network saw: the middle of 256 pixels
     np.testing.assert_array_equal(faces[0].image, image[16:240, 16:240])
     assert faces[0].truth is None
@@ -82,15 +88,27 @@ def test_batches_as_bytes_show_the_same(repo, tiny, tmp_path, mine):
         torch.testing.assert_close(one.maps.cells, other.maps.cells, atol=0.05, rtol=0.1)
 
 
-@pytest.mark.parametrize(('sources', 'options', 'error', 'told'), [
-    (['5-60'], {}, ValueError, "'5-60': got no such file, folder or clip.* one of the 2 clips "
-                               "with labelled frames .*'5-60-1920x1080-1', 'video11_right'"),
-    (['gone.jpg'], {}, FileNotFoundError, 'gone.jpg: got no such file or folder'),
-    (['EMPTY'], {}, FileNotFoundError, 'got a folder without images, expected .*jpg'),
-    ([CLIP], dict(class_name='Joy'), ValueError,
-     "--class: got 'Joy', expected one of Neutral, Anger, .*Other"),
-    ([CLIP], dict(num_frames=0), ValueError, '--num-frames: got 0, expected at least 1'),
-])
+@pytest.mark.parametrize(
+    ('sources', 'options', 'error', 'told'),
+    [
+        (
+            ['5-60'],
+            {},
+            ValueError,
+            "'5-60': got no such file, folder or clip.* one of the 2 clips "
+            "with labelled frames .*'5-60-1920x1080-1', 'video11_right'",
+        ),
+        (['gone.jpg'], {}, FileNotFoundError, 'gone.jpg: got no such file or folder'),
+        (['EMPTY'], {}, FileNotFoundError, 'got a folder without images, expected .*jpg'),
+        (
+            [CLIP],
+            dict(class_name='Joy'),
+            ValueError,
+            "--class: got 'Joy', expected one of Neutral, Anger, .*Other",
+        ),
+        ([CLIP], dict(num_frames=0), ValueError, '--num-frames: got 0, expected at least 1'),
+    ],
+)
 def test_what_is_not_there_is_named(mine, tmp_path, sources, options, error, told):
     (tmp_path / 'empty').mkdir()
     sources = [str(tmp_path / 'empty') if source == 'EMPTY' else source for source in sources]
@@ -106,9 +124,13 @@ def test_a_damaged_image_is_named(mine, tmp_path):
 
 def test_a_checkpoint_that_does_not_fit_is_told_by_its_tensors(repo, tiny, tmp_path, mine):
     _, other = write(repo, tiny, tmp_path, 'other', width=54)
-    with pytest.raises(ValueError, match=(
+    with pytest.raises(
+        ValueError,
+        match=(
             r'other.pth does not fit the model: 1 tensors differ: head.fc.weight \(got \(8, 54\), '
-            r'expected \(8, 216\)\)')):
+            r'expected \(8, 216\)\)'
+        ),
+    ):
         explain(mine[0], other, [CLIP])
     with pytest.raises(FileNotFoundError, match="CHECKPOINT='gone.pth': no such file"):
         explain(mine[0], 'gone.pth', [CLIP])

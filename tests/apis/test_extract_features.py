@@ -29,9 +29,9 @@ def made(tmp_path_factory):
     """Data, a checkpoint of random weights, and the features of both layers."""
     folder = tmp_path_factory.mktemp('features')
     root = folder / 'affwild2'
-    write_clip(root, 'Train_Set', 'b_left', [0, 1, -1, 2, 3, -1, 5], missing=(2, ))
+    write_clip(root, 'Train_Set', 'b_left', [0, 1, -1, 2, 3, -1, 5], missing=(2,))
     write_clip(root, 'Train_Set', 'a', [7, 4, 4, 4])
-    write_clip(root, 'Validation_Set', 'c', [-1, 1, 2, 6, 6], missing=(4, ))
+    write_clip(root, 'Validation_Set', 'c', [-1, 1, 2, 6, 6], missing=(4,))
     rows = [f'c/{number:05d}.jpg,' for number in range(1, 6)]
     (root / 'list.txt').write_text('\n'.join([f'image_location,{HEADER}', *rows]))
     torch.manual_seed(0)
@@ -49,8 +49,14 @@ def extract(folder, out, checkpoint='a.pth', **options):
     cfg_options = {f'{name}.dataset.data_root': str(folder / 'affwild2') for name in LOADERS}
     cfg_options.update({f'{name}.num_workers': 0 for name in LOADERS})
     return extract_features(
-        CONFIG, str(folder / checkpoint), str(folder / out), batch_size=2,
-        work_dir=str(folder / 'log'), cfg_options=cfg_options, **options)
+        CONFIG,
+        str(folder / checkpoint),
+        str(folder / out),
+        batch_size=2,
+        work_dir=str(folder / 'log'),
+        cfg_options=cfg_options,
+        **options,
+    )
 
 
 def test_features_of_every_crop(made):
@@ -58,15 +64,20 @@ def test_features_of_every_crop(made):
     cfg = Config.fromfile(REPO / 'benchmarks/configs/res18_srp_demo_plain.py')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor)).eval()
     model.load_state_dict(torch.load(made / 'a.pth', weights_only=True)['state_dict'])
-    dataset = DATASETS.build(dict(
-        cfg.test_dataloader.dataset, data_root=str(made / 'affwild2'), ann_file='list.txt'))
+    dataset = DATASETS.build(
+        dict(cfg.test_dataloader.dataset, data_root=str(made / 'affwild2'), ann_file='list.txt')
+    )
     for layer, dim in (('backbone', 256), ('neck', 2304)):
         folder = FeatureFolder.open(made / layer)
         assert list(folder.frame_no) == ['a', 'b_left', 'c']
         assert folder.frame_no['b_left'].tolist() == [1, 3, 4, 5, 6, 7]  # with a crop
         meta = json.loads((made / layer / 'meta.json').read_text())
         assert (meta['config'], meta['layer'], meta['dim'], meta['data_root']) == (
-            'res18_srp_demo', layer, dim, 'affwild2')
+            'res18_srp_demo',
+            layer,
+            dim,
+            'affwild2',
+        )
         features = folder.read('c')
         assert features.shape == (4, dim)
         for row, number in enumerate((1, 2, 3, 5)):
@@ -99,7 +110,8 @@ def test_a_killed_run_goes_on_to_the_same_files(made, monkeypatch):
     assert first.stat().st_mtime_ns == before
     for path in (made / 'backbone').rglob('*.*'):
         assert (made / 'again' / path.relative_to(made / 'backbone')).read_bytes() == (
-            path.read_bytes())
+            path.read_bytes()
+        )
 
 
 def test_another_checkpoint_or_layer_is_refused(made):
@@ -131,8 +143,11 @@ def test_a_checkpoint_that_does_not_fit(made, tmp_path):
 def test_weights_of_a_self_supervised_backbone(made):
     """What a training would start from; its head's and neck's are not needed."""
     state = torch.load(made / 'a.pth', weights_only=True)['state_dict']
-    state = {key.replace('backbone.', 'module.encoder_q.'): value for key, value in state.items()
-             if key.startswith('backbone.')}
+    state = {
+        key.replace('backbone.', 'module.encoder_q.'): value
+        for key, value in state.items()
+        if key.startswith('backbone.')
+    }
     torch.save(dict(state_dict=state), made / 'moco.pth')
     folder = extract(made, 'moco', 'moco.pth', split=['val'])
     assert list(folder.frame_no) == ['c']
@@ -142,13 +157,21 @@ def test_weights_of_a_self_supervised_backbone(made):
 @pytest.fixture(scope='module')
 def temporal(made):
     """The temporal config, trained for two steps on the neck's features."""
-    options = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2,
-               'default_hooks.checkpoint.interval': 2}
+    options = {
+        'train_cfg.max_iters': 2,
+        'train_cfg.val_interval': 2,
+        'default_hooks.checkpoint.interval': 2,
+    }
     config = REPO / 'configs/temporal_tcn_affwild2.py'
     for name in LOADERS:
-        options.update({
-            f'{name}.dataset.data_root': str(made / 'affwild2'), f'{name}.num_workers': 0,
-            f'{name}.batch_size': 2, f'{name}.dataset.feature_dir': str(made / 'neck')})
+        options.update(
+            {
+                f'{name}.dataset.data_root': str(made / 'affwild2'),
+                f'{name}.num_workers': 0,
+                f'{name}.batch_size': 2,
+                f'{name}.dataset.feature_dir': str(made / 'neck'),
+            }
+        )
     apis.train(str(config), str(made / 'run'), cfg_options=options)
     return config, made / 'run/iter_2.pth', options
 
@@ -156,8 +179,9 @@ def temporal(made):
 def test_temporal_model(made, temporal):
     config, checkpoint, options = temporal
     out = made / 'val.npz'
-    figures = apis.test(str(config), str(checkpoint), str(made / 'test'), out=str(out),
-                        cfg_options=options)
+    figures = apis.test(
+        str(config), str(checkpoint), str(made / 'test'), out=str(out), cfg_options=options
+    )
     assert set(figures) >= {'affwild2/macro_f1', 'affwild2/f1_Other'}
     predictions = Predictions.read(out)
     frames = AffWild2Dataset(VAL, str(made / 'affwild2'), index_cache=None).frames
@@ -182,7 +206,8 @@ def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
     def test_on(out, **more):
         own = {'test_dataloader.dataset.feature_dir': str(made / out), **more}
         return apis.test(
-            str(config), str(checkpoint), str(made / 'test'), cfg_options={**options, **own})
+            str(config), str(checkpoint), str(made / 'test'), cfg_options={**options, **own}
+        )
 
     extract(made, 'of b', 'b.pth', layer='neck', split=['val'])
     with pytest.raises(ValueError, match="sha256: the checkpoint was trained on '.*test_dataload"):
@@ -202,10 +227,29 @@ def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
 def test_on_two_processes(made):
     options = [f'{name}.dataset.data_root={made / "affwild2"}' for name in LOADERS]
     subprocess.run(
-        [sys.executable, str(REPO / 'tools/launch.py'), '--standalone', '--nproc_per_node=2',
-         str(REPO / 'tools/extract_features.py'), CONFIG, str(made / 'a.pth'),
-         '--out', str(made / 'two'), '--batch-size', '2', '--work-dir', str(made / 'log'),
-         '--launcher', 'pytorch', '--cfg-options', *options], check=True, timeout=300)
+        [
+            sys.executable,
+            str(REPO / 'tools/launch.py'),
+            '--standalone',
+            '--nproc_per_node=2',
+            str(REPO / 'tools/extract_features.py'),
+            CONFIG,
+            str(made / 'a.pth'),
+            '--out',
+            str(made / 'two'),
+            '--batch-size',
+            '2',
+            '--work-dir',
+            str(made / 'log'),
+            '--launcher',
+            'pytorch',
+            '--cfg-options',
+            *options,
+        ],
+        check=True,
+        timeout=300,
+    )
     for path in (made / 'backbone').rglob('*.*'):
         assert (made / 'two' / path.relative_to(made / 'backbone')).read_bytes() == (
-            path.read_bytes())
+            path.read_bytes()
+        )

@@ -25,11 +25,14 @@ def test_latest(work_dir, tmp_path_factory):
     assert find_latest(str(work_dir / 'not_made_yet')) is None
 
 
-@pytest.mark.parametrize(('spoil', 'got'), [
-    (cut, 'got the beginning of a checkpoint'),
-    (lambda path: path.unlink(), 'got no such file'),
-    (lambda path: path.write_bytes(b''), 'got an empty file'),
-])
+@pytest.mark.parametrize(
+    ('spoil', 'got'),
+    [
+        (cut, 'got the beginning of a checkpoint'),
+        (lambda path: path.unlink(), 'got no such file'),
+        (lambda path: path.write_bytes(b''), 'got an empty file'),
+    ],
+)
 def test_an_older_one_is_named_with_the_flag_that_takes_it(work_dir, spoil, got):
     spoil(work_dir / 'iter_10.pth')
     older = work_dir / 'iter_4.pth'

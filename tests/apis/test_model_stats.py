@@ -21,21 +21,29 @@ def config(name, **options):
 
 def srp(channels, first, second):
     """Parameters of the neck and the classifier by hand; a norm has two a channel."""
-    return (channels * 256 * first ** 2 + 512 + 256 * 256 * second ** 2 + 512) + (2304 * 8 + 8)
+    return (channels * 256 * first**2 + 512 + 256 * 256 * second**2 + 512) + (2304 * 8 + 8)
 
 
 def test_the_abstracts_parameters():
     """0.7 M: Res-18, all stages frozen, 1x1 and then 3x3 in the neck."""
-    stats = model_stats(config('res18_srp_affwild2', **{
-        'model.backbone.frozen_stages': 4, 'model.neck.kernel_sizes': (1, 3)}))
+    stats = model_stats(
+        config(
+            'res18_srp_affwild2',
+            **{'model.backbone.frozen_stages': 4, 'model.neck.kernel_sizes': (1, 3)},
+        )
+    )
     assert stats['trainable'] == srp(512, 1, 3) == 740360
     assert stats['parts']['backbone']['trainable'] == 0
     assert stats['parts']['backbone']['total'] == 11176512  # torchvision's, without its classifier
 
 
-@pytest.mark.parametrize('depth, channels, backbone, last_stage', [
-    (18, 512, 11176512, 8393728), (50, 2048, 23508032, 14964736),
-])
+@pytest.mark.parametrize(
+    'depth, channels, backbone, last_stage',
+    [
+        (18, 512, 11176512, 8393728),
+        (50, 2048, 23508032, 14964736),
+    ],
+)
 def test_three_frozen_stages(depth, channels, backbone, last_stage):
     stats = model_stats(config(f'res{depth}_srp_affwild2'))
     assert stats['trainable'] == last_stage + srp(channels, 2, 2)
@@ -44,8 +52,9 @@ def test_three_frozen_stages(depth, channels, backbone, last_stage):
 
 def test_flops_by_hand():
     """Multiplications of every convolution and of the classifier; a norm has two a number."""
+
     def conv(cells, inputs, outputs, kernel):
-        return cells ** 2 * outputs * (inputs * kernel ** 2 + 2)
+        return cells**2 * outputs * (inputs * kernel**2 + 2)
 
     flops = conv(112, 3, 64, 7) + 4 * conv(56, 64, 64, 3)
     for cells, width in ((28, 128), (14, 256), (7, 512)):
@@ -64,22 +73,35 @@ def test_flops_by_hand():
 def test_flops_of_a_transformer_by_hand():
     """Its attention counts, too: mmengine's own analysis leaves it out."""
     model = dict(
-        type='ImageClassifier', head=dict(type='LinearClsHead', num_classes=8, in_channels=64),
-        backbone=dict(type='VisionTransformer', img_size=32, patch_size=16, arch=dict(
-            embed_dims=64, num_layers=3, num_heads=4, feedforward_channels=128)))
+        type='ImageClassifier',
+        head=dict(type='LinearClsHead', num_classes=8, in_channels=64),
+        backbone=dict(
+            type='VisionTransformer',
+            img_size=32,
+            patch_size=16,
+            arch=dict(embed_dims=64, num_layers=3, num_heads=4, feedforward_channels=128),
+        ),
+    )
     tokens, width = 2 * 2 + 1, 64
-    layer = (4 * tokens * width ** 2  # query, key, value, projection
-             + 2 * tokens ** 2 * width  # all heads: their widths add up
-             + 2 * tokens * width * 128)
+    layer = (
+        4 * tokens * width**2  # query, key, value, projection
+        + 2 * tokens**2 * width  # all heads: their widths add up
+        + 2 * tokens * width * 128
+    )
     norms = 7 * tokens * width * 5  # as mmengine counts one with a scale
-    flops = 4 * width * 3 * 16 ** 2 + 3 * layer + norms + 8 * width
+    flops = 4 * width * 3 * 16**2 + 3 * layer + norms + 8 * width
     assert model_stats(Config(dict(model=model)), (32, 32))['flops'] == flops
 
 
-@pytest.mark.parametrize('name, side', [
-    ('res18_srp_affwild2', 224), ('res18_srp_affwild2_plain', 224), ('res18_srp_demo', 112),
-    ('res18_byol_faces', 112),
-])
+@pytest.mark.parametrize(
+    'name, side',
+    [
+        ('res18_srp_affwild2', 224),
+        ('res18_srp_affwild2_plain', 224),
+        ('res18_srp_demo', 112),
+        ('res18_byol_faces', 112),
+    ],
+)
 def test_input_size(name, side):
     assert input_size(config(name)) == (side, side)
 
@@ -111,11 +133,22 @@ def test_tool(tmp_path, capsys):
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     out = tmp_path / 'stats.json'
-    assert tool.main([
-        str(REPO / 'configs/res18_srp_affwild2.py'), '--shape', '96', '--json', str(out),
-        '--cfg-options', 'model.backbone.frozen_stages=4', 'model.neck.kernel_sizes=(1,1)',
-        'model.head.in_channels=1024',
-    ]) == 0
+    assert (
+        tool.main(
+            [
+                str(REPO / 'configs/res18_srp_affwild2.py'),
+                '--shape',
+                '96',
+                '--json',
+                str(out),
+                '--cfg-options',
+                'model.backbone.frozen_stages=4',
+                'model.neck.kernel_sizes=(1,1)',
+                'model.head.in_channels=1024',
+            ]
+        )
+        == 0
+    )
     stats = json.loads(out.read_text())
     assert stats['shape'] == [96, 96]
     assert stats['trainable'] == 512 * 256 + 256 * 256 + 4 * 256 + 1024 * 8 + 8

@@ -48,7 +48,7 @@ def test_figures_are_the_papers():
         pytest.skip('no text of the paper beside the repository')
     text = path.read_text()
     for number in TITLES:
-        before = text[:text.index(f'\nTable {number}. ')].rstrip('\n').splitlines()
+        before = text[: text.index(f'\nTable {number}. ')].rstrip('\n').splitlines()
         printed = []
         while '\t' in before[-1]:
             printed.insert(0, before.pop())
@@ -79,9 +79,14 @@ def test_config_is_what_the_row_says(name, tmp_path):
     assert cfg.checkpoint is None
 
 
-@pytest.mark.parametrize('name, backbone', [
-    ('irnet50', 'IResNet'), ('apvit', 'APViT'), ('apvit_rafdb', 'APViT'),
-])
+@pytest.mark.parametrize(
+    'name, backbone',
+    [
+        ('irnet50', 'IResNet'),
+        ('apvit', 'APViT'),
+        ('apvit_rafdb', 'APViT'),
+    ],
+)
 def test_config_of_another_backbone(name, backbone, tmp_path):
     cfg = config(name, tmp_path)
     assert cfg.model.backbone.type == backbone
@@ -98,8 +103,15 @@ def test_batch_is_divided_and_weights_are_the_rows(tmp_path):
     assert cfg.train_dataloader.batch_size == 32 and cfg.checkpoint == str(path)
     assert one.runnable == ['res18']
     assert 'no weights res18_byol' in Sweep(REPO, tmp_path, ['res18_byol']).why_not('res18_byol')
-    mini = Sweep(REPO, tmp_path, ['res18'], init={'res18_contrawarping': RANDOM}, processes=2,
-                 budget='mini', cfg_options={'train_cfg.max_iters': 7})
+    mini = Sweep(
+        REPO,
+        tmp_path,
+        ['res18'],
+        init={'res18_contrawarping': RANDOM},
+        processes=2,
+        budget='mini',
+        cfg_options={'train_cfg.max_iters': 7},
+    )
     assert mini.config('res18').train_dataloader.batch_size == 16
     assert mini.config('res18').train_cfg.max_iters == 7
 
@@ -154,9 +166,16 @@ def test_takes_one_step(name, tiny, tmp_path, monkeypatch):
 def test_miniature_fits_the_weights_of_the_full_size(tmp_path):
     """Only strides differ: names and shapes of the backbone's tensors are the same."""
     from mmpretrain.registry import MODELS
+
     shapes = [
-        {key: value.shape for key, value in MODELS.build(Config(dict(
-            config('res50', tmp_path, budget=budget).model.backbone))).state_dict().items()}
+        {
+            key: value.shape
+            for key, value in MODELS.build(
+                Config(dict(config('res50', tmp_path, budget=budget).model.backbone))
+            )
+            .state_dict()
+            .items()
+        }
         for budget in ('full', 'mini')
     ]
     assert shapes[0] == shapes[1]

@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[2]
 ITERS = 20
 # Stand-ins for tools/train.py and tools/test.py that take milliseconds. What the training learns
 # is a number that depends on seed and step, and on where it begins if it is not resumed rightly.
-TRAIN = '''
+TRAIN = """
 import argparse, json, os, sys, time, zipfile
 from pathlib import Path
 parser = argparse.ArgumentParser()
@@ -53,8 +53,8 @@ while step < iters:
         time.sleep(SLEEP)
         with zipfile.ZipFile(path, 'w') as file:
             file.writestr('state', json.dumps([step, value]))
-'''
-TEST = '''
+"""
+TEST = """
 import json, sys, zipfile
 from pathlib import Path
 checkpoint, out = sys.argv[2], sys.argv[sys.argv.index('--out') + 1]
@@ -62,7 +62,7 @@ with zipfile.ZipFile(checkpoint) as file:
     step, value = json.loads(file.read('state'))
 Path(out).write_text(json.dumps({
     'affwild2/macro_f1': value / 107, 'affwild2/accuracy': 50.0, 'affwild2/f1_Fear': float(step)}))
-'''
+"""
 STATS = dict(trainable=9199624, total=11982408, flops=1839803904, shape=[224, 224], parts={})
 
 
@@ -80,10 +80,16 @@ def root(tmp_path):
 @pytest.fixture
 def make(root, tiny, monkeypatch):
     """A sweep of the stand-ins; its models are not counted anew."""
+
     def make(name='work', names=('res18_gap', 'res18_frozen4'), **options):
-        options = dict(
-            init={'res18_contrawarping': RANDOM}, data_root=str(tiny),
-            cfg_options={'train_cfg.max_iters': ITERS}) | options
+        options = (
+            dict(
+                init={'res18_contrawarping': RANDOM},
+                data_root=str(tiny),
+                cfg_options={'train_cfg.max_iters': ITERS},
+            )
+            | options
+        )
         made = Sweep(root, root.parent / name, list(names), **options)
         for training in made.runnable:
             made.folder(training).mkdir(parents=True, exist_ok=True)
@@ -110,8 +116,9 @@ def report(sweep):
 
 
 def row_of(made, training):
-    return next(row for table in made['tables'] for row in table['rows']
-                if row['training'] == training)
+    return next(
+        row for table in made['tables'] for row in table['rows'] if row['training'] == training
+    )
 
 
 def scored(seed, iters=ITERS):
@@ -139,8 +146,10 @@ def test_runs_each_training_once_and_reports_it_in_each_row(make):
     assert made['command'] == "python 'x y'"
     assert made['data']['train']['frames'] == 36 and made['data']['val']['clips'] == 2
     text = to_markdown(made)
-    assert (f'| GAP | 30.92 | {mean:.2f} ± {spread:.2f} | {mean - 30.92:+.2f} | random | 9.200 | '
-            '11.982 | 1.840 | 0:00 | 12800.0 |') in text
+    assert (
+        f'| GAP | 30.92 | {mean:.2f} ± {spread:.2f} | {mean - 30.92:+.2f} | random | 9.200 | '
+        '11.982 | 1.840 | 0:00 | 12800.0 |'
+    ) in text
     assert '| BYOL | 31.74 | not run | - | - | - | - | - | - | - |' in text
     assert '- Sup. MS1M; SimSiam; BYOL: not run: not asked for (--tables, --rows)' in text
     for row in ROWS:
@@ -171,8 +180,9 @@ def test_rows_that_are_not_run_say_why(make):
 
 
 def test_a_failed_run_does_not_end_the_sweep(make):
-    bad = Training('res18_srp_affwild2.py', 'res18_contrawarping',
-                   {'optim_wrapper.optimizer.momentum': 0.123})
+    bad = Training(
+        'res18_srp_affwild2.py', 'res18_contrawarping', {'optim_wrapper.optimizer.momentum': 0.123}
+    )
     good = Training('res18_gap_affwild2.py', 'res18_contrawarping')
     trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
     names = ['res18_frozen4', 'res18_gap']
@@ -182,22 +192,25 @@ def test_a_failed_run_does_not_end_the_sweep(make):
     row = row_of(report(sweep), 'res18_frozen4')
     assert row['state'] == 'failed' and row['mean'] is None
     assert row['failures'][0] == dict(
-        seed=0, error='ValueError: got 0.123, expected 0.9', log='res18_frozen4/seed0/train.log')
+        seed=0, error='ValueError: got 0.123, expected 0.9', log='res18_frozen4/seed0/train.log'
+    )
     assert (sweep.work_dir / row['failures'][0]['log']).is_file()
     assert row_of(report(sweep), 'res18_gap')['state'] == 'done'
     assert '| 4 | 32.65 | failed |' in to_markdown(make_report(sweep, ['x'], 'today'))
     # the next sweep tries it again
     good_now = make(names=names, trainings=trainings, seeds=2)
     (good_now.root / 'tools/train.py').write_text(
-        TRAIN.replace('SLEEP', '0').replace('0.123', '0.456'))
+        TRAIN.replace('SLEEP', '0').replace('0.123', '0.456')
+    )
     assert len(run(good_now)) == 2
     assert row_of(report(good_now), 'res18_frozen4')['state'] == 'done'
 
 
 def test_a_model_that_cannot_be_built_is_a_failed_row(make):
     """In a process of its own, with its traceback as the log."""
-    bad = Training('res18_srp_affwild2.py', 'res18_contrawarping',
-                   {'model.neck.type': 'NoSuchNeck'})
+    bad = Training(
+        'res18_srp_affwild2.py', 'res18_contrawarping', {'model.neck.type': 'NoSuchNeck'}
+    )
     good = Training('res18_gap_affwild2.py', 'res18_contrawarping')
     trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
     sweep = make(names=['res18_frozen4', 'res18_gap'], trainings=trainings)
@@ -210,12 +223,17 @@ def test_a_model_that_cannot_be_built_is_a_failed_row(make):
     assert sweep.stats('res18_gap')['trainable'] == 8397832
 
 
-@pytest.mark.parametrize('change, named', [
-    (dict(budget='mini'), "budget (recorded full, now mini)"),
-    (dict(processes=2), 'processes (recorded 1, now 2)'),
-    (dict(cfg_options={'train_cfg.max_iters': 30}),
-     'train_cfg.max_iters (recorded 20, now 30)'),
-])
+@pytest.mark.parametrize(
+    'change, named',
+    [
+        (dict(budget='mini'), 'budget (recorded full, now mini)'),
+        (dict(processes=2), 'processes (recorded 1, now 2)'),
+        (
+            dict(cfg_options={'train_cfg.max_iters': 30}),
+            'train_cfg.max_iters (recorded 20, now 30)',
+        ),
+    ],
+)
 def test_other_settings_are_refused_and_named(make, change, named):
     run(make())
     with pytest.raises(ValueError) as error:
@@ -227,8 +245,10 @@ def test_other_weights_are_refused_and_new_ones_are_welcome(make, tmp_path):
     weights = tmp_path / 'a.pth'
     weights.write_bytes(b'one')
     run(make(init={'res18_contrawarping': str(weights)}))
-    more = make(names=['res18_byol', 'res18_gap'],
-                init={'res18_contrawarping': str(weights), 'res18_byol': RANDOM})
+    more = make(
+        names=['res18_byol', 'res18_gap'],
+        init={'res18_contrawarping': str(weights), 'res18_byol': RANDOM},
+    )
     assert len(run(more)) == 1
     elsewhere = tmp_path / 'b.pth'
     weights.rename(elsewhere)  # the file counts, not its name
@@ -238,13 +258,16 @@ def test_other_weights_are_refused_and_new_ones_are_welcome(make, tmp_path):
         run(make(init={'res18_contrawarping': str(elsewhere)}))
 
 
-@pytest.mark.parametrize('options, error, match', [
-    (dict(init={'res19': RANDOM}), ValueError, "'res19'"),
-    (dict(init={'res18_byol': 'gone.pth'}), FileNotFoundError, 'res18_byol=gone.pth: no such'),
-    (dict(seeds=0), ValueError, '--seeds: got 0'),
-    (dict(processes=0), ValueError, '--nproc: got 0'),
-    (dict(budget='small'), ValueError, 'full, mini'),
-])
+@pytest.mark.parametrize(
+    'options, error, match',
+    [
+        (dict(init={'res19': RANDOM}), ValueError, "'res19'"),
+        (dict(init={'res18_byol': 'gone.pth'}), FileNotFoundError, 'res18_byol=gone.pth: no such'),
+        (dict(seeds=0), ValueError, '--seeds: got 0'),
+        (dict(processes=0), ValueError, '--nproc: got 0'),
+        (dict(budget='small'), ValueError, 'full, mini'),
+    ],
+)
 def test_bad_flags(make, options, error, match):
     with pytest.raises(error, match=match):
         make(**options)
@@ -265,7 +288,8 @@ def test_two_sweeps_in_one_folder(make, monkeypatch):
 
 def test_an_interrupted_sweep_ends_its_training(make):
     (make().root / 'tools/train.py').write_text(
-        'import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n')
+        'import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n'
+    )
     sweep = make(names=['res18_gap'])
     going = sweep.run()
     log = sweep.folder('res18_gap', 0) / 'train.log'
@@ -291,9 +315,15 @@ def test_half_a_checkpoint_is_not_taken(tmp_path):
 def test_data_that_workers_crop_begin_anew(make):
     """Their random states are in no checkpoint; arrays go on."""
     plain = Training('res18_srp_affwild2_plain.py', 'res18_contrawarping')
-    sweep = make(names=['res18_gap', 'res18'], trainings={
-        row.training: plain if row.training == 'res18_gap' else Training(
-            'res18_srp_affwild2.py', 'res18_contrawarping') for row in ROWS})
+    sweep = make(
+        names=['res18_gap', 'res18'],
+        trainings={
+            row.training: plain
+            if row.training == 'res18_gap'
+            else Training('res18_srp_affwild2.py', 'res18_contrawarping')
+            for row in ROWS
+        },
+    )
     for name in sweep.names:
         folder = sweep.folder(name, 0)
         folder.mkdir(parents=True)
@@ -304,14 +334,19 @@ def test_data_that_workers_crop_begin_anew(make):
     assert sweep.result('res18', 0)['macro_f1'] != pytest.approx(scored(0))
 
 
-@pytest.mark.parametrize('log, line', [
-    ('a\nValueError: x\n', 'ValueError: x'),
-    ('[rank1]: torch.cuda.OutOfMemoryError: y\nE\n'
-     'torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n',
-     'torch.cuda.OutOfMemoryError: y'),
-    ('only this\n\n', 'only this'),
-    ('', 'an empty log'),
-])
+@pytest.mark.parametrize(
+    'log, line',
+    [
+        ('a\nValueError: x\n', 'ValueError: x'),
+        (
+            '[rank1]: torch.cuda.OutOfMemoryError: y\nE\n'
+            'torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n',
+            'torch.cuda.OutOfMemoryError: y',
+        ),
+        ('only this\n\n', 'only this'),
+        ('', 'an empty log'),
+    ],
+)
 def test_last_error(log, line):
     assert last_error(log) == line
 
@@ -356,16 +391,62 @@ def test_killed_at_any_moment_and_started_again_it_ends_alike(make, root, after)
 
 
 def test_markdown_is_a_table_even_with_odd_texts():
-    made = json.loads(json.dumps(dict(
-        note='n', command='c', date='d', processes=1, budget='full', seeds=1, cfg_options={},
-        machine=dict.fromkeys(('device', 'processor', 'cores', 'python', 'torch', 'mmengine',
-                               'mmcv', 'mmpretrain', 'numpy', 'abaw_mm'), 'x'), data={},
-        tables=[dict(table=1, title='t', rows=[dict(
-            label='a | b', paper=1.0, state='failed', reason='r', mean=None, spread=None,
-            difference=None, weights=None, init='i', runs=[], trainable=None, total=None,
-            flops=None, time=dict(train_s=4000, frames_per_s=None))])])))
+    made = json.loads(
+        json.dumps(
+            dict(
+                note='n',
+                command='c',
+                date='d',
+                processes=1,
+                budget='full',
+                seeds=1,
+                cfg_options={},
+                machine=dict.fromkeys(
+                    (
+                        'device',
+                        'processor',
+                        'cores',
+                        'python',
+                        'torch',
+                        'mmengine',
+                        'mmcv',
+                        'mmpretrain',
+                        'numpy',
+                        'abaw_mm',
+                    ),
+                    'x',
+                ),
+                data={},
+                tables=[
+                    dict(
+                        table=1,
+                        title='t',
+                        rows=[
+                            dict(
+                                label='a | b',
+                                paper=1.0,
+                                state='failed',
+                                reason='r',
+                                mean=None,
+                                spread=None,
+                                difference=None,
+                                weights=None,
+                                init='i',
+                                runs=[],
+                                trainable=None,
+                                total=None,
+                                flops=None,
+                                time=dict(train_s=4000, frames_per_s=None),
+                            )
+                        ],
+                    )
+                ],
+            )
+        )
+    )
     text = to_markdown(made)
     assert '| a \\| b | 1.00 | failed | - | - | - | - | - | 1:06:40 | - |' in text
-    widths = {line.replace('\\|', '').count('|') for line in text.splitlines()
-              if line.startswith('|')}
+    widths = {
+        line.replace('\\|', '').count('|') for line in text.splitlines() if line.startswith('|')
+    }
     assert len(widths) == 1

@@ -32,16 +32,22 @@ def raised_here():
     raise ValueError('of a program that uses this package')
 
 
-@pytest.mark.parametrize(('function', 'expected'), [
-    (lambda: AffWild2Dataset('x', start_index=-1), True),
-    (lambda: AffWild2Dataset('x', strat_index=1), False),  # called by this test, not by a config
-    (lambda: MODELS.build(dict(type='TellErrorsToy', in_features=1, out=1)), True),
-    (lambda: MODELS.build(dict(type='NoSuchModel')), True),
-    (lambda: MODELS.build(dict(type='TellErrorsToy', in_features='a', out_features=1)), False),
-    (bug_in_ours, False),
-    (raised_here, False),
-    (lambda: int('x'), False),
-])
+@pytest.mark.parametrize(
+    ('function', 'expected'),
+    [
+        (lambda: AffWild2Dataset('x', start_index=-1), True),
+        (
+            lambda: AffWild2Dataset('x', strat_index=1),
+            False,
+        ),  # called by this test, not by a config
+        (lambda: MODELS.build(dict(type='TellErrorsToy', in_features=1, out=1)), True),
+        (lambda: MODELS.build(dict(type='NoSuchModel')), True),
+        (lambda: MODELS.build(dict(type='TellErrorsToy', in_features='a', out_features=1)), False),
+        (bug_in_ours, False),
+        (raised_here, False),
+        (lambda: int('x'), False),
+    ],
+)
 def test_is_advice(function, expected):
     error = caught(function)
     assert isinstance(error, Exception) and is_advice(error) == expected
@@ -53,8 +59,13 @@ def test_an_error_that_was_never_raised_is_none():
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    for name in ('TORCHELASTIC_ERROR_FILE', 'RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK',
-                 'ABAW_MM_TRACEBACK'):
+    for name in (
+        'TORCHELASTIC_ERROR_FILE',
+        'RANK',
+        'SLURM_PROCID',
+        'OMPI_COMM_WORLD_RANK',
+        'ABAW_MM_TRACEBACK',
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, 'argv', ['tools/some.py'])
     monkeypatch.setattr(faulthandler, 'enable', lambda **kwargs: None)  # needs a real stderr

@@ -56,7 +56,9 @@ def test_test_list_of_real_faces(affwild2_mini):
 def test_line_i_is_file_i(tiny):
     dataset = train_set(tiny)
     assert names(dataset)[:4] == [
-        ('1-30-1280x720', 1, 0), ('1-30-1280x720', 2, 1), ('1-30-1280x720', 4, 2),
+        ('1-30-1280x720', 1, 0),
+        ('1-30-1280x720', 2, 1),
+        ('1-30-1280x720', 4, 2),
         ('1-30-1280x720', 5, 3),
     ]
     info = dataset.get_data_info(2)
@@ -146,9 +148,9 @@ def test_filename_template(tmp_path, make_clip):
         train_set(tmp_path)
 
 
-@pytest.mark.parametrize(('indices', 'rows'), [
-    (5, range(5)), (-3, range(33, 36)), ([7, 2], (7, 2))
-])
+@pytest.mark.parametrize(
+    ('indices', 'rows'), [(5, range(5)), (-3, range(33, 36)), ([7, 2], (7, 2))]
+)
 def test_indices_and_subsets(tiny, indices, rows):
     whole = names(train_set(tiny))
     expected = [whole[i] for i in rows]
@@ -212,7 +214,7 @@ def test_copies_and_pickles_share_or_keep_rows(tiny):
 def test_pipeline(tiny):
     pipeline = [
         dict(type='LoadImageFromFile'),
-        dict(type='PackInputs', meta_keys=('sample_idx', 'clip', 'frame_no'))
+        dict(type='PackInputs', meta_keys=('sample_idx', 'clip', 'frame_no')),
     ]
     sample = train_set(tiny, pipeline=pipeline)[3]
     assert sample['inputs'].shape == (3, 16, 16)
@@ -221,14 +223,21 @@ def test_pipeline(tiny):
     assert sample['data_samples'].gt_label.tolist() == [3]
 
 
-@pytest.mark.parametrize(('kwargs', 'error', 'message'), [
-    (dict(ann_file='annotations/none'), FileNotFoundError, 'no folder or file .*annotations/none'),
-    (dict(data_prefix='crops'), FileNotFoundError, "no folder of crops .*crops'"),
-    (dict(data_prefix=dict(path='x')), ValueError, 'img_path'),
-    (dict(start_index=-1), ValueError, 'start_index=-1'),
-    (dict(filename_tmpl='00001.jpg'), ValueError, 'filename_tmpl'),
-    (dict(ann_file='cropped_aligned'), FileNotFoundError, 'without any <clip>.txt'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'error', 'message'),
+    [
+        (
+            dict(ann_file='annotations/none'),
+            FileNotFoundError,
+            'no folder or file .*annotations/none',
+        ),
+        (dict(data_prefix='crops'), FileNotFoundError, "no folder of crops .*crops'"),
+        (dict(data_prefix=dict(path='x')), ValueError, 'img_path'),
+        (dict(start_index=-1), ValueError, 'start_index=-1'),
+        (dict(filename_tmpl='00001.jpg'), ValueError, 'filename_tmpl'),
+        (dict(ann_file='cropped_aligned'), FileNotFoundError, 'without any <clip>.txt'),
+    ],
+)
 def test_bad_arguments(tiny, kwargs, error, message):
     kwargs = dict(dict(data_root=str(tiny), ann_file=TRAIN), **kwargs)
     with pytest.raises(error, match=message):
@@ -249,16 +258,17 @@ def damage(root, *numbers):
 
 def unreadable_set(root, **kwargs):
     return AffWild2Dataset(
-        data_root=str(root), ann_file=TRAIN,
-        pipeline=[dict(type='LoadFaceCrop')], **kwargs
+        data_root=str(root), ann_file=TRAIN, pipeline=[dict(type='LoadFaceCrop')], **kwargs
     )
 
 
 def row_of(dataset, clip, frame_no):
     frames = dataset.frames
-    return int(np.flatnonzero(
-        (frames.clip_id == frames.clips.index(clip)) & (frames.frame_no == frame_no)
-    )[0])
+    return int(
+        np.flatnonzero(
+            (frames.clip_id == frames.clips.index(clip)) & (frames.frame_no == frame_no)
+        )[0]
+    )
 
 
 def test_an_unreadable_frame_stops_a_training_with_its_name(tiny):
@@ -276,8 +286,12 @@ def test_the_nearest_frame_of_the_clip_stands_in_and_is_counted(tiny):
         assert (frame['clip'], frame['frame_no']) == ('video10_left', stands_in)
     assert dataset.replaced.sum() == 3
     rows = [row_of(dataset, 'video10_left', n) for n in range(5, 21)]
-    loader = DataLoader(Subset(dataset, rows * 2), batch_size=4, num_workers=2,
-                        collate_fn=lambda frames: [frame['frame_no'] for frame in frames])
+    loader = DataLoader(
+        Subset(dataset, rows * 2),
+        batch_size=4,
+        num_workers=2,
+        collate_fn=lambda frames: [frame['frame_no'] for frame in frames],
+    )
     assert not {9, 10, 11} & set(sum(loader, []))
     assert dataset.replaced.sum() == 3 + 6  # counted in the workers
     assert dataset.get_subset([0]).replaced is dataset.replaced

@@ -40,24 +40,27 @@ def test_read_labels_of_the_first_edition(tmp_path):
         read_labels(write(tmp_path / 'a.txt', HEADER_7, 6, 7))
 
 
-@pytest.mark.parametrize(('lines', 'message'), [
-    ([], 'the annotation file is empty'),
-    ([HEADER], 'got the header and no label'),
-    (['0', '1'], r"line 1: got the header '0'"),
-    (['Anger,Neutral', '1'], r"line 1: got the header 'Anger,Neutral'"),
-    (['valence,arousal', '0.1,0.2'], 'EXPR'),
-    ([HEADER, 0, 8], r'line 3: got the label 8, expected -1\.\.7'),
-    ([HEADER, 0, -2], 'line 3: got the label -2'),
-    ([HEADER, 0, -5, 1], 'line 3: got the label -5'),
-    ([HEADER, 0, 12, 1], 'line 3: got the label 12'),
-    ([HEADER, 0, 'x'], "line 3: got 'x'"),
-    ([HEADER, 0, '1.0'], "line 3: got '1.0'"),
-    ([HEADER, 0, '', 1], "line 3: got ''"),
-    ([HEADER, 0, '1 2'], "line 3: got '1 2'"),
-    ([HEADER, 0, '--'], "line 3: got '--'"),
-    ([HEADER, 0, '1-'], "line 3: got '1-'"),
-    ([HEADER, 0, '99999999999'], 'line 3: got the label'),
-])
+@pytest.mark.parametrize(
+    ('lines', 'message'),
+    [
+        ([], 'the annotation file is empty'),
+        ([HEADER], 'got the header and no label'),
+        (['0', '1'], r"line 1: got the header '0'"),
+        (['Anger,Neutral', '1'], r"line 1: got the header 'Anger,Neutral'"),
+        (['valence,arousal', '0.1,0.2'], 'EXPR'),
+        ([HEADER, 0, 8], r'line 3: got the label 8, expected -1\.\.7'),
+        ([HEADER, 0, -2], 'line 3: got the label -2'),
+        ([HEADER, 0, -5, 1], 'line 3: got the label -5'),
+        ([HEADER, 0, 12, 1], 'line 3: got the label 12'),
+        ([HEADER, 0, 'x'], "line 3: got 'x'"),
+        ([HEADER, 0, '1.0'], "line 3: got '1.0'"),
+        ([HEADER, 0, '', 1], "line 3: got ''"),
+        ([HEADER, 0, '1 2'], "line 3: got '1 2'"),
+        ([HEADER, 0, '--'], "line 3: got '--'"),
+        ([HEADER, 0, '1-'], "line 3: got '1-'"),
+        ([HEADER, 0, '99999999999'], 'line 3: got the label'),
+    ],
+)
 def test_read_labels_refuses(tmp_path, lines, message):
     path = write(tmp_path / 'a.txt', *lines) if lines else tmp_path / 'a.txt'
     path.touch()
@@ -94,19 +97,25 @@ def test_frame_list(tmp_path, tail):
     assert (clips, clip_id.tolist(), frame_no.tolist()) == (['a_left'], [0], [1])
 
 
-@pytest.mark.parametrize(('lines', 'message'), [
-    ([], 'without any frame'),
-    ([LIST_HEADER], 'without any frame'),
-    (['a/00001.jpg,'] * 2, 'line 1: got the header'),
-    ([LIST_HEADER, 'a/00001.jpg,,'], "line 2: got 'a/00001.jpg,,'"),
-    ([LIST_HEADER, 'a/00001.jpg,,0'], 'line 2'),
-    ([LIST_HEADER, 'a/00001.jpg0'], 'line 2'),
-    ([LIST_HEADER, 'a/00001.jpg,', 'a/1.jpg,'], "line 3: got 'a/1.jpg,'"),
-    ([LIST_HEADER, '00001.jpg,'], 'line 2'),
-    ([LIST_HEADER, 'a/00001.jpg,3'], 'line 2'),
-    ([LIST_HEADER, 'a/00001.jpg,', '', 'a/00002.jpg,'], 'line 3'),
-    ([LIST_HEADER, 'a/00001.jpg,', 'b/00001.jpg,', 'a/00001.jpg,0'], 'a/00001.jpg is listed twice'),
-])
+@pytest.mark.parametrize(
+    ('lines', 'message'),
+    [
+        ([], 'without any frame'),
+        ([LIST_HEADER], 'without any frame'),
+        (['a/00001.jpg,'] * 2, 'line 1: got the header'),
+        ([LIST_HEADER, 'a/00001.jpg,,'], "line 2: got 'a/00001.jpg,,'"),
+        ([LIST_HEADER, 'a/00001.jpg,,0'], 'line 2'),
+        ([LIST_HEADER, 'a/00001.jpg0'], 'line 2'),
+        ([LIST_HEADER, 'a/00001.jpg,', 'a/1.jpg,'], "line 3: got 'a/1.jpg,'"),
+        ([LIST_HEADER, '00001.jpg,'], 'line 2'),
+        ([LIST_HEADER, 'a/00001.jpg,3'], 'line 2'),
+        ([LIST_HEADER, 'a/00001.jpg,', '', 'a/00002.jpg,'], 'line 3'),
+        (
+            [LIST_HEADER, 'a/00001.jpg,', 'b/00001.jpg,', 'a/00001.jpg,0'],
+            'a/00001.jpg is listed twice',
+        ),
+    ],
+)
 def test_frame_list_refuses(tmp_path, lines, message):
     path = write(tmp_path / 'list.txt', *lines)
     with pytest.raises(ValueError, match=message) as error:

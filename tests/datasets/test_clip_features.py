@@ -18,9 +18,12 @@ def written(tiny, make_features, tmp_path):
 @pytest.fixture
 def windows(tiny, written, tmp_path):
     """Make a dataset over them."""
+
     def make(ann_file=TRAIN, **options):
         return ClipFeatureDataset(
-            str(tmp_path / 'features'), ann_file, data_root=str(tiny), **options)
+            str(tmp_path / 'features'), ann_file, data_root=str(tiny), **options
+        )
+
     return make
 
 
@@ -81,12 +84,15 @@ def test_a_fold(windows, tiny):
         windows(clips='gone.txt')
 
 
-@pytest.mark.parametrize('options, told', [
-    (dict(window=0), 'window=0, context=0, step=0'),
-    (dict(window=4, step=5), r'step in 1\.\.window'),
-    (dict(window=4, step=2, test_mode=True), 'step=2 with test_mode, expected step=4'),
-    (dict(start_index=0), 'start_index=0: got crops'),  # the frame dataset's own check
-])
+@pytest.mark.parametrize(
+    'options, told',
+    [
+        (dict(window=0), 'window=0, context=0, step=0'),
+        (dict(window=4, step=5), r'step in 1\.\.window'),
+        (dict(window=4, step=2, test_mode=True), 'step=2 with test_mode, expected step=4'),
+        (dict(start_index=0), 'start_index=0: got crops'),  # the frame dataset's own check
+    ],
+)
 def test_refuses(windows, options, told):
     with pytest.raises(ValueError, match=told):
         windows(**options)

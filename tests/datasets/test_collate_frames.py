@@ -32,8 +32,10 @@ def test_batch_holds_what_the_dataset_does(tiny, workers):
 
 
 def test_labels_of_all_frames_or_of_none():
-    frames = [dict(img=np.zeros((4, 4, 3), np.uint8), clip='a\nb', frame_no=i, sample_idx=i)
-              for i in range(3)]
+    frames = [
+        dict(img=np.zeros((4, 4, 3), np.uint8), clip='a\nb', frame_no=i, sample_idx=i)
+        for i in range(3)
+    ]
     assert 'gt_label' not in collate_frames(frames)
     frames[1]['gt_label'] = 2
     for some in (frames, frames[1:], frames[:2]):
@@ -56,10 +58,13 @@ def test_crops_of_two_sizes_are_told():
         collate_frames(frames)
 
 
-@pytest.mark.parametrize('frame, got', [
-    (dict(img=np.zeros((4, 4, 3), np.float32)), 'got float32'),  # a Normalize in the pipeline
-    (dict(inputs=0, data_samples=0), r"got frames with \['data_samples', 'inputs'\]"),
-])
+@pytest.mark.parametrize(
+    'frame, got',
+    [
+        (dict(img=np.zeros((4, 4, 3), np.float32)), 'got float32'),  # a Normalize in the pipeline
+        (dict(inputs=0, data_samples=0), r"got frames with \['data_samples', 'inputs'\]"),
+    ],
+)
 def test_frames_that_are_made_ready_already_are_told(frame, got):
     with pytest.raises(ValueError, match=f'{got}, expected img as uint8; .*plain.py'):
         collate_frames([frame])

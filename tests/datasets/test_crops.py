@@ -8,18 +8,21 @@ from abaw_mm.datasets import crops as crops_module
 from abaw_mm.datasets.crops import CropFolder, FilenameTemplate, crop_path, list_crops
 
 
-@pytest.mark.parametrize(('template', 'name', 'number'), [
-    ('{:05d}.jpg', '00012.jpg', 12),
-    ('{:05d}.jpg', '123456.jpg', 123456),
-    ('{:05d}.jpg', '12.jpg', -1),
-    ('{:05d}.jpg', '000012.jpg', -1),
-    ('{:05d}.jpg', '00012.png', -1),
-    ('{:05d}.jpg', '0001a.jpg', -1),
-    ('{:05d}.jpg', '.DS_Store', -1),
-    ('frame_{:d}.png', 'frame_7.png', 7),
-    ('frame_{}.png', 'frame_70.png', 70),
-    ('img{:03d}', 'img1000', 1000),
-])
+@pytest.mark.parametrize(
+    ('template', 'name', 'number'),
+    [
+        ('{:05d}.jpg', '00012.jpg', 12),
+        ('{:05d}.jpg', '123456.jpg', 123456),
+        ('{:05d}.jpg', '12.jpg', -1),
+        ('{:05d}.jpg', '000012.jpg', -1),
+        ('{:05d}.jpg', '00012.png', -1),
+        ('{:05d}.jpg', '0001a.jpg', -1),
+        ('{:05d}.jpg', '.DS_Store', -1),
+        ('frame_{:d}.png', 'frame_7.png', 7),
+        ('frame_{}.png', 'frame_70.png', 70),
+        ('img{:03d}', 'img1000', 1000),
+    ],
+)
 def test_filename_template(template, name, number):
     filenames = FilenameTemplate(template)
     assert filenames.number(name) == number
@@ -50,8 +53,9 @@ def test_list_crops_of_two_roots(tmp_path):
     crops = list_crops(roots, ['a', 'b'])
     assert [column.tolist() for column in crops['a']] == [[1, 3, 4], [0, 0, 2]]
     paths = [crop_path(roots, 'a', n, owner) for n, owner in zip(*crops['a'], strict=True)]
-    assert paths == [str(tmp_path / path) for path in ('old/a/00001.jpg', 'old/a/00003.jpg',
-                                                       'new/a/00004.jpg')]
+    assert paths == [
+        str(tmp_path / path) for path in ('old/a/00001.jpg', 'old/a/00003.jpg', 'new/a/00004.jpg')
+    ]
     assert [column.tolist() for column in crops['b']] == [[], []]
 
 
@@ -80,6 +84,8 @@ def test_png_beside_jpg(tmp_path):
     numbers, variants = root.frames('a')
     names = [os.path.basename(root.path('a', n, v)) for n, v in zip(numbers, variants, strict=True)]
     assert names == ['00001.png', '00002.jpg']
-    names = [os.path.basename(CropFolder(tmp_path, '{:05d}.png').path('a', n, v))
-             for n, v in zip(*CropFolder(tmp_path, '{:05d}.png').frames('a'), strict=True)]
+    names = [
+        os.path.basename(CropFolder(tmp_path, '{:05d}.png').path('a', n, v))
+        for n, v in zip(*CropFolder(tmp_path, '{:05d}.png').frames('a'), strict=True)
+    ]
     assert names == ['00001.png', '00002.png']

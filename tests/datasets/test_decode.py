@@ -47,7 +47,7 @@ def test_a_crop_that_went_meanwhile_is_told(crops, tmp_path):
     roots, found = crops
     (tmp_path / 'new/b/00001.jpg').unlink()
     with decoding(roots, {'b': found['b']}, 1) as results:
-        (result, ) = results
+        (result,) = results
     assert 'No such file' in result.result()[2][str(tmp_path / 'new/b/00001.jpg')]
 
 

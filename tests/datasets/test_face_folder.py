@@ -21,7 +21,7 @@ def faces(tmp_path):
 
 def paths(dataset, root):
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    return {str(info['img_path'])[len(str(root)) + 1:] for info in infos}
+    return {str(info['img_path'])[len(str(root)) + 1 :] for info in infos}
 
 
 def test_all_images_at_any_depth(faces):

@@ -8,8 +8,11 @@ import pytest
 from abaw_mm.datasets import FeatureFolder
 
 META = dict(config='res18', sha256='ab', layer='neck', dim=3, pipeline=[dict(scale=(1, 2))])
-NUMBERS = {'b': np.array([1, 2, 5], np.int32), 'a clip': np.array([7], np.int32),
-           'empty': np.empty(0, np.int32)}
+NUMBERS = {
+    'b': np.array([1, 2, 5], np.int32),
+    'a clip': np.array([7], np.int32),
+    'empty': np.empty(0, np.int32),
+}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ def labels():
     rng = np.random.default_rng(0)
     out = {}
     for i in range(30):
-        for suffix in ('', '_left', '_right')[:rng.integers(1, 4)]:
+        for suffix in ('', '_left', '_right')[: rng.integers(1, 4)]:
             out[f'video{i}{suffix}'] = rng.choice([i % 8, (i + 1) % 8, -1], rng.integers(20, 60))
     out['hidden'] = np.full(9, -1)
     return out
@@ -33,16 +33,20 @@ def test_every_clip_once_and_videos_whole(labels):
 
 def test_classes_are_spread(labels):
     """Every fold has a fifth of each class, give or take what a video holds."""
-    counts = np.array([
-        np.bincount(np.concatenate([labels[clip] for clip in fold]) + 1, minlength=9)[1:]
-        for fold in split_folds(labels, 5)
-    ])
+    counts = np.array(
+        [
+            np.bincount(np.concatenate([labels[clip] for clip in fold]) + 1, minlength=9)[1:]
+            for fold in split_folds(labels, 5)
+        ]
+    )
     share = counts / counts.sum(axis=0)
     assert counts.min() > 0 and share.max() < 0.45
     by_name = sorted(set(labels) - {'hidden'})  # dealing by name would not do
     worst = max(
         (np.concatenate([labels[c] for c in by_name[i::5]]) == k).sum() / counts.sum(axis=0)[k]
-        for i in range(5) for k in range(8))
+        for i in range(5)
+        for k in range(8)
+    )
     assert share.max() < worst
 
 

@@ -21,7 +21,7 @@ def dataset(tmp_path, make_clip):
     """Three clips of 25, 10 and 7 frames."""
     rng = np.random.default_rng(0)
     for clip, frames in (('a', 25), ('b', 10), ('c', 7)):
-        labels = rng.choice(8, frames, p=[.5, .02, .02, .02, .2, .1, .04, .1]).tolist()
+        labels = rng.choice(8, frames, p=[0.5, 0.02, 0.02, 0.02, 0.2, 0.1, 0.04, 0.1]).tolist()
         make_clip(tmp_path, 'Train_Set', clip, labels, size=4)
     return AffWild2Dataset(
         data_root=str(tmp_path), ann_file='annotations/EXPR_Recognition_Challenge/Train_Set'
@@ -120,7 +120,7 @@ def test_ranks_share_without_overlap(dataset, monkeypatch, world_size):
 def check_rank(dataset, expected):
     """In a process group: this rank's share of the one draw."""
     sampler = FrameStrideSampler(dataset, stride=3, seed=7, round_up=False)
-    assert list(sampler) == expected[get_rank()::2]
+    assert list(sampler) == expected[get_rank() :: 2]
     seedless = FrameStrideSampler(dataset, stride=3)
     seeds = [None, None]
     torch.distributed.all_gather_object(seeds, seedless.seed)
@@ -136,13 +136,14 @@ def test_two_processes(dataset, run_distributed):
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 def test_infinite_is_all_epochs_in_one_row(dataset, monkeypatch, world_size):
     samplers = on_ranks(
-        lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True), world_size,
-        monkeypatch
+        lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True),
+        world_size,
+        monkeypatch,
     )
     row = np.concatenate([samplers[0].draw(epoch) for epoch in range(20)]).tolist()
     parts = [list(islice(sampler, 60)) for sampler in samplers]
     mixed = [row_ for step in zip(*parts, strict=True) for row_ in step]
-    assert mixed == row[:60 * world_size]
+    assert mixed == row[: 60 * world_size]
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
@@ -150,8 +151,9 @@ def test_infinite_is_all_epochs_in_one_row(dataset, monkeypatch, world_size):
 def test_skip_goes_on_where_a_run_stopped(dataset, monkeypatch, world_size, skipped):
     def make():
         return on_ranks(
-            lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True), world_size,
-            monkeypatch
+            lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True),
+            world_size,
+            monkeypatch,
         )
 
     for resumed, straight in zip(make(), make(), strict=True):
@@ -202,9 +204,12 @@ def test_wrappers(dataset):
     assert len(set(clip[:42]) & set(clip[42:])) == 0
     clip, _, label = clip_columns(RepeatDataset(dataset, times=2))
     assert len(set(clip)) == 6 and label.tolist() == [*labels, *labels]
-    fold = KFoldDataset(dict(
-        type='AffWild2Dataset', data_root=dataset.data_root, ann_file=dataset.ann_file
-    ), fold=1, num_splits=3, seed=4)
+    fold = KFoldDataset(
+        dict(type='AffWild2Dataset', data_root=dataset.data_root, ann_file=dataset.ann_file),
+        fold=1,
+        num_splits=3,
+        seed=4,
+    )
     rows = fold._ori_indices
     assert clip_columns(fold)[2].tolist() == labels[rows].tolist()
     # A shuffled fold: still one of every three of a clip's frames, by their numbers.
@@ -239,16 +244,19 @@ def test_in_a_data_loader(dataset):
     assert torch.cat(batches).tolist() == list(islice(sampler, 32))
 
 
-@pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(stride=0), 'stride=0, expected'),
-    (dict(stride=2.5), 'stride=2.5'),
-    (dict(offset='video'), "offset='video', expected 'clip', 'epoch' or a number in 0..9"),
-    (dict(offset=10), 'offset=10'),
-    (dict(stride=100, offset=60), 'the longest clip has 25 frames'),
-    (dict(class_balance=dict(thr=0.1)), 'class_balance'),
-    (dict(class_balance=0.15), 'class_balance'),
-    (dict(class_balance=dict(oversample_thr=0)), 'class_balance'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(stride=0), 'stride=0, expected'),
+        (dict(stride=2.5), 'stride=2.5'),
+        (dict(offset='video'), "offset='video', expected 'clip', 'epoch' or a number in 0..9"),
+        (dict(offset=10), 'offset=10'),
+        (dict(stride=100, offset=60), 'the longest clip has 25 frames'),
+        (dict(class_balance=dict(thr=0.1)), 'class_balance'),
+        (dict(class_balance=0.15), 'class_balance'),
+        (dict(class_balance=dict(oversample_thr=0)), 'class_balance'),
+    ],
+)
 def test_bad_arguments(dataset, kwargs, message):
     with pytest.raises(ValueError, match=message):
         FrameStrideSampler(dataset, **kwargs)
@@ -260,9 +268,11 @@ def test_full_size_draw():
 
     frames = 594 * 4546
     columns = FrameIndex(
-        [str(i) for i in range(594)], np.repeat(np.arange(594, dtype=np.int32), 4546),
-        np.tile(np.arange(1, 4547, dtype=np.int32), 594), np.zeros(frames, np.int8),
-        np.zeros(frames, np.int8)
+        [str(i) for i in range(594)],
+        np.repeat(np.arange(594, dtype=np.int32), 4546),
+        np.tile(np.arange(1, 4547, dtype=np.int32), 594),
+        np.zeros(frames, np.int8),
+        np.zeros(frames, np.int8),
     )
     dataset = AffWild2Dataset('unread', lazy_init=True)
     dataset.frames, dataset._fully_initialized = columns, True
@@ -271,9 +281,7 @@ def test_full_size_draw():
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 @pytest.mark.parametrize('batch', [4, 5])
-def test_keys_belong_to_frame_and_epoch_whatever_the_ranks(
-    dataset, monkeypatch, world_size, batch
-):
+def test_keys_belong_to_frame_and_epoch_whatever_the_ranks(dataset, monkeypatch, world_size, batch):
     """Every frame of every epoch has one key, for any ranks, any batch, resumed or not."""
     expected = FrameStrideSampler(dataset, stride=3, seed=2, infinite=True)
     row = list(islice(expected, 120))
@@ -281,8 +289,9 @@ def test_keys_belong_to_frame_and_epoch_whatever_the_ranks(
     assert len(set(expected.keys(0, 120).tolist())) == 120
     for skipped in (0, 3):
         samplers = on_ranks(
-            lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True), world_size,
-            monkeypatch
+            lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True),
+            world_size,
+            monkeypatch,
         )
         for rank, sampler in enumerate(samplers):
             sampler.skip(skipped * batch)

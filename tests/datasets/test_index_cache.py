@@ -29,7 +29,7 @@ def settled(tiny, monkeypatch):
 
 def settle(monkeypatch):
     """Take what changed just now for settled; nobody can put back the time of a change."""
-    monkeypatch.setattr(index_cache, 'UNSETTLED', -60.)
+    monkeypatch.setattr(index_cache, 'UNSETTLED', -60.0)
 
 
 @pytest.fixture
@@ -94,9 +94,11 @@ def test_a_pickle_holds_the_path_and_not_the_rows(settled):
     size, number = len(pickle.dumps(small)), 200_000
     column = np.arange(number)
     cache = index_cache.IndexCache(
-        settled / '.frame_index', str(settled / ANN_FILE), small._roots, large=True)
-    cache.save(FrameIndex(
-        small.frames.clips, *(column.astype(dtype) for dtype in COLUMNS.values())))
+        settled / '.frame_index', str(settled / ANN_FILE), small._roots, large=True
+    )
+    cache.save(
+        FrameIndex(small.frames.clips, *(column.astype(dtype) for dtype in COLUMNS.values()))
+    )
     dataset = load(settled)
     dataset.frames = cache.load()
     assert dataset.frames.frame_no.nbytes == 4 * number
@@ -107,7 +109,7 @@ def test_a_pickle_holds_the_path_and_not_the_rows(settled):
         assert isinstance(getattr(again, name), np.memmap)
         np.testing.assert_array_equal(getattr(again, name), getattr(dataset.frames, name))
     with mp.get_context('spawn').Pool(1) as pool:
-        assert pool.apply(last_number, (dataset.frames, )) == number - 1
+        assert pool.apply(last_number, (dataset.frames,)) == number - 1
     assert len(pickle.dumps(dataset.get_subset([1, 2]))) < size + 1000  # its rows alone
 
 
@@ -124,10 +126,14 @@ def test_a_pickle_of_an_index_that_was_made_anew_is_refused(settled):
         pickle.loads(data)
 
 
-@pytest.mark.parametrize('kwargs', [
-    dict(clips=['video10_left']), dict(data_prefix=['cropped_aligned', 'annotations']),
-    dict(filename_tmpl='{:05d}.png'),
-])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(clips=['video10_left']),
+        dict(data_prefix=['cropped_aligned', 'annotations']),
+        dict(filename_tmpl='{:05d}.png'),
+    ],
+)
 def test_each_setting_has_an_index_of_its_own(settled, reads, kwargs):
     load(settled)
     load(settled, **kwargs)
@@ -180,10 +186,18 @@ def change_label_and_put_back_the_time(root):
     os.utime(path, ns=times)
 
 
-@pytest.mark.parametrize('change', [
-    add_crop, remove_crop, change_label, add_clip, remove_clip, add_crop_and_put_back_the_time,
-    change_label_and_put_back_the_time,
-])
+@pytest.mark.parametrize(
+    'change',
+    [
+        add_crop,
+        remove_crop,
+        change_label,
+        add_clip,
+        remove_clip,
+        add_crop_and_put_back_the_time,
+        change_label_and_put_back_the_time,
+    ],
+)
 def test_what_changed_is_read_anew(settled, reads, change):
     before = rows(load(settled))
     change(settled)
@@ -203,7 +217,7 @@ def test_what_changed_just_now_is_not_kept(tiny, reads, monkeypatch):
 
 
 def test_times_in_the_future_are_told_once(settled, warnings, monkeypatch):
-    monkeypatch.setattr(index_cache, 'UNSETTLED', 2.)
+    monkeypatch.setattr(index_cache, 'UNSETTLED', 2.0)
     future = time.time() + 1e6
     os.utime(settled / 'cropped_aligned/video10_left', (future, future))
     for _ in range(2):
@@ -214,11 +228,18 @@ def test_times_in_the_future_are_told_once(settled, warnings, monkeypatch):
     assert not (settled / '.frame_index').exists()
 
 
-@pytest.mark.parametrize('damage', [
-    lambda data: b'', lambda data: data[:10], lambda data: data[:25], lambda data: data[:-70],
-    lambda data: b'x' + data[1:], lambda data: data.replace(b'"crc32": [', b'"crc33": ['),
-    lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
-])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda data: b'',
+        lambda data: data[:10],
+        lambda data: data[:25],
+        lambda data: data[:-70],
+        lambda data: b'x' + data[1:],
+        lambda data: data.replace(b'"crc32": [', b'"crc33": ['),
+        lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
+    ],
+)
 def test_a_damaged_file_is_made_anew(settled, reads, warnings, damage):
     expected = rows(load(settled))
     path = next((settled / '.frame_index').iterdir())
@@ -263,9 +284,7 @@ def test_two_processes_at_once(settled):
     expected = rows(load(settled, index_cache=None))
     context = mp.get_context('fork')
     barrier, results = context.Barrier(2), context.Queue()
-    workers = [
-        context.Process(target=_open, args=(settled, barrier, results)) for _ in range(2)
-    ]
+    workers = [context.Process(target=_open, args=(settled, barrier, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
     seen = [results.get(timeout=60) for _ in workers]

@@ -12,12 +12,14 @@ from abaw_mm.datasets import LoadFaceCrop, UnreadableFrameError, load_face_crop
 @pytest.fixture
 def image(tmp_path):
     """A crop's file, in the kind that is asked for."""
+
     def write(suffix, mode='RGB'):
         rng = np.random.default_rng(0)
         pixels = np.kron(rng.integers(0, 255, (14, 14, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         path = tmp_path / f'00001{suffix}'
         Image.fromarray(pixels).convert(mode).save(path)
         return path
+
     return write
 
 
@@ -30,13 +32,16 @@ def test_pixels_are_mmcvs(image, suffix, mode):
     assert ours == stock
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-    (lambda data: b'', 'an empty file'),
-    (lambda data: data[:-2], 'Premature end'),
-    (lambda data: data[:len(data) // 2], 'Premature end'),
-    (lambda data: data[:10], '00001.jpg: got '),
-    (lambda data: b'<html>' + data, 'cannot identify image'),
-])
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (lambda data: b'', 'an empty file'),
+        (lambda data: data[:-2], 'Premature end'),
+        (lambda data: data[: len(data) // 2], 'Premature end'),
+        (lambda data: data[:10], '00001.jpg: got '),
+        (lambda data: b'<html>' + data, 'cannot identify image'),
+    ],
+)
 def test_damaged_jpeg(image, damage, message):
     path = image('.jpg')
     path.write_bytes(damage(path.read_bytes()))
@@ -49,7 +54,7 @@ def test_opencv_would_have_said_nothing(image):
     """Why the decoder is a strict one."""
     path = image('.jpg')
     data = bytearray(path.read_bytes())
-    data[len(data) // 2:len(data) // 2 + 200] = bytes(200)
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
     path.write_bytes(data)
     wrong = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert wrong is not None and wrong.shape == (112, 112, 3)

@@ -97,8 +97,10 @@ def test_same_on_real_faces(affwild2_mini, tmp_path):
     pack(tmp_path)
     assert_same(dataset(tmp_path, 'cropped_aligned.lmdb'), dataset(tmp_path), step=50)
     listed = dict(ann_file='test_set_format.txt', pipeline=())
-    packed, plain = (dataset(tmp_path, prefix, **listed)
-                     for prefix in ('cropped_aligned.lmdb', 'cropped_aligned'))
+    packed, plain = (
+        dataset(tmp_path, prefix, **listed)
+        for prefix in ('cropped_aligned.lmdb', 'cropped_aligned')
+    )
     np.testing.assert_array_equal(packed.listed.root_id, plain.listed.root_id)
 
 
@@ -121,7 +123,8 @@ def test_png_and_names_of_ones_own(tiny):
     assert_same(dataset(tiny, 'cropped_aligned.lmdb'), dataset(tiny))
     packed, plain = open_crops(store), open_crops(tiny / 'cropped_aligned')
     assert [part.tolist() for part in packed.frames('video10_left')] == (
-        [part.tolist() for part in plain.frames('video10_left')])
+        [part.tolist() for part in plain.frames('video10_left')]
+    )
     assert '00006.png' not in packed.names('video10_left')
     assert 'thumbs.db' not in packed.names('video10_left')
     for number, path in enumerate(sorted((tiny / 'cropped_aligned/video65').iterdir()), start=1):
@@ -137,13 +140,23 @@ def test_clips(tiny):
     (tiny / 'cropped_aligned/readme.txt').touch()
     (tiny / 'cropped_aligned/empty').mkdir()
     (tiny / 'cropped_aligned/Gesicht ä').mkdir()
-    shutil.copy(tiny / 'cropped_aligned/video65/00001.jpg',
-                tiny / 'cropped_aligned/Gesicht ä/00001.jpg')
+    shutil.copy(
+        tiny / 'cropped_aligned/video65/00001.jpg', tiny / 'cropped_aligned/Gesicht ä/00001.jpg'
+    )
     store = pack(tiny)
     plain = CropFolder(tiny / 'cropped_aligned')
-    assert plain.clips() == sorted([
-        '1-30-1280x720', '5-60-1920x1080-1', 'Gesicht ä', 'empty', 'face clip 3', 'video10_left',
-        'video11_right', 'video65'])
+    assert plain.clips() == sorted(
+        [
+            '1-30-1280x720',
+            '5-60-1920x1080-1',
+            'Gesicht ä',
+            'empty',
+            'face clip 3',
+            'video10_left',
+            'video11_right',
+            'video65',
+        ]
+    )
     packed = open_crops(store + '/')
     assert packed.clips() == plain.clips()
     assert packed.frames('gone')[0].tolist() == []
@@ -182,13 +195,13 @@ def test_a_forked_process_opens_its_own(tiny):
 
     def child(results):
         packed[0]
-        (pid, env), = [value for value in _opened.values() if value[0] == os.getpid()]
+        ((pid, env),) = [value for value in _opened.values() if value[0] == os.getpid()]
         results.put(env is not parents)
 
-    (_, parents), = [value for key, value in _opened.items() if key.startswith(str(tiny))]
+    ((_, parents),) = [value for key, value in _opened.items() if key.startswith(str(tiny))]
     context = multiprocessing.get_context('fork')
     results = context.SimpleQueue()
-    process = context.Process(target=child, args=(results, ))
+    process = context.Process(target=child, args=(results,))
     process.start()
     process.join(60)
     assert process.exitcode == 0 and results.get()
@@ -249,10 +262,14 @@ def test_unfinished_store(tiny):
         dataset(tiny, 'cropped_aligned.lmdb')
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    (b'', 'opening the store failed'), (b'x' * 9999, 'opening the store failed'),
-    (None, 'the copy was cut off')
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'opening the store failed'),
+        (b'x' * 9999, 'opening the store failed'),
+        (None, 'the copy was cut off'),
+    ],
+)
 def test_broken_file(tiny, content, message):
     store = pack(tiny)
     close_store(store)
@@ -313,7 +330,8 @@ def test_changed_source(tiny):
     folder = tiny / 'cropped_aligned/video10_left'
     (folder / '00007.jpg').rename(folder / '00021.jpg')
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == [
-        "clip 'video10_left': its folder has other crops, pack again"]
+        "clip 'video10_left': its folder has other crops, pack again"
+    ]
     pack(tiny)
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == []
     assert read(store, crop_key('video10_left', '00007.jpg')) is None
@@ -329,7 +347,8 @@ def test_changed_source(tiny):
     pack(tiny)
     shutil.copytree(folder, tiny / 'cropped_aligned/video12')
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == [
-        "clip 'video12': it has a folder and is not in the store, pack again"]
+        "clip 'video12': it has a folder and is not in the store, pack again"
+    ]
     assert summarize_store(pack(tiny)).clips == before.clips + 1
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == []
 
@@ -355,7 +374,7 @@ def test_full_disk(tiny):
 
     context = multiprocessing.get_context('fork')
     errors = context.SimpleQueue()
-    process = context.Process(target=limited, args=(errors, ))
+    process = context.Process(target=limited, args=(errors,))
     process.start()
     process.join(60)
     assert 'make room and run the same command again' in errors.get()
@@ -387,9 +406,9 @@ def test_killed_again_and_again(tmp_path):
     context = multiprocessing.get_context('fork')
     store, kept = tmp_path / 'crops.lmdb', []
     for _ in range(20):
-        process = context.Process(target=pack_and_die, args=(
-            tmp_path, rng.randint(1, 59), rng.uniform(0, .004)
-        ))
+        process = context.Process(
+            target=pack_and_die, args=(tmp_path, rng.randint(1, 59), rng.uniform(0, 0.004))
+        )
         process.start()
         process.join()
         if (store / 'data.mdb').is_file() and (store / 'data.mdb').stat().st_size:
@@ -421,16 +440,24 @@ def test_damage_is_found(tiny):
     assert verify_store(store, source) == []
     record = read(store, clip_key('video65'))
     write(store, clip_key('video65'), record.replace(b'00004', b'00005'))
-    assert verify_store(store) == [
-        'the records of the clips differ from the checksum of the store']
+    assert verify_store(store) == ['the records of the clips differ from the checksum of the store']
     write(store, clip_key('video65'), record)
     (tiny / 'cropped_aligned/video65/00004.jpg').write_bytes(b'another picture')
     assert verify_store(store) == []
     assert verify_store(store, source) == [
-        "clip 'video65': files of its folder differ from the store"]
+        "clip 'video65': files of its folder differ from the store"
+    ]
 
 
 def test_checksum_tells_names_from_bytes():
-    checksums = {crop_packer._checksum(items) for items in (
-        [('a', b'bc')], [('ab', b'c')], [('a', b'b'), ('', b'c')], [('a', b''), ('b', b'c')], [])}
+    checksums = {
+        crop_packer._checksum(items)
+        for items in (
+            [('a', b'bc')],
+            [('ab', b'c')],
+            [('a', b'b'), ('', b'c')],
+            [('a', b''), ('b', b'c')],
+            [],
+        )
+    }
     assert len({checksum for checksum, _ in checksums}) == 5

@@ -57,43 +57,49 @@ def test_counts_of_a_clip_without_crops_or_labels():
     assert r.unlabelled is r.per_class is r.first is r.last is None
 
 
-@pytest.mark.parametrize(('report', 'expected'), [
-    (report_of(), []),
-    (report_of(crops=[1, 2, 3, 4, 5, 6, 10]), []),  # 30 % is not more than 30 %
-    (report_of(crops=[1, 2, 3, 4, 5, 6]), ['missing']),
-    (report_of(crops=[]), ['no_clip_crops']),
-    (report_of(crops=range(10)), ['start_index']),
-    (report_of(crops=range(1, 12)), ['beyond']),
-    (report_of(broken={'a/00001.jpg': 'empty file'}), ['broken_crop']),
-    (report_of(sizes={'112x112': 10}), []),
-    (report_of(sizes={'112x112': 9, '96x96': 1}), ['size']),
-    (report_of(sizes={'96x96': 10}), ['size']),
-])
+@pytest.mark.parametrize(
+    ('report', 'expected'),
+    [
+        (report_of(), []),
+        (report_of(crops=[1, 2, 3, 4, 5, 6, 10]), []),  # 30 % is not more than 30 %
+        (report_of(crops=[1, 2, 3, 4, 5, 6]), ['missing']),
+        (report_of(crops=[]), ['no_clip_crops']),
+        (report_of(crops=range(10)), ['start_index']),
+        (report_of(crops=range(1, 12)), ['beyond']),
+        (report_of(broken={'a/00001.jpg': 'empty file'}), ['broken_crop']),
+        (report_of(sizes={'112x112': 10}), []),
+        (report_of(sizes={'112x112': 9, '96x96': 1}), ['size']),
+        (report_of(sizes={'96x96': 10}), ['size']),
+    ],
+)
 def test_what_is_said_of_a_clip(report, expected):
     assert kinds(judge_clip(report, usual_size='112x112')) == expected
 
 
 def test_crops_beyond_a_list_are_no_error():
-    (finding, ) = judge_clip(report_of(crops=range(1, 12)), hidden=True)
+    (finding,) = judge_clip(report_of(crops=range(1, 12)), hidden=True)
     assert (finding.kind, finding.level) == ('beyond_list', 'warning')
 
 
 def test_a_few_broken_crops_are_named():
     broken = {f'a/{number:05d}.jpg': 'empty file' for number in range(1, 6)}
-    (finding, ) = judge_clip(report_of(broken=broken))
+    (finding,) = judge_clip(report_of(broken=broken))
     assert finding.text.startswith('5 of 10 broken: a/00001.jpg: empty file; a/00002.jpg')
     assert finding.text.endswith('a/00003.jpg: empty file and 2 more')
 
 
-@pytest.mark.parametrize(('reports', 'expected'), [
-    ([report_of(100, crops=range(1, 95))], ['gaps', 'unlabelled']),  # 6 % is not more than 6 %
-    ([report_of(100, crops=range(1, 94))], ['missing', 'unlabelled']),
-    ([report_of(100), report_of(7, crops=[])], ['missing', 'unlabelled']),
-    ([report_of(crops=[])], ['no_crops', 'unlabelled']),
-    ([report_of(8, labels=[-1] * 8)], ['gaps', 'no_labels', 'unlabelled']),
-    ([report_of(8, labels=[0] * 8)], ['absent_class', 'gaps', 'unlabelled']),
-    ([], []),
-])
+@pytest.mark.parametrize(
+    ('reports', 'expected'),
+    [
+        ([report_of(100, crops=range(1, 95))], ['gaps', 'unlabelled']),  # 6 % is not more than 6 %
+        ([report_of(100, crops=range(1, 94))], ['missing', 'unlabelled']),
+        ([report_of(100), report_of(7, crops=[])], ['missing', 'unlabelled']),
+        ([report_of(crops=[])], ['no_crops', 'unlabelled']),
+        ([report_of(8, labels=[-1] * 8)], ['gaps', 'no_labels', 'unlabelled']),
+        ([report_of(8, labels=[0] * 8)], ['absent_class', 'gaps', 'unlabelled']),
+        ([], []),
+    ],
+)
 def test_what_is_said_of_a_split(reports, expected):
     assert kinds(judge_split(sum_clips(Split('train', 'folder'), reports))) == expected
 
@@ -102,8 +108,17 @@ def test_totals_are_sums():
     reports = [report_of(10), report_of(8, crops=[1, 2, 4], labels=[-1, 3, 3, 3, 3, 3, 3, 3])]
     total = sum_clips(Split('train', 'folder'), reports)
     assert total == dict(
-        split='train', path='folder', hidden=False, clips=2, lines=18, crops=13, missing=5, gaps=2,
-        unlabelled=1, labelled_with_crop=12, per_class=[1, 2, 2, 3, 1, 1, 1, 1]
+        split='train',
+        path='folder',
+        hidden=False,
+        clips=2,
+        lines=18,
+        crops=13,
+        missing=5,
+        gaps=2,
+        unlabelled=1,
+        labelled_with_crop=12,
+        per_class=[1, 2, 2, 3, 1, 1, 1, 1],
     )
 
 
@@ -139,8 +154,13 @@ def test_size_is_compared_with_that_of_most_crops():
 
 def test_findings_come_worst_first():
     split = Split('train', '', {'a': None})
-    found = judge([split], [report_of(crops=[0, 1])], {'b': 1}, ['x', 'y'],
-                  [Finding('no_split', ''), Finding('annotation', '')])
+    found = judge(
+        [split],
+        [report_of(crops=[0, 1])],
+        {'b': 1},
+        ['x', 'y'],
+        [Finding('no_split', ''), Finding('annotation', '')],
+    )
     levels = [f.level for f in found]
     assert levels == sorted(levels, key=LEVELS.index) and set(levels) == set(LEVELS)
 
@@ -150,8 +170,10 @@ def test_every_kind_has_a_level_and_a_fix():
 
 
 def test_verdict_is_one_sentence_on_what_to_do():
-    train = ('train with python tools/train.py configs/res50_srp_affwild2.py, which reads '
-             'data/affwild2: link the data there, or set data_root')
+    train = (
+        'train with python tools/train.py configs/res50_srp_affwild2.py, which reads '
+        'data/affwild2: link the data there, or set data_root'
+    )
     notes = [Finding('gaps', '')]
     assert verdict(notes, decoded=True) == f'Healthy: {train}.'
     assert verdict(notes, decoded=False) == (
@@ -159,8 +181,7 @@ def test_verdict_is_one_sentence_on_what_to_do():
     )
     warned = [Finding('both_sides', ''), Finding('both_sides', ''), *notes]
     assert verdict(warned, True) == (
-        'Usable with 2 warnings: group folds by the name without _left or _right; '
-        f'then {train}.'
+        f'Usable with 2 warnings: group folds by the name without _left or _right; then {train}.'
     )
     failed = [Finding('broken_crop', '', 'train', 'a'), *warned]
     assert verdict(failed, True) == (
@@ -183,12 +204,15 @@ def test_headline_config_is_there(repo):
     assert (repo / verify.HEADLINE_CONFIG).is_file()
 
 
-@pytest.mark.parametrize(('edition', 'train'), [
-    ('annotations/EXPR_Recognition_Challenge', 'Train_Set'),
-    ('annotations/EXPR_Classification_Challenge', 'Train_Set'),
-    ('annotations/EXPR_Set', 'Training_Set'),
-    ('EXPR_Set', 'Train_Set'),
-])
+@pytest.mark.parametrize(
+    ('edition', 'train'),
+    [
+        ('annotations/EXPR_Recognition_Challenge', 'Train_Set'),
+        ('annotations/EXPR_Classification_Challenge', 'Train_Set'),
+        ('annotations/EXPR_Set', 'Training_Set'),
+        ('EXPR_Set', 'Train_Set'),
+    ],
+)
 def test_every_edition_is_found(tmp_path, edition, train):
     assert find_annotations(tmp_path) == {}
     for name in (train, 'Validation_Set'):
@@ -215,8 +239,12 @@ def test_folders_of_crops_are_found(tmp_path):
 
 
 def test_every_broken_annotation_is_told(tmp_path):
-    for clip, text in (('a', f'{HEADER}\n0\n'), ('b', 'valence,arousal\n'), ('c', ''),
-                       ('d', f'{HEADER}\n0\n8\n')):
+    for clip, text in (
+        ('a', f'{HEADER}\n0\n'),
+        ('b', 'valence,arousal\n'),
+        ('c', ''),
+        ('d', f'{HEADER}\n0\n8\n'),
+    ):
         (tmp_path / f'{clip}.txt').write_text(text)
     (tmp_path / 'e.txt').mkdir()
     split, findings = read_annotations('train', tmp_path)
@@ -228,7 +256,7 @@ def test_every_broken_annotation_is_told(tmp_path):
 
 
 def test_a_folder_without_annotations_is_an_error(tmp_path):
-    split, (finding, ) = read_annotations('train', tmp_path)
+    split, (finding,) = read_annotations('train', tmp_path)
     assert not split.lines and finding.level == 'error'
 
 
@@ -239,8 +267,9 @@ def test_list_of_frames(tmp_path):
     split, findings = read_list('test', path, '{:05d}.jpg')
     assert findings == [] and split.hidden
     assert {clip: numbers.tolist() for clip, (numbers, _) in split.lines.items()} == {
-        'b': [1, 2], 'a': [1]
+        'b': [1, 2],
+        'a': [1],
     }
     path.write_text('\n'.join([LIST_HEADER, *rows, rows[0]]))
-    split, (finding, ) = read_list('test', path, '{:05d}.jpg')
+    split, (finding,) = read_list('test', path, '{:05d}.jpg')
     assert not split.lines and 'listed twice' in finding.text

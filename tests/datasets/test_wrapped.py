@@ -30,9 +30,10 @@ def test_frames_of_the_same_name_are_refused(tiny, make_clip):
     make_clip(tiny, 'Other_Set', 'video10_left', [0] * 3, crops='other_crops')
     other = load(tiny, 'Other_Set', data_prefix='other_crops')
     train = load(tiny)
-    with pytest.raises(ValueError, match=(
-        "frame 1 of clip 'video10_left' is in two .*Train_Set and .*Other_Set.*clips="
-    )):
+    with pytest.raises(
+        ValueError,
+        match=("frame 1 of clip 'video10_left' is in two .*Train_Set and .*Other_Set.*clips="),
+    ):
         check_frames_apart(ConcatDataset([load(tiny, 'Validation_Set'), train, other]))
     # the frames that are of that clip in both, not the names of clips
     rows = [i for i in range(len(train)) if train.get_data_info(i)['frame_no'] > 3]

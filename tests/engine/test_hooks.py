@@ -83,10 +83,12 @@ def test_checkpoint_setting_fills_frozen_stages(repo, tiny, tmp_path, ssl_weight
     assert len(frozen) == 90
     for key in frozen:  # weights and BN statistics, after a step of training
         assert torch.equal(state[key], expected[key]), key
-    assert not torch.equal(state['backbone.layer4.0.conv1.weight'],
-                           expected['backbone.layer4.0.conv1.weight'])
-    assert not torch.equal(state['backbone.layer4.0.bn1.running_mean'],
-                           expected['backbone.layer4.0.bn1.running_mean'])
+    assert not torch.equal(
+        state['backbone.layer4.0.conv1.weight'], expected['backbone.layer4.0.conv1.weight']
+    )
+    assert not torch.equal(
+        state['backbone.layer4.0.bn1.running_mean'], expected['backbone.layer4.0.bn1.running_mean']
+    )
 
 
 def test_checkpoint_that_is_not_there(repo, tiny, tmp_path):
@@ -105,8 +107,9 @@ def test_a_checkpoint_of_another_model_is_no_test(repo, tiny, tmp_path):
 def test_a_backbone_alone_is_no_test(repo, tiny, tmp_path, ssl_weights):
     state = torch.load(ssl_weights, weights_only=True)['state_dict']
     for prefix in ('backbone.', 'module.encoder_q.'):  # exported, and as MoCo leaves it
-        torch.save({key.replace('backbone.', prefix): value for key, value in state.items()},
-                   ssl_weights)
+        torch.save(
+            {key.replace('backbone.', prefix): value for key, value in state.items()}, ssl_weights
+        )
         cfg = config(repo, tiny, tmp_path, load_from=str(ssl_weights))
         with pytest.raises(ValueError, match='holds a backbone alone.*best_.*checkpoint='):
             Runner.from_cfg(cfg).test()
@@ -116,8 +119,10 @@ def test_a_checkpoint_of_another_depth_says_which(repo, tiny, tmp_path):
     backbone = MODELS.build(dict(type='ResNet', depth=50)).state_dict()
     path = tmp_path / 'r50.pth'
     torch.save({f'backbone.{key}': value for key, value in backbone.items()}, path)
-    told = (r'the file holds a ResNet-50, the config builds a ResNet-18; use configs/res50_\.\.\., '
-            'or weights of a ResNet-18')
+    told = (
+        r'the file holds a ResNet-50, the config builds a ResNet-18; use configs/res50_\.\.\., '
+        'or weights of a ResNet-18'
+    )
     with pytest.raises(ValueError, match=told):
         Runner.from_cfg(config(repo, tiny, tmp_path / 'a', load_from=str(path))).test()
     with pytest.raises(ValueError, match=told):
@@ -138,7 +143,8 @@ def test_a_complete_run_that_is_resumed_says_so_and_warns_once(repo, tiny, tmp_p
 
 def test_two_datasets_with_the_same_frames_are_not_scored_together(tiny):
     dataset = AffWild2Dataset(
-        data_root=str(tiny), ann_file='annotations/EXPR_Recognition_Challenge/Train_Set')
+        data_root=str(tiny), ann_file='annotations/EXPR_Recognition_Challenge/Train_Set'
+    )
     loader = torch.utils.data.DataLoader(ConcatDataset([dataset, dataset]))
     loop = SimpleNamespace(dataloader=loader, evaluator=SimpleNamespace(metrics=[MacroF1()]))
     with pytest.raises(ValueError, match='is in two datasets of the set'):
@@ -147,9 +153,7 @@ def test_two_datasets_with_the_same_frames_are_not_scored_together(tiny):
     FrameBatchHook().before_test(SimpleNamespace(test_loop=loop))
 
 
-def test_load_from_may_lack_a_head_but_no_backbone(
-    repo, tiny, tmp_path, ssl_weights, warnings
-):
+def test_load_from_may_lack_a_head_but_no_backbone(repo, tiny, tmp_path, ssl_weights, warnings):
     cfg = config(repo, tiny, tmp_path / 'a', load_from=str(ssl_weights))
     Runner.from_cfg(cfg).train()
     [told] = [line for line in warnings if 'load_from: ' in line]
@@ -179,15 +183,22 @@ def test_a_config_in_a_checkpoint_is_not_run(repo, tiny, tmp_path):
     assert not sentinel.exists()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'model.head.in_channels': 512},
-     r'gives 2304 features a frame for images of 224x224 pixels, model.head.in_channels expects '
-     r'512'),
-    ({'data_preprocessor.crop_size': 112},
-     r'gives 256 features a frame for images of 112x112 pixels, model.head.in_channels expects '
-     r'2304'),
-    ({'data_preprocessor.crop_size': 64}, 'got a map of 2x2 cells'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            {'model.head.in_channels': 512},
+            r'gives 2304 features a frame for images of 224x224 pixels, model.head.in_channels '
+            r'expects 512',
+        ),
+        (
+            {'data_preprocessor.crop_size': 112},
+            r'gives 256 features a frame for images of 112x112 pixels, model.head.in_channels '
+            r'expects 2304',
+        ),
+        ({'data_preprocessor.crop_size': 64}, 'got a map of 2x2 cells'),
+    ],
+)
 def test_widths_are_checked_before_training(repo, tiny, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         Runner.from_cfg(config(repo, tiny, tmp_path, **options)).train()
@@ -199,6 +210,7 @@ def test_resume_skips_in_the_sampler_and_reads_nothing_again(
     repo, tiny, tmp_path, monkeypatch, name
 ):
     """A run that is resumed at step 3 sees the batches of one that was not, and only those."""
+
     def batches(work_dir, max_iters, **options):
         cfg = config(repo, tiny, tmp_path / work_dir, name, **options)
         cfg.train_cfg.update(max_iters=max_iters, val_interval=100)
@@ -223,9 +235,7 @@ def test_resume_skips_in_the_sampler_and_reads_nothing_again(
 
     straight, _ = batches('straight', 5)
     stopped, _ = batches('run', 3)
-    resumed, read = batches(
-        'run', 5, resume=True, load_from=str(tmp_path / 'run/iter_3.pth')
-    )
+    resumed, read = batches('run', 5, resume=True, load_from=str(tmp_path / 'run/iter_3.pth'))
     assert stopped == straight[:3] and resumed == straight[3:]
     assert len(read) == 1 + 2 * 4  # one image for the widths, two batches
 
@@ -233,6 +243,7 @@ def test_resume_skips_in_the_sampler_and_reads_nothing_again(
 @pytest.mark.parametrize('workers', [1, 2])
 def test_same_crops_for_any_number_of_workers(repo, tiny, tmp_path, workers):
     """The network's inputs of some steps, against those without workers."""
+
     def inputs(work_dir, workers):
         cfg = config(repo, tiny, tmp_path / work_dir, 'res18_srp_affwild2')
         cfg.train_dataloader.num_workers = workers
@@ -257,10 +268,17 @@ def test_unreadable_frames_are_counted_at_each_evaluation(repo, tiny, tmp_path, 
     for number in range(5, 21):
         path = tiny / f'cropped_aligned/video10_left/{number:05d}.jpg'
         path.write_bytes(path.read_bytes()[:-2])
-    cfg = config(repo, tiny, tmp_path / 'run', **{
-        'train_dataloader.dataset.unreadable': 'nearest', 'train_dataloader.sampler.stride': 1,
-        'train_dataloader.batch_size': 36, 'train_dataloader.num_workers': 1,
-    })
+    cfg = config(
+        repo,
+        tiny,
+        tmp_path / 'run',
+        **{
+            'train_dataloader.dataset.unreadable': 'nearest',
+            'train_dataloader.sampler.stride': 1,
+            'train_dataloader.batch_size': 36,
+            'train_dataloader.num_workers': 1,
+        },
+    )
     cfg.train_cfg.update(max_iters=2, val_interval=1)
     Runner.from_cfg(cfg).train()
     counts = [line for line in warnings if line.startswith('Unreadable frames: ')]
@@ -272,23 +290,40 @@ def test_unreadable_frames_are_counted_at_each_evaluation(repo, tiny, tmp_path, 
 def test_a_training_stops_at_an_unreadable_frame(repo, tiny, tmp_path):
     for path in tiny.glob('cropped_aligned/video10_left/*.jpg'):
         path.write_bytes(path.read_bytes()[:-2])
-    cfg = config(repo, tiny, tmp_path / 'run', **{
-        'train_dataloader.sampler.stride': 1, 'train_dataloader.batch_size': 36,
-    })
+    cfg = config(
+        repo,
+        tiny,
+        tmp_path / 'run',
+        **{
+            'train_dataloader.sampler.stride': 1,
+            'train_dataloader.batch_size': 36,
+        },
+    )
     with pytest.raises(ValueError, match=r'video10_left/000\d\d\.jpg: got Premature end'):
         Runner.from_cfg(cfg).train()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'train_dataloader.sampler.infinite': False},
-     'got infinite=False in a IterBasedTrainLoop, expected True'),
-    ({'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=1)},
-     'got infinite=True in a EpochBasedTrainLoop, expected False'),
-    ({'train_dataloader.sampler': dict(_delete_=True, type='InfiniteSampler')},
-     'collate_frames: got a InfiniteSampler, expected a FrameStrideSampler'),
-    ({'val_evaluator': dict(type='SingleLabelMetric', num_classes=8)},
-     'collate_frames: got the metric SingleLabelMetric, expected MacroF1'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            {'train_dataloader.sampler.infinite': False},
+            'got infinite=False in a IterBasedTrainLoop, expected True',
+        ),
+        (
+            {'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=1)},
+            'got infinite=True in a EpochBasedTrainLoop, expected False',
+        ),
+        (
+            {'train_dataloader.sampler': dict(_delete_=True, type='InfiniteSampler')},
+            'collate_frames: got a InfiniteSampler, expected a FrameStrideSampler',
+        ),
+        (
+            {'val_evaluator': dict(type='SingleLabelMetric', num_classes=8)},
+            'collate_frames: got the metric SingleLabelMetric, expected MacroF1',
+        ),
+    ],
+)
 def test_parts_that_do_not_fit_are_told_before_training(repo, tiny, tmp_path, options, message):
     cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2')
     for key, value in options.items():
@@ -308,9 +343,16 @@ def test_parts_that_do_not_fit_are_told_before_training(repo, tiny, tmp_path, op
 
 
 def test_an_epoch_based_training_ends(repo, tiny, tmp_path):
-    cfg = config(repo, tiny, tmp_path, 'res18_srp_affwild2', **{
-        'train_dataloader.sampler.infinite': False, 'train_dataloader.sampler.stride': 4,
-    })
+    cfg = config(
+        repo,
+        tiny,
+        tmp_path,
+        'res18_srp_affwild2',
+        **{
+            'train_dataloader.sampler.infinite': False,
+            'train_dataloader.sampler.stride': 4,
+        },
+    )
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
     cfg.param_scheduler = None
     cfg.default_hooks.checkpoint.update(by_epoch=True)
@@ -320,6 +362,7 @@ def test_an_epoch_based_training_ends(repo, tiny, tmp_path):
 
 def test_a_resumed_run_keeps_its_own_seed(repo, tiny, tmp_path):
     """Not the config's: the checkpoint of seed 5 goes on with the frames of seed 5."""
+
     def sampler_after(**options):
         cfg = config(repo, tiny, tmp_path, **options)
         runner = Runner.from_cfg(cfg)

@@ -46,8 +46,7 @@ class Net(nn.Module):
 
 
 def step(hook, model, at, features):
-    runner = SimpleNamespace(
-        model=model, iter=at, message_hub=MessageHub.get_instance('collapse'))
+    runner = SimpleNamespace(model=model, iter=at, message_hub=MessageHub.get_instance('collapse'))
     if at == 0:
         hook.before_train(runner)
     hook.before_train_iter(runner, at)
@@ -58,7 +57,7 @@ def step(hook, model, at, features):
 
 
 def test_healthy_run_goes_on_and_is_logged():
-    hook, model = CollapseHook(interval=1, patience=1), Net(1.)
+    hook, model = CollapseHook(interval=1, patience=1), Net(1.0)
     for at in range(3):
         runner = step(hook, model, at, torch.randn(16, 8))
     for name in ('backbone', 'neck'):
@@ -71,21 +70,24 @@ def test_collapsed_run_stops():
     hook, model = CollapseHook(interval=2, patience=2), Net(1e-4)
     for at in range(3):  # looks at steps 2 and 4
         step(hook, model, at, torch.randn(16, 8))
-    with pytest.raises(RuntimeError, match=r'features of all faces have become the same.*neck.*'
-                                           r'step 4, at the 2th look in a row, expected at least'):
+    with pytest.raises(
+        RuntimeError,
+        match=r'features of all faces have become the same.*neck.*'
+        r'step 4, at the 2th look in a row, expected at least',
+    ):
         step(hook, model, 3, torch.randn(16, 8))
 
 
 def test_a_run_that_recovers_goes_on():
-    hook, model = CollapseHook(interval=1, patience=2), Net(1.)
-    for at, scale in enumerate([1e-4, 1., 1e-4, 1.]):
+    hook, model = CollapseHook(interval=1, patience=2), Net(1.0)
+    for at, scale in enumerate([1e-4, 1.0, 1e-4, 1.0]):
         nn.init.eye_(model.neck.weight).data.mul_(scale)
         step(hook, model, at, torch.randn(16, 8))
 
 
 def test_diverged_run_stops_at_once():
     with pytest.raises(RuntimeError, match='not finite.*lower optim_wrapper.optimizer.lr'):
-        step(CollapseHook(interval=1), Net(1.), 0, torch.full((16, 8), torch.nan))
+        step(CollapseHook(interval=1), Net(1.0), 0, torch.full((16, 8), torch.nan))
 
 
 def check_all_processes_stop():
@@ -112,21 +114,33 @@ def test_rows_are_spread_over_each_class():
 
 def make_model():
     torch.manual_seed(0)
-    return MODELS.build(dict(
-        type='SimSiam',
-        backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-        neck=None, head=None, data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3)
-    )).train()
+    return MODELS.build(
+        dict(
+            type='SimSiam',
+            backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            neck=None,
+            head=None,
+            data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+        )
+    ).train()
 
 
 def make_hook(root, **settings):
     return ProbeHook(
-        dataset=dict(type='AffWild2Dataset', data_root=str(root), pipeline=[
-            dict(type='LoadFaceCrop'), dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')
-        ]),
+        dataset=dict(
+            type='AffWild2Dataset',
+            data_root=str(root),
+            pipeline=[
+                dict(type='LoadFaceCrop'),
+                dict(type='Resize', scale=(32, 32)),
+                dict(type='PackInputs'),
+            ],
+        ),
         train_ann_file='annotations/EXPR_Recognition_Challenge/Train_Set',
         val_ann_file='annotations/EXPR_Recognition_Challenge/Validation_Set',
-        num_workers=0, batch_size=3, **settings
+        num_workers=0,
+        batch_size=3,
+        **settings,
     )
 
 
@@ -189,17 +203,21 @@ def test_probe_without_labelled_frames(tmp_path):
 def test_exported_backbone_fills_a_resnet(tmp_path):
     model = make_model()
     model.backbone.bn1.running_mean.fill_(0.5)
-    ExportBackboneHook().after_train(
-        SimpleNamespace(model=model, iter=7, work_dir=str(tmp_path)))
+    ExportBackboneHook().after_train(SimpleNamespace(model=model, iter=7, work_dir=str(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ['backbone.pth']
     checkpoint = load_checkpoint_file(tmp_path / 'backbone.pth')
     assert all(key.startswith('backbone.') for key in checkpoint['state_dict'])
     assert all(isinstance(value, str) for value in checkpoint['meta'].values())
     assert checkpoint['meta']['method'] == 'SimSiam' and checkpoint['meta']['iterations'] == '7'
-    resnet = MODELS.build(dict(
-        type='ResNet', depth=18, stem_channels=8, base_channels=8,
-        init_cfg=dict(type='SSLPretrained', checkpoint=str(tmp_path / 'backbone.pth'))
-    ))
+    resnet = MODELS.build(
+        dict(
+            type='ResNet',
+            depth=18,
+            stem_channels=8,
+            base_channels=8,
+            init_cfg=dict(type='SSLPretrained', checkpoint=str(tmp_path / 'backbone.pth')),
+        )
+    )
     resnet.init_weights()
     for name, tensor in model.backbone.state_dict().items():
         torch.testing.assert_close(resnet.state_dict()[name], tensor)

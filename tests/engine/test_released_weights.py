@@ -36,8 +36,10 @@ def warnings(monkeypatch):
     """Warnings of mmengine's loggers."""
     records = []
     monkeypatch.setattr(
-        MMLogger, 'callHandlers',
-        lambda self, r: records.append(r.getMessage()) if r.levelno >= logging.WARNING else None)
+        MMLogger,
+        'callHandlers',
+        lambda self, r: records.append(r.getMessage()) if r.levelno >= logging.WARNING else None,
+    )
     return records
 
 
@@ -100,11 +102,14 @@ def test_starts_a_part_from_face_recognition(repo, tiny, tmp_path, warnings):
 
 def test_an_ir50_under_face_evolves_names_as_load_from(repo, tiny, tmp_path):
     """Numbered through, below `backbone.`: names that a classifier's own code may have kept."""
-    model = MODELS.build(dict(
-        type='ImageClassifier', backbone=dict(type='IResNet', num_stages=2, out_indices=(1, )),
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=8, in_channels=128)
-    ))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='IResNet', num_stages=2, out_indices=(1,)),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=8, in_channels=128),
+        )
+    )
     weights = model.state_dict()
     theirs = {}
     for name, value in weights.items():
@@ -112,12 +117,21 @@ def test_an_ir50_under_face_evolves_names_as_load_from(repo, tiny, tmp_path):
             name = name.replace(f'body.1.{unit}.', f'body.{3 + unit}.')
         theirs[name.replace('body.0.', 'body.')] = value
     torch.save(dict(state_dict=theirs), tmp_path / 'ir.pth')
-    options = dict(model=dict(
-        backbone=dict(_delete_=True, type='IResNet', num_stages=2, out_indices=(1, )),
-        neck=dict(type='GlobalAveragePooling'), head=dict(in_channels=128)
-    ))
-    cfg = config(repo, tiny, tmp_path / 'run', 'apvit_affwild2', **options,
-                 load_from=str(tmp_path / 'ir.pth'))
+    options = dict(
+        model=dict(
+            backbone=dict(_delete_=True, type='IResNet', num_stages=2, out_indices=(1,)),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(in_channels=128),
+        )
+    )
+    cfg = config(
+        repo,
+        tiny,
+        tmp_path / 'run',
+        'apvit_affwild2',
+        **options,
+        load_from=str(tmp_path / 'ir.pth'),
+    )
     runner = Runner.from_cfg(cfg)
     runner.test()
     for name, value in runner.model.state_dict().items():

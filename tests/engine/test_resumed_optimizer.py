@@ -25,13 +25,20 @@ def step(conv, optimizer, seed):
     generator = torch.Generator().manual_seed(seed)
     for parameter in conv.parameters():
         parameter.grad = torch.empty_like(parameter).copy_(
-            torch.randn(parameter.shape, generator=generator))
+            torch.randn(parameter.shape, generator=generator)
+        )
     optimizer.step()
 
 
-@pytest.mark.parametrize('first, then', [
-    ('plain', 'fast'), ('fast', 'plain'), ('fast', 'fast'), ('plain', 'plain'),
-])
+@pytest.mark.parametrize(
+    'first, then',
+    [
+        ('plain', 'fast'),
+        ('fast', 'plain'),
+        ('fast', 'fast'),
+        ('plain', 'plain'),
+    ],
+)
 def test_plain_and_fast_runs_go_on_from_each_other(first, then):
     expected, optimizer = optimizer_of('plain')
     step(expected, optimizer, 2)
@@ -39,7 +46,8 @@ def test_plain_and_fast_runs_go_on_from_each_other(first, then):
     conv, optimizer = optimizer_of(then)
     optimizer.load_state_dict(before.state_dict())
     runner = SimpleNamespace(
-        _resume=True, iter=1, max_iters=2, optim_wrapper=OptimWrapper(optimizer))
+        _resume=True, iter=1, max_iters=2, optim_wrapper=OptimWrapper(optimizer)
+    )
     StrictCheckpointHook().before_train(runner)
     assert optimizer.param_groups[0]['fused'] == (then == 'fast' or None)
     step(conv, optimizer, 2)

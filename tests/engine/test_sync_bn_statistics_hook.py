@@ -14,7 +14,7 @@ def check_process():
     model[1].eval()
     for bn in model:
         bn.running_mean.fill_(get_rank())
-        bn.running_var.fill_(3. * get_rank() + 1)
+        bn.running_var.fill_(3.0 * get_rank() + 1)
     SyncBNStatisticsHook().after_train_iter(SimpleNamespace(model=model), 0)
     assert model[0].running_mean.tolist() == [0.5] * 2
     assert model[0].running_var.tolist() == [2.5] * 2
@@ -27,6 +27,6 @@ def test_two_processes(run_distributed):
 
 def test_one_process_is_left_alone():
     model = nn.BatchNorm1d(2)
-    model.running_mean.copy_(torch.tensor([1., 2.]))
+    model.running_mean.copy_(torch.tensor([1.0, 2.0]))
     SyncBNStatisticsHook().after_train_iter(SimpleNamespace(model=model), 0)
     assert model.running_mean.tolist() == [1, 2]

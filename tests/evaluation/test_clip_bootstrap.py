@@ -12,9 +12,13 @@ def results(seed=0, clips=5, frames=40, classes=4):
     rng = np.random.default_rng(seed)
     total = clips * frames
     return FrameResults(
-        [f'v{i}' for i in range(clips)], np.arange(clips).repeat(frames).astype(np.int32),
-        np.tile(np.arange(frames), clips), rng.integers(0, classes - 1, total),
-        rng.integers(0, classes, total), np.empty((total, 0)))
+        [f'v{i}' for i in range(clips)],
+        np.arange(clips).repeat(frames).astype(np.int32),
+        np.tile(np.arange(frames), clips),
+        rng.integers(0, classes - 1, total),
+        rng.integers(0, classes, total),
+        np.empty((total, 0)),
+    )
 
 
 def test_confusion():
@@ -32,8 +36,9 @@ def test_draws_are_those_of_whole_clips():
     times = np.random.default_rng(3).multinomial(5, np.full(5, 1 / 5), 20)
     assert f1.shape == support.shape == (20, 4)
     for row, counts in enumerate(times):
-        drawn = np.concatenate([np.flatnonzero(r.clip_id == clip) for clip in
-                                np.repeat(np.arange(5), counts)])
+        drawn = np.concatenate(
+            [np.flatnonzero(r.clip_id == clip) for clip in np.repeat(np.arange(5), counts)]
+        )
         label, pred = r.gt_label[drawn], r.pred_label[drawn]
         expected = f1_score(label, pred, labels=range(4), average=None, zero_division=0)
         np.testing.assert_allclose(f1[row], expected)
@@ -43,7 +48,7 @@ def test_draws_are_those_of_whole_clips():
 
 
 def test_interval_holds_95_percent():
-    low, high = interval(np.arange(1001.))
+    low, high = interval(np.arange(1001.0))
     assert (low, high) == (25, 975)
 
 

@@ -21,7 +21,7 @@ def frames(hidden=False):
         sample = DataSample(metainfo=dict(clip=clip, frame_no=number))
         if not hidden:
             sample.set_gt_label(number)
-        score = torch.softmax(torch.arange(8.) * number, 0)
+        score = torch.softmax(torch.arange(8.0) * number, 0)
         out.append(sample.set_pred_score(score).set_pred_label(7).to_dict())
     return out
 
@@ -41,7 +41,8 @@ def test_npz(tmp_path):
     assert data['pred_label'].tolist() == [7] * 5
     assert data['classes'].tolist()[-1] == 'Other'
     np.testing.assert_allclose(
-        data['pred_score'][2], torch.softmax(torch.arange(8.) * 3, 0), rtol=1e-6)
+        data['pred_score'][2], torch.softmax(torch.arange(8.0) * 3, 0), rtol=1e-6
+    )
 
 
 def test_csv_and_hidden_labels(tmp_path):
@@ -55,7 +56,7 @@ def test_csv_and_hidden_labels(tmp_path):
 def test_pkl_is_mmpretrains(tmp_path):
     dump(tmp_path / 'out.pkl', frames())
     rows = pickle.loads((tmp_path / 'out.pkl').read_bytes())
-    assert rows[0]['clip'] == 'a' and rows[0]['pred_score'].shape == (8, )
+    assert rows[0]['clip'] == 'a' and rows[0]['pred_score'].shape == (8,)
     assert rows[0]['gt_label'].tolist() == [1]
     assert rows[0]['classes'][-1] == 'Other' and rows[0]['config'] == ''
 
@@ -90,7 +91,7 @@ def test_names_of_other_classes(tmp_path):
 
 
 def check_process(path):
-    dump_of_rank = frames()[get_rank()::get_world_size()]
+    dump_of_rank = frames()[get_rank() :: get_world_size()]
     metric = DumpPredictions(path)
     metric.process(None, dump_of_rank)
     metric.evaluate(5)

@@ -11,15 +11,23 @@ from abaw_mm.evaluation.gap_filler import GapFiller, fill_clip
 def predictions(frames, classes=EXPRESSIONS):
     """``{clip: {frame: scores}}``; the scores are of the first classes, what is left is Other's."""
     clips = sorted(frames)
-    rows = [(i, number, scores) for i, clip in enumerate(clips)
-            for number, scores in sorted(frames[clip].items())]
+    rows = [
+        (i, number, scores)
+        for i, clip in enumerate(clips)
+        for number, scores in sorted(frames[clip].items())
+    ]
     score = np.zeros((len(rows), len(classes)), np.float32)
     for row, (_, _, scores) in enumerate(rows):
-        score[row, :len(scores)] = scores
+        score[row, : len(scores)] = scores
         score[row, -1] += 1 - sum(scores)
     return Predictions(
-        clips, np.array([r[0] for r in rows], np.int32), np.array([r[1] for r in rows], np.int32),
-        np.full(len(rows), -1, np.int32), score.argmax(1).astype(np.int32), score, classes
+        clips,
+        np.array([r[0] for r in rows], np.int32),
+        np.array([r[1] for r in rows], np.int32),
+        np.full(len(rows), -1, np.int32),
+        score.argmax(1).astype(np.int32),
+        score,
+        classes,
     )
 
 
@@ -30,12 +38,15 @@ CLIP = {2: [1.0], 8: [0.2, 0.8]}
 WANTED = np.arange(1, 11)
 
 
-@pytest.mark.parametrize(('rule', 'expected'), [
-    ('interpolate', [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
-    ('nearest', [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
-    ('previous', [7, 0, 0, 0, 0, 0, 0, 1, 1, 1]),
-    ('Fear', [3, 0, 3, 3, 3, 3, 3, 1, 3, 3]),
-])
+@pytest.mark.parametrize(
+    ('rule', 'expected'),
+    [
+        ('interpolate', [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        ('nearest', [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        ('previous', [7, 0, 0, 0, 0, 0, 0, 1, 1, 1]),
+        ('Fear', [3, 0, 3, 3, 3, 3, 3, 1, 3, 3]),
+    ],
+)
 def test_rules(rule, expected):
     filler = GapFiller(rule)
     out = filler.fill(predictions({'a': CLIP}), ['a'], np.zeros(10, int), WANTED)
@@ -45,7 +56,7 @@ def test_rules(rule, expected):
 
 def test_interpolation_may_pass_a_class_that_neither_end_has():
     """Neutral falls from .5 to .05 and Anger rises; between them Other, .45 throughout, wins."""
-    p = predictions({'a': {1: [.5, .05], 5: [.05, .5]}})
+    p = predictions({'a': {1: [0.5, 0.05], 5: [0.05, 0.5]}})
     out = GapFiller().fill(p, ['a'], np.zeros(5, int), np.arange(1, 6))
     assert out.label.tolist() == [0, 7, 7, 7, 1]
 
@@ -61,14 +72,14 @@ def test_a_chosen_class_stays():
 
 def test_start_class():
     out = GapFiller('previous', start_class='Sadness').fill(
-        predictions({'a': CLIP}), ['a'], np.zeros(2, int), np.array([1, 2]))
+        predictions({'a': CLIP}), ['a'], np.zeros(2, int), np.array([1, 2])
+    )
     assert out.label.tolist() == [5, 0]
 
 
 def test_frames_in_any_order_of_some_clips():
-    p = predictions({'a': CLIP, 'b': {5: [0, 0, 1.]}, 'c': {1: [0, 0, 0, 1.]}})
-    out = GapFiller().fill(
-        p, ['c', 'a'], np.array([1, 0, 1, 0]), np.array([9, 2, 1, 1]))
+    p = predictions({'a': CLIP, 'b': {5: [0, 0, 1.0]}, 'c': {1: [0, 0, 0, 1.0]}})
+    out = GapFiller().fill(p, ['c', 'a'], np.array([1, 0, 1, 0]), np.array([9, 2, 1, 1]))
     assert out.label.tolist() == [1, 3, 0, 3] and out.filled.tolist() == [True, True, True, False]
 
 
@@ -93,8 +104,9 @@ def test_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match='--empty-clip'):
         GapFiller(empty_clip='neutral')
     with pytest.raises(ValueError, match='expected 8, Neutral'):
-        GapFiller().fill(predictions({'a': CLIP}, EXPRESSIONS[:7]), ['a'], np.zeros(1, int),
-                         np.ones(1, int))
+        GapFiller().fill(
+            predictions({'a': CLIP}, EXPRESSIONS[:7]), ['a'], np.zeros(1, int), np.ones(1, int)
+        )
 
 
 def test_nearest_against_brute_force():
@@ -103,5 +115,4 @@ def test_nearest_against_brute_force():
     label, score = rng.integers(0, 8, 9), rng.dirichlet(np.ones(8), 9)
     wanted = np.arange(60)
     nearest = abs(wanted[:, None] - known).argmin(1)  # the first of two as near
-    np.testing.assert_array_equal(
-        fill_clip(known, label, score, wanted, 'nearest'), label[nearest])
+    np.testing.assert_array_equal(fill_clip(known, label, score, wanted, 'nearest'), label[nearest])

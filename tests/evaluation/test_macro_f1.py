@@ -33,7 +33,7 @@ def evaluate(data, size=None, **kwargs):
     metric = MacroF1(**kwargs)
     metric.dataset_meta = dict(classes=EXPRESSIONS)
     for start in range(0, len(data), 7):
-        metric.process(None, data[start:start + 7])
+        metric.process(None, data[start : start + 7])
     return metric.evaluate(len(data) if size is None else size)
 
 
@@ -51,7 +51,7 @@ def log(caplog):
 def test_equals_scikit_learn(seed, classes):
     rng = np.random.default_rng(seed)
     gt = rng.integers(0, classes, 301)
-    pred = np.where(rng.random(301) < .6, gt, rng.integers(0, 8, 301))
+    pred = np.where(rng.random(301) < 0.6, gt, rng.integers(0, 8, 301))
     metrics = evaluate(samples(pred, gt))
     f1 = f1_score(gt, pred, labels=range(8), average=None, zero_division=0)
     assert metrics['affwild2/macro_f1'] == pytest.approx(100 * f1.mean(), abs=1e-9)
@@ -94,7 +94,7 @@ def test_unscored_frames_are_reported(log):
 def check_process(pred, gt, expected, pad):
     """Each rank scores its share; with ``pad`` the last rank repeats the first frame."""
     data = samples(pred, gt)
-    share = data[get_rank()::get_world_size()]
+    share = data[get_rank() :: get_world_size()]
     if pad and get_rank() == get_world_size() - 1:
         share = share + data[:1]
     metric = MacroF1()

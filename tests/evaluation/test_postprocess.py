@@ -23,8 +23,14 @@ def noisy(num_clips=12, frames=60, seed=0, noise=2.0, signal=1.0):
     return Predictions(
         [f'v{i:02d}' for i in range(num_clips)],
         np.repeat(np.arange(num_clips, dtype=np.int32), frames),
-        np.tile(np.arange(1, frames + 1, dtype=np.int32), num_clips), label.astype(np.int32),
-        score.argmax(1).astype(np.int32), score, EXPRESSIONS, 'ab', 'res18')
+        np.tile(np.arange(1, frames + 1, dtype=np.int32), num_clips),
+        label.astype(np.int32),
+        score.argmax(1).astype(np.int32),
+        score,
+        EXPRESSIONS,
+        'ab',
+        'res18',
+    )
 
 
 def test_in_order_along_each_clip():
@@ -38,7 +44,8 @@ def test_in_order_along_each_clip():
         score = smooth_scores(p.frame_no[rows], score, 'box', 3)
         np.testing.assert_allclose(out.pred_score[rows], score, atol=1e-6)
         np.testing.assert_array_equal(
-            out.pred_label[rows], hold_labels(p.frame_no[rows], score.argmax(1), 4))
+            out.pred_label[rows], hold_labels(p.frame_no[rows], score.argmax(1), 4)
+        )
     assert out.sha256 == 'ab' and out.gt_label is p.gt_label
 
 
@@ -51,7 +58,7 @@ def test_nothing_asked_nothing_changed():
 
 def test_prior():
     labels = {'a': np.array([0, 0, 0, 1, -1]), 'b': np.array([-1, 7])}
-    assert class_shares(labels, 8) == (.6, .2, 0, 0, 0, 0, 0, .2)
+    assert class_shares(labels, 8) == (0.6, 0.2, 0, 0, 0, 0, 0, 0.2)
     score, prior = np.random.default_rng(0).dirichlet(np.ones(8), 5), np.arange(1, 9) / 36
     with np.errstate(all='raise'):
         logit = np.log(score) - 0.7 * np.log(prior)
@@ -59,12 +66,15 @@ def test_prior():
     np.testing.assert_allclose(adjust_prior(score, prior, 0.7), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(method='mean'), "--method: got 'mean', expected one of box, gaussian, median"),
-    (dict(width=-1), '--width -1'),
-    (dict(tau=1.), '--tau: got 1.0 without a prior'),
-    (dict(prior=(0., 1.), tau=1.), '--prior-from: got the shares'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(method='mean'), "--method: got 'mean', expected one of box, gaussian, median"),
+        (dict(width=-1), '--width -1'),
+        (dict(tau=1.0), '--tau: got 1.0 without a prior'),
+        (dict(prior=(0.0, 1.0), tau=1.0), '--prior-from: got the shares'),
+    ],
+)
 def test_refuses(kwargs, message):
     with pytest.raises(ValueError, match=message):
         Postprocess(**kwargs)
@@ -108,14 +118,15 @@ def test_search_finds_a_gain_that_is_there():
     assert result.held_out > result.before + 20
     label = CANDIDATES[result.best](p).pred_label
     assert result.scores[result.best] == pytest.approx(
-        100 * f1_score(p.gt_label, label, average='macro', labels=range(8)))
+        100 * f1_score(p.gt_label, label, average='macro', labels=range(8))
+    )
 
 
 def test_search_does_not_deceive_itself():
     """Where all is chance, the best candidate looks better and the held-out gain does not."""
     best, held_out = [], []
     for seed in range(6):
-        p = noisy(10, 40, seed, signal=0.)
+        p = noisy(10, 40, seed, signal=0.0)
         rng = np.random.default_rng(seed)
         candidates = [Guess(rng.integers(0, 8, len(p))) for _ in range(15)]
         result = search_smoothing(p, candidates)
@@ -136,7 +147,7 @@ class Guess:
 
 def test_held_out_clips_have_no_say():
     """Each fold's choice is that of a search on the other folds alone."""
-    p = noisy(8, signal=.7)
+    p = noisy(8, signal=0.7)
     result = search_smoothing(p, CANDIDATES, num_folds=4)
     folds = split_folds({c: p.gt_label[p.clip == c] for c in p.clips}, 4)
     for fold, chosen in zip(folds, result.chosen, strict=True):

@@ -12,8 +12,10 @@ def arrays(**changes):
     score = np.full((4, 8), 0.05, np.float32)
     score[range(4), [0, 3, 7, 7]] = 0.65
     columns = dict(
-        clip=np.array(['a', 'a', 'b c', 'b c']), frame_no=np.array([1, 3, 1, 2]),
-        pred_score=score, classes=np.array(EXPRESSIONS)
+        clip=np.array(['a', 'a', 'b c', 'b c']),
+        frame_no=np.array([1, 3, 1, 2]),
+        pred_score=score,
+        classes=np.array(EXPRESSIONS),
     )
     return {name: x for name, x in {**columns, **changes}.items() if x is not None}
 
@@ -23,13 +25,19 @@ def save(tmp_path):
     def save(**changes):
         np.savez(tmp_path / 'p.npz', **arrays(**changes))
         return tmp_path / 'p.npz'
+
     return save
 
 
 def test_what_is_written_is_read(save, tmp_path):
-    first = Predictions.read(save(
-        gt_label=np.array([0, 1, -1, 7]), pred_label=np.array([0, 3, 7, 6]), sha256=np.array('ab'),
-        config=np.array('res18')))
+    first = Predictions.read(
+        save(
+            gt_label=np.array([0, 1, -1, 7]),
+            pred_label=np.array([0, 3, 7, 6]),
+            sha256=np.array('ab'),
+            config=np.array('res18'),
+        )
+    )
     first.write(tmp_path / 'again.npz')
     second = Predictions.read(tmp_path / 'again.npz')
     for p in (first, second):
@@ -42,8 +50,9 @@ def test_what_is_written_is_read(save, tmp_path):
 
 
 def test_the_least_that_a_file_needs_and_any_order(save):
-    p = Predictions.read(save(
-        clip=np.array(['b c', 'a', 'b c', 'a']), frame_no=np.array([2, 3, 1, 1])))
+    p = Predictions.read(
+        save(clip=np.array(['b c', 'a', 'b c', 'a']), frame_no=np.array([2, 3, 1, 1]))
+    )
     assert p.clip.tolist() == ['a', 'a', 'b c', 'b c'] and p.frame_no.tolist() == [1, 3, 1, 2]
     assert p.pred_label.tolist() == [7, 3, 7, 0] and p.gt_label.tolist() == [-1] * 4
     assert (p.sha256, p.config) == ('', '')
@@ -58,25 +67,31 @@ NAN = arrays()['pred_score'].copy()
 NAN[1, 2] = np.nan
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(classes=None), "expected 'classes' as well"),
-    (dict(classes=np.array(EXPRESSIONS[:7])), r'scores of shape \(4, 8\) for 7 classes'),
-    (dict(classes=np.array(['x'] * 8)), 'expected names that differ'),
-    (dict(frame_no=np.array([1, 1, 1, 2])), r"frame 1 of 'a' twice \(1 such rows\)"),
-    (dict(frame_no=np.array([1., 2, 1, 2])), 'frame_no of shape .* expected whole numbers'),
-    (dict(frame_no=np.array([1, 2, -1, 2])), 'negative frame numbers'),
-    (dict(frame_no=np.array([1, 2])), "different lengths, {'clip_id': 4, 'frame_no': 2"),
-    (dict(clip=np.array([1, 1, 2, 2])), 'expected names'),
-    (dict(pred_score=NAN), r"nan.* for frame 3 of 'a' \(1 such frames\), expected finite"),
-    (dict(pred_score=np.log(arrays()['pred_score'])), 'logits need a softmax'),
-    (dict(pred_score=arrays()['pred_score'] * 2), "frame 1 of 'a', whose sum is 2"),
-    (dict(pred_score=arrays()['pred_score'] * 3 - 0.25), "sum is 1 .4 such frames., expected prob"),
-    (dict(pred_score=np.ones(4)), r'pred_score of shape \(4,\)'),
-    (dict(gt_label=np.array([0, 1, -2, 3])), "gt_label -2 for frame 1 of 'b c'"),
-    (dict(pred_label=np.array([0, 1, 8, 3])), r'pred_label 8 .* expected 0\.\.7'),
-    (dict(scores=np.array('logit')), "kind 'logit', expected 'probability'"),
-    (dict(clip=np.array(['a', None, 'b', 'b'], object)), 'no .npz of plain arrays'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(classes=None), "expected 'classes' as well"),
+        (dict(classes=np.array(EXPRESSIONS[:7])), r'scores of shape \(4, 8\) for 7 classes'),
+        (dict(classes=np.array(['x'] * 8)), 'expected names that differ'),
+        (dict(frame_no=np.array([1, 1, 1, 2])), r"frame 1 of 'a' twice \(1 such rows\)"),
+        (dict(frame_no=np.array([1.0, 2, 1, 2])), 'frame_no of shape .* expected whole numbers'),
+        (dict(frame_no=np.array([1, 2, -1, 2])), 'negative frame numbers'),
+        (dict(frame_no=np.array([1, 2])), "different lengths, {'clip_id': 4, 'frame_no': 2"),
+        (dict(clip=np.array([1, 1, 2, 2])), 'expected names'),
+        (dict(pred_score=NAN), r"nan.* for frame 3 of 'a' \(1 such frames\), expected finite"),
+        (dict(pred_score=np.log(arrays()['pred_score'])), 'logits need a softmax'),
+        (dict(pred_score=arrays()['pred_score'] * 2), "frame 1 of 'a', whose sum is 2"),
+        (
+            dict(pred_score=arrays()['pred_score'] * 3 - 0.25),
+            'sum is 1 .4 such frames., expected prob',
+        ),
+        (dict(pred_score=np.ones(4)), r'pred_score of shape \(4,\)'),
+        (dict(gt_label=np.array([0, 1, -2, 3])), "gt_label -2 for frame 1 of 'b c'"),
+        (dict(pred_label=np.array([0, 1, 8, 3])), r'pred_label 8 .* expected 0\.\.7'),
+        (dict(scores=np.array('logit')), "kind 'logit', expected 'probability'"),
+        (dict(clip=np.array(['a', None, 'b', 'b'], object)), 'no .npz of plain arrays'),
+    ],
+)
 def test_refuses(save, changes, message):
     with pytest.raises(ValueError, match=message) as error:
         Predictions.read(save(**changes))

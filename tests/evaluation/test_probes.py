@@ -11,7 +11,7 @@ from abaw_mm.evaluation.probes import knn_predict, linear_predict
 @pytest.fixture
 def frames():
     rng = np.random.default_rng(0)
-    labels = rng.choice(8, 300, p=[.4, .1, .1, .1, .1, .1, .05, .05])
+    labels = rng.choice(8, 300, p=[0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
     train = rng.standard_normal((300, 16)).astype(np.float32)
     return train, labels, rng.standard_normal((101, 16)).astype(np.float32)
 
@@ -32,6 +32,7 @@ def test_linear_probe_weighs_classes_alike_whatever_the_scale(frames):
     mean, std = train.mean(0), train.std(0)
     weight = 300 / 8 / np.bincount(labels)
     oracle = LogisticRegression(max_iter=1000).fit(
-        (train - mean) / std, labels, sample_weight=weight[labels])
+        (train - mean) / std, labels, sample_weight=weight[labels]
+    )
     np.testing.assert_array_equal(predicted, oracle.predict((val - mean) / std))
     np.testing.assert_array_equal(linear_predict(train, labels * 0 + 5, val), [5] * 101)

@@ -21,12 +21,23 @@ def labels():
 def predictions(labels):
     """Of labelled frames, but for every fifth, which has no crop."""
     rng = np.random.default_rng(1)
-    rows = [(i, n, labels[clip][n - 1]) for i, clip in enumerate('ab')
-            for n in range(1, len(labels[clip]) + 1) if labels[clip][n - 1] >= 0 and n % 5]
+    rows = [
+        (i, n, labels[clip][n - 1])
+        for i, clip in enumerate('ab')
+        for n in range(1, len(labels[clip]) + 1)
+        if labels[clip][n - 1] >= 0 and n % 5
+    ]
     clip_id, frame_no, gt_label = np.array(rows, np.int32).T
     score = rng.dirichlet(np.ones(8), len(rows)).astype(np.float32)
-    return Predictions(['a', 'b'], clip_id, frame_no, gt_label,
-                       score.argmax(1).astype(np.int32), score, EXPRESSIONS)
+    return Predictions(
+        ['a', 'b'],
+        clip_id,
+        frame_no,
+        gt_label,
+        score.argmax(1).astype(np.int32),
+        score,
+        EXPRESSIONS,
+    )
 
 
 def test_with_a_crop_equals_the_metric(predictions, labels):
@@ -63,10 +74,11 @@ def test_predictions_of_all_frames_need_no_labels(predictions, labels):
 def test_annotations_of_something_else_are_refused(predictions, labels):
     with pytest.raises(ValueError, match=r'got the label .* for frame \d+ of .*--start-index'):
         score_predictions(predictions, labels, start_index=0)
-    with pytest.raises(ValueError, match='1 of the 3 clips asked for, \'c\''):
+    with pytest.raises(ValueError, match="1 of the 3 clips asked for, 'c'"):
         score_predictions(predictions, {**labels, 'c': np.zeros(3, int)})
     out = score_predictions(
-        predictions, {**labels, 'c': np.zeros(3, int)}, GapFiller(empty_clip='Neutral'))
+        predictions, {**labels, 'c': np.zeros(3, int)}, GapFiller(empty_clip='Neutral')
+    )
     assert out.empty_clips == ['c']
     with pytest.raises(ValueError, match='other clips'):
         score_predictions(predictions, {'c': np.zeros(3, int)})

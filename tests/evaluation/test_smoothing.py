@@ -24,7 +24,7 @@ def by_hand(frame_no, score, method, width):
         elif method == 'median':
             row = np.median(inside, axis=0)
         else:
-            weight = np.exp(-0.5 * (distance / width)**2)
+            weight = np.exp(-0.5 * (distance / width) ** 2)
             row = (weight[:, None] * score).sum(axis=0)
         out.append(row / row.sum())
     return np.array(out)
@@ -42,7 +42,8 @@ def test_equals_a_loop(clip, method, width, monkeypatch):
 
 def test_gaussian_without_its_tail_is_near(clip):
     np.testing.assert_allclose(
-        smooth_scores(*clip, 'gaussian', 5), by_hand(*clip, 'gaussian', 5), atol=1e-3)
+        smooth_scores(*clip, 'gaussian', 5), by_hand(*clip, 'gaussian', 5), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize('method', smoothing.METHODS)
@@ -59,13 +60,16 @@ def test_width_0_changes_nothing_and_a_median_of_zeros_neither(clip):
     np.testing.assert_array_equal(smooth_scores(np.arange(3), changing, 'median', 2), changing)
 
 
-@pytest.mark.parametrize(('frame_no', 'label', 'frames', 'expected'), [
-    ([1, 2, 3, 4, 5], [0, 0, 1, 0, 0], 2, [0, 0, 0, 0, 0]),
-    ([1, 2, 3, 4, 5], [0, 0, 1, 2, 2], 2, [0, 0, 0, 2, 2]),
-    ([1, 2, 3, 4, 5], [3, 1, 1, 2, 2], 2, [1, 1, 1, 2, 2]),  # the first run is too short
-    ([1, 2, 8, 9], [0, 0, 1, 1], 3, [0, 0, 1, 1]),  # none is long enough
-    ([1, 2, 3, 9], [0, 0, 1, 1], 3, [1, 1, 1, 1]),  # a run over a gap is as long as the gap
-    ([5], [4], 9, [4]),
-])
+@pytest.mark.parametrize(
+    ('frame_no', 'label', 'frames', 'expected'),
+    [
+        ([1, 2, 3, 4, 5], [0, 0, 1, 0, 0], 2, [0, 0, 0, 0, 0]),
+        ([1, 2, 3, 4, 5], [0, 0, 1, 2, 2], 2, [0, 0, 0, 2, 2]),
+        ([1, 2, 3, 4, 5], [3, 1, 1, 2, 2], 2, [1, 1, 1, 2, 2]),  # the first run is too short
+        ([1, 2, 8, 9], [0, 0, 1, 1], 3, [0, 0, 1, 1]),  # none is long enough
+        ([1, 2, 3, 9], [0, 0, 1, 1], 3, [1, 1, 1, 1]),  # a run over a gap is as long as the gap
+        ([5], [4], 9, [4]),
+    ],
+)
 def test_hold(frame_no, label, frames, expected):
     assert hold_labels(np.array(frame_no), np.array(label), frames).tolist() == expected

@@ -11,8 +11,13 @@ from abaw_mm.evaluation.submission import Submission
 
 LIST_HEADER = 'image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-FRAMES = ['z_left/00001.jpg', 'z_left/00002.jpg', 'z_left/00003.jpg', 'a b/00001.jpg',
-          'a b/00002.jpg']
+FRAMES = [
+    'z_left/00001.jpg',
+    'z_left/00002.jpg',
+    'z_left/00003.jpg',
+    'a b/00001.jpg',
+    'a b/00002.jpg',
+]
 
 
 def predictions(rows):
@@ -21,9 +26,13 @@ def predictions(rows):
     clips = sorted({row[0] for row in rows})
     label = np.array([row[2] for row in rows], np.int32)
     return Predictions(
-        clips, np.array([clips.index(row[0]) for row in rows], np.int32),
-        np.array([row[1] for row in rows], np.int32), np.full(len(rows), -1, np.int32), label,
-        np.eye(8, dtype=np.float32)[label], EXPRESSIONS
+        clips,
+        np.array([clips.index(row[0]) for row in rows], np.int32),
+        np.array([row[1] for row in rows], np.int32),
+        np.full(len(rows), -1, np.int32),
+        label,
+        np.eye(8, dtype=np.float32)[label],
+        EXPRESSIONS,
     )
 
 
@@ -42,9 +51,17 @@ def frames(request, tmp_path):
 def test_one_file(frames, tmp_path):
     submission, filled = Submission.answer(frames, predictions(ROWS), GapFiller('previous'))
     submission.write_list(tmp_path / 'out.txt')
-    assert (tmp_path / 'out.txt').read_bytes().decode() == '\n'.join([
-        LIST_HEADER, 'z_left/00001.jpg,3', 'z_left/00002.jpg,3', 'z_left/00003.jpg,4',
-        'a b/00001.jpg,7', 'a b/00002.jpg,7', ''])
+    assert (tmp_path / 'out.txt').read_bytes().decode() == '\n'.join(
+        [
+            LIST_HEADER,
+            'z_left/00001.jpg,3',
+            'z_left/00002.jpg,3',
+            'z_left/00003.jpg,4',
+            'a b/00001.jpg,7',
+            'a b/00002.jpg,7',
+            '',
+        ]
+    )
     assert filled.filled.tolist() == [False, True, False, True, False]
     assert check_submission(tmp_path / 'out.txt', frames) == []
 
@@ -70,8 +87,14 @@ def test_a_file_a_clip_whole_or_not_at_all(frames, tmp_path):
 
 # --------------------------------------------------------------------------------------- checks
 
-GOOD = [LIST_HEADER, 'z_left/00001.jpg,3', 'z_left/00002.jpg,3', 'z_left/00003.jpg,4',
-        'a b/00001.jpg,0', 'a b/00002.jpg,7']
+GOOD = [
+    LIST_HEADER,
+    'z_left/00001.jpg,3',
+    'z_left/00002.jpg,3',
+    'z_left/00003.jpg,4',
+    'a b/00001.jpg,0',
+    'a b/00002.jpg,7',
+]
 
 
 @pytest.fixture
@@ -81,6 +104,7 @@ def check(tmp_path):
         text = end.join(lines) + (end if tail else '')
         (tmp_path / 'out.txt').write_text(text, encoding=encoding, newline='')
         return check_submission(tmp_path / 'out.txt', tmp_path / 'list.txt')
+
     return check
 
 
@@ -94,28 +118,42 @@ def test_good(check):
     assert check(*GOOD) == [] and check(*GOOD, tail=False) == []
 
 
-@pytest.mark.parametrize(('lines', 'problem'), [
-    (changed(line1='image_location,label'), "line 1: got the header 'image_location,label', "),
-    (changed(line1=None), "line 1: got the header 'z_left/00001.jpg,3', expected"),
-    (changed(line3=None), "1 of 5 frames are missing, of 1 clips ('z_left'): 'z_left/00002.jpg'"),
-    (changed(line4='z_left/00004.jpg,0', line5=None), '2 of 5 frames are missing, of 2 clips'),
-    ([*GOOD, 'b/00001.jpg,1'], "1 line for a frame that is not asked for, expected only those of "
-                               "the list: line 7: 'b/00001.jpg'"),
-    ([*GOOD, 'z_left/00002.jpg,1'], "1 frames come twice: 'z_left/00002.jpg (lines 3 and 7)'"),
-    ([GOOD[0], *GOOD[:3:-1], *GOOD[1:4]], 'line 3 has a b/00001.jpg, after a b/00002.jpg'),
-    (changed(line2='z_left/00001.jpg,8'), "1 line with a class out of range, expected 0..7: line "
-                                          "2: '8'"),
-    (changed(line2='z_left/00001.jpg,-1'), "out of range, expected 0..7: line 2: '-1'"),
-    (changed(line2=f'z_left/00001.jpg,{"9" * 5000}'), 'out of range'),
-    (changed(line2='z_left/00001.jpg,3.0'), "no plain integer, expected 0..7: line 2: '3.0'"),
-    (changed(line2='z_left/00001.jpg,Fear'), "no plain integer, expected 0..7: line 2: 'Fear'"),
-    (changed(line2='z_left/00001.jpg, 3'), "no plain integer, expected 0..7: line 2: ' 3'"),
-    (changed(line2='z_left/00001.jpg,'), "no plain integer, expected 0..7: line 2: ''"),
-    (changed(line2='z_left/00001.jpg 3'), "1 line without a comma, expected z_left/00001.jpg,<cl"),
-    (changed(line2=''), '1 lines are blank: 2'),
-    ([*GOOD, '', ''], '2 lines are blank: 7, 8'),
-    ([], 'the file is empty'),
-])
+@pytest.mark.parametrize(
+    ('lines', 'problem'),
+    [
+        (changed(line1='image_location,label'), "line 1: got the header 'image_location,label', "),
+        (changed(line1=None), "line 1: got the header 'z_left/00001.jpg,3', expected"),
+        (
+            changed(line3=None),
+            "1 of 5 frames are missing, of 1 clips ('z_left'): 'z_left/00002.jpg'",
+        ),
+        (changed(line4='z_left/00004.jpg,0', line5=None), '2 of 5 frames are missing, of 2 clips'),
+        (
+            [*GOOD, 'b/00001.jpg,1'],
+            '1 line for a frame that is not asked for, expected only those of '
+            "the list: line 7: 'b/00001.jpg'",
+        ),
+        ([*GOOD, 'z_left/00002.jpg,1'], "1 frames come twice: 'z_left/00002.jpg (lines 3 and 7)'"),
+        ([GOOD[0], *GOOD[:3:-1], *GOOD[1:4]], 'line 3 has a b/00001.jpg, after a b/00002.jpg'),
+        (
+            changed(line2='z_left/00001.jpg,8'),
+            "1 line with a class out of range, expected 0..7: line 2: '8'",
+        ),
+        (changed(line2='z_left/00001.jpg,-1'), "out of range, expected 0..7: line 2: '-1'"),
+        (changed(line2=f'z_left/00001.jpg,{"9" * 5000}'), 'out of range'),
+        (changed(line2='z_left/00001.jpg,3.0'), "no plain integer, expected 0..7: line 2: '3.0'"),
+        (changed(line2='z_left/00001.jpg,Fear'), "no plain integer, expected 0..7: line 2: 'Fear'"),
+        (changed(line2='z_left/00001.jpg, 3'), "no plain integer, expected 0..7: line 2: ' 3'"),
+        (changed(line2='z_left/00001.jpg,'), "no plain integer, expected 0..7: line 2: ''"),
+        (
+            changed(line2='z_left/00001.jpg 3'),
+            '1 line without a comma, expected z_left/00001.jpg,<cl',
+        ),
+        (changed(line2=''), '1 lines are blank: 2'),
+        ([*GOOD, '', ''], '2 lines are blank: 7, 8'),
+        ([], 'the file is empty'),
+    ],
+)
 def test_problems_in_words(check, lines, problem):
     assert problem in '\n'.join(check(*lines))
 
@@ -129,7 +167,8 @@ def test_only_what_is_wrong_is_told(check):
 
 def test_line_ends_and_encoding(check, tmp_path):
     assert check(*GOOD, end='\r\n') == [
-        '6 lines end as on Windows or old Macs (CR), expected LF alone']
+        '6 lines end as on Windows or old Macs (CR), expected LF alone'
+    ]
     assert 'byte order mark' in check(*GOOD, encoding='utf-8-sig')[0]
     assert 'not UTF-8' in check(*GOOD, encoding='utf-16')[0]
     with pytest.raises(FileNotFoundError, match='gone.txt: no such file'):

@@ -24,17 +24,20 @@ def test_equals_released_code(released, tmp_path):
     backbone.eval()
     images = released.fill.image((2, 3, 112, 112), seed=768)
     with torch.no_grad():
-        (feature, ) = backbone(images)
+        (feature,) = backbone(images)
         attention = backbone.attention_map(images)
     torch.testing.assert_close(feature, released.output('apvit_feature'), atol=1e-4, rtol=0)
     torch.testing.assert_close(attention, released.output('apvit_attn_map'), atol=1e-4, rtol=0)
 
 
 def test_released_classifier_equals_released_code(released, testing_runner):
-    model = MODELS.build(dict(
-        type='ImageClassifier', backbone=dict(type='APViT'),
-        head=dict(type='LinearClsHead', num_classes=8, in_channels=768)
-    ))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='APViT'),
+            head=dict(type='LinearClsHead', num_classes=8, in_channels=768),
+        )
+    )
     checkpoint = dict(state_dict=released.state_dict('apvit'))  # extractor., vit., head.
     StrictCheckpointHook().after_load_checkpoint(testing_runner(model), checkpoint)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
@@ -47,6 +50,7 @@ def test_released_classifier_equals_released_code(released, testing_runner):
 @pytest.fixture
 def testing_runner():
     """What the hook asks a Runner for."""
+
     class Testing:
         _train_loop, _load_from, _resume = None, 'apvit.pth', False
 
@@ -90,13 +94,13 @@ def test_blocks_pass_on_their_rate_of_patches():
 
 def test_token_pooling_follows_the_class_token():
     """Of two patches the one remains whose key lies along the class token's query."""
-    block = small(keep_rates=(0.5, )).vit.blocks[0]
+    block = small(keep_rates=(0.5,)).vit.blocks[0]
     torch.manual_seed(1)
     x = torch.randn(1, 3, 16)
     with torch.no_grad():
         query, key, _ = block.attn.qkv(block.norm1(x))[0].split(16, dim=-1)
         logits = [(query[0] @ key[i]).item() for i in (1, 2)]  # of both heads, added
-        whole = small(keep_rates=(1, )).vit.blocks[0]
+        whole = small(keep_rates=(1,)).vit.blocks[0]
         whole.load_state_dict(block.state_dict())
         expected = whole(x)[:, [0, 1 + (logits[1] > logits[0])]]
         torch.testing.assert_close(block(x), expected)
@@ -117,7 +121,8 @@ def test_starts_from_face_recognition(tmp_path):
     backbone = small(extractor_init_cfg=init_cfg)
     backbone.init_weights()
     assert torch.equal(
-        backbone.extractor.body[2][13].res_layer[3].weight, numbered['body.20.res_layer.3.weight'])
+        backbone.extractor.body[2][13].res_layer[3].weight, numbered['body.20.res_layer.3.weight']
+    )
     assert backbone.vit.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
@@ -125,8 +130,11 @@ def test_the_transformer_starts_from_another_of_its_measures(tmp_path):
     """timm's names: one position embedding, and patches of pixels, for which there is no place."""
     source = small(keep_rates=(1, 1)).vit.state_dict()
     torch.manual_seed(5)
-    theirs = {name: torch.rand_like(value) for name, value in source.items()
-              if name.startswith(('blocks.', 'norm.', 'cls_token'))}
+    theirs = {
+        name: torch.rand_like(value)
+        for name, value in source.items()
+        if name.startswith(('blocks.', 'norm.', 'cls_token'))
+    }
     theirs.update({'pos_embed': torch.rand(1, 17, 16), 'patch_embed.proj.bias': torch.rand(16)})
     torch.save(dict(model=theirs), tmp_path / 'vit.pth')
     init_cfg = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'vit.pth'), allow_partial=True)
@@ -139,13 +147,16 @@ def test_the_transformer_starts_from_another_of_its_measures(tmp_path):
     assert torch.equal(state['patch_pos_embed'], kept)
 
 
-@pytest.mark.parametrize(('cfg', 'message'), [
-    (dict(img_size=100), 'img_size=100, expected a multiple of 8'),
-    (dict(keep_patches=17), 'keep_patches=17, expected 1 to 16, the patches of 32x32 pixels'),
-    (dict(keep_rates=(1, 0)), r'keep_rates=\(1, 0\), expected a rate above 0'),
-    (dict(num_heads=3), 'embed_dims=16, expected a multiple of num_heads=3'),
-    (dict(frozen_stages=5), r'frozen_stages=5, expected -1 \(none\) to 4 \(all\)'),
-])
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(img_size=100), 'img_size=100, expected a multiple of 8'),
+        (dict(keep_patches=17), 'keep_patches=17, expected 1 to 16, the patches of 32x32 pixels'),
+        (dict(keep_rates=(1, 0)), r'keep_rates=\(1, 0\), expected a rate above 0'),
+        (dict(num_heads=3), 'embed_dims=16, expected a multiple of num_heads=3'),
+        (dict(frozen_stages=5), r'frozen_stages=5, expected -1 \(none\) to 4 \(all\)'),
+    ],
+)
 def test_refuses(cfg, message):
     with pytest.raises(ValueError, match=message):
         small(**cfg)

@@ -14,8 +14,13 @@ def test_resnet_depth(depth):
     assert resnet_depth([name for name in names if not name.startswith('layer4')]) == depth
 
 
-@pytest.mark.parametrize('names', [
-    [], ['blocks.0.attn.qkv.weight'], ['layer1.0.conv1.weight', 'layer1.1.conv1.weight'],
-])
+@pytest.mark.parametrize(
+    'names',
+    [
+        [],
+        ['blocks.0.attn.qkv.weight'],
+        ['layer1.0.conv1.weight', 'layer1.1.conv1.weight'],
+    ],
+)
 def test_other_networks_have_none(names):
     assert resnet_depth(names) is None

@@ -24,10 +24,10 @@ def cos(degrees):
 
 def test_loss_by_hand():
     positive, negative = contrawarping_loss(
-        predictions=(unit([0., 10.]), unit([30., 20.])),
-        targets=(unit([60., 0.]), unit([90., 80.])),
-        warped=unit([50., 70.]),
-        margin=0.4
+        predictions=(unit([0.0, 10.0]), unit([30.0, 20.0])),
+        targets=(unit([60.0, 0.0]), unit([90.0, 80.0])),
+        warped=unit([50.0, 70.0]),
+        margin=0.4,
     )
     # each prediction with the target of the other view
     first = (2 - 2 * cos(90)) + (2 - 2 * cos(30))
@@ -42,15 +42,15 @@ def test_positive_term_is_byols():
     """mmpretrain leaves out the constant 4."""
     a, b, c, d = torch.randn(4, 8, 16)
     byol = MODELS.build(dict(type='CosineSimilarityLoss'))
-    positive, _ = contrawarping_loss((a, b), (c, d), a, 0.)
+    positive, _ = contrawarping_loss((a, b), (c, d), a, 0.0)
     torch.testing.assert_close(positive, 2 * (byol(a, d) + byol(b, c)) + 4)
 
 
 def test_push_ends_at_the_margin_and_reaches_no_target():
-    warped = unit([10., 80.]).requires_grad_()
-    target = unit([0., 0.]).requires_grad_()
-    losses = ContraWarpingLoss(negative_weight=3., margin=0.5)(
-        (unit([0., 0.]), unit([0., 0.])), (target, target), warped
+    warped = unit([10.0, 80.0]).requires_grad_()
+    target = unit([0.0, 0.0]).requires_grad_()
+    losses = ContraWarpingLoss(negative_weight=3.0, margin=0.5)(
+        (unit([0.0, 0.0]), unit([0.0, 0.0])), (target, target), warped
     )
     assert losses['loss_negative'].item() == pytest.approx(3 * (cos(10) - 0.5) / 2, abs=1e-5)
     sum(losses.values()).backward()
@@ -60,14 +60,15 @@ def test_push_ends_at_the_margin_and_reaches_no_target():
 
 def test_nothing_is_won_by_moving_both_away():
     """A cosine as the margin would be content with a warp and a view that are equally far."""
-    target, turned = unit([0., 0.]), unit([80., 85.])
+    target, turned = unit([0.0, 0.0]), unit([80.0, 85.0])
     _, near = contrawarping_loss((target, target), (target, target), target, 0.5)
     _, far = contrawarping_loss((turned, turned), (target, target), turned, 0.5)
     assert near.item() == pytest.approx(0.5) and far.item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
-    'settings', [dict(negative_weight=-1.), dict(margin=-0.1), dict(margin=2.5)])
+    'settings', [dict(negative_weight=-1.0), dict(margin=-0.1), dict(margin=2.5)]
+)
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=f'model.head.loss.{next(iter(settings))}'):
         ContraWarpingLoss(**settings)
@@ -75,23 +76,31 @@ def test_settings_out_of_range(settings):
 
 def build(kind='ContraWarping', **settings):
     torch.manual_seed(0)
-    neck = dict(type='NonLinearNeck', in_channels=64, hid_channels=16, out_channels=8,
-                with_last_bn=False, norm_cfg=dict(type='BN1d'))
+    neck = dict(
+        type='NonLinearNeck',
+        in_channels=64,
+        hid_channels=16,
+        out_channels=8,
+        with_last_bn=False,
+        norm_cfg=dict(type='BN1d'),
+    )
     if kind == 'ContraWarping':
         settings.update(warp=dict(type='RandomLocalWarp'))
     loss = 'ContraWarpingLoss' if kind == 'ContraWarping' else 'CosineSimilarityLoss'
-    model = MODELS.build(dict(
-        type=kind,
-        backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-        neck=neck,
-        head=dict(
-            type='LatentPredictHead',
-            loss=dict(type=loss),
-            predictor=dict(neck, in_channels=8, with_avg_pool=False),
-        ),
-        data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
-        **settings,
-    ))
+    model = MODELS.build(
+        dict(
+            type=kind,
+            backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            neck=neck,
+            head=dict(
+                type='LatentPredictHead',
+                loss=dict(type=loss),
+                predictor=dict(neck, in_channels=8, with_avg_pool=False),
+            ),
+            data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+            **settings,
+        )
+    )
     model.init_weights()
     MessageHub.get_current_instance().update_info('max_iters', 10)
     return model
@@ -140,7 +149,7 @@ def test_target_follows_by_the_formula():
 def test_without_the_negative_it_is_byol():
     """Same gradients; the warped batch moves BN statistics only, which training does not read."""
     ours, byol = build(), build('BYOL')
-    ours.head.loss_module.negative_weight = 0.
+    ours.head.loss_module.negative_weight = 0.0
     byol.load_state_dict(ours.state_dict())
     for model in (ours, byol):
         model.train()
@@ -153,7 +162,7 @@ def test_without_the_negative_it_is_byol():
 def test_a_step_pushes_the_warped_face_away():
     """The negative term reaches the backbone through the warped faces, and a step lessens it."""
     model = build().train()
-    model.head.loss_module.margin = 2.
+    model.head.loss_module.margin = 2.0
     model.warp.strength = 0.2
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     seen = []

@@ -56,18 +56,19 @@ def number_folded(module):
 def test_weights_by_hand():
     conv, norm = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, eps=0.5).eval()
     with_statistics(norm)
-    (weight, ), (bias, ) = folded_weights([conv], [norm])
+    (weight,), (bias,) = folded_weights([conv], [norm])
     for c in range(3):
         scale = norm.weight[c] / (norm.running_var[c] + 0.5) ** 0.5
         torch.testing.assert_close(weight[c], conv.weight[c] * scale)
         torch.testing.assert_close(
-            bias[c], (conv.bias[c] - norm.running_mean[c]) * scale + norm.bias[c])
+            bias[c], (conv.bias[c] - norm.running_mean[c]) * scale + norm.bias[c]
+        )
 
 
 def test_types_formats_and_bn_without_parameters():
     conv = nn.Conv2d(4, 3, 3, bias=False).half().to(memory_format=torch.channels_last)
     norm = nn.BatchNorm2d(3, affine=False).eval()
-    (weight, ), (bias, ) = folded_weights([conv], [norm])
+    (weight,), (bias,) = folded_weights([conv], [norm])
     assert weight.dtype == bias.dtype == torch.float16
     assert weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(weight.float(), conv.weight.float(), atol=1e-3, rtol=1e-3)
@@ -81,7 +82,7 @@ def test_training_of_a_resnet(depth, frozen):
     folded = copy.deepcopy(plain)
     plain.train(), folded.train()
     units = {18: (1, 4, 5, 5, 5), 50: (1, 10, 13, 19, 10)}[depth]  # convolutions of the stages
-    assert number_folded(folded) == sum(units[:frozen + 1])
+    assert number_folded(folded) == sum(units[: frozen + 1])
     expected, got = plain(images().double()), folded_forward(folded, images().double())
     assert_close(got, expected, 1e-10)
     if frozen < 4:
@@ -97,11 +98,16 @@ def test_training_of_a_resnet(depth, frozen):
     assert list(folded.state_dict()) == list(plain.state_dict())
 
 
-@pytest.mark.parametrize('make, number', [
-    (lambda: small_resnet(18), 20), (lambda: small_resnet(50), 53),
-    (lambda: small_resnet(18, deep_stem=True, avg_down=True, out_indices=(1, 3)), 22),
-    (lambda: IResNet(50), 28), (lambda: IResNet(50, se=True), 28),
-])
+@pytest.mark.parametrize(
+    'make, number',
+    [
+        (lambda: small_resnet(18), 20),
+        (lambda: small_resnet(50), 53),
+        (lambda: small_resnet(18, deep_stem=True, avg_down=True, out_indices=(1, 3)), 22),
+        (lambda: IResNet(50), 28),
+        (lambda: IResNet(50, se=True), 28),
+    ],
+)
 def test_evaluation_of_the_whole(make, number):
     backbone = with_statistics(make())
     backbone.eval()
@@ -120,9 +126,16 @@ def test_training_of_iresnet(frozen):
 
 @pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3, 4])
 def test_apvit(frozen):
-    backbone = with_statistics(APViT(
-        img_size=32, keep_patches=12, keep_rates=(1., .9), embed_dims=16, num_heads=2,
-        frozen_stages=frozen)).train()
+    backbone = with_statistics(
+        APViT(
+            img_size=32,
+            keep_patches=12,
+            keep_rates=(1.0, 0.9),
+            embed_dims=16,
+            num_heads=2,
+            frozen_stages=frozen,
+        )
+    ).train()
     assert number_folded(backbone) == {-1: 0, 0: 1, 1: 4, 2: 9, 3: 24, 4: 24}[frozen]
     other = copy.deepcopy(backbone)
     assert_close(folded_forward(backbone, images(32)), other(images(32)), 1e-3)
@@ -157,7 +170,8 @@ class Changes:
     @staticmethod
     def new_parameter(net):
         net.layer1[0].conv1.weight = nn.Parameter(
-            2 * net.layer1[0].conv1.weight.detach(), requires_grad=False)
+            2 * net.layer1[0].conv1.weight.detach(), requires_grad=False
+        )
 
     @staticmethod
     def loaded(net):
@@ -176,7 +190,7 @@ class Changes:
 
     @staticmethod
     def eps(net):
-        net.layer1[0].bn1.eps = 1.
+        net.layer1[0].bn1.eps = 1.0
 
     @staticmethod
     def stride(net):
@@ -201,11 +215,11 @@ class Changes:
 
     @staticmethod
     def hook_of_a_block(net):
-        net.layer1[0].register_forward_pre_hook(lambda module, args: (2 * args[0], ))
+        net.layer1[0].register_forward_pre_hook(lambda module, args: (2 * args[0],))
 
     @staticmethod
     def hook_of_the_whole(net):
-        net.register_forward_hook(lambda *args: (2 * args[-1][0], ))
+        net.register_forward_hook(lambda *args: (2 * args[-1][0],))
 
     @staticmethod
     def training(net):
@@ -231,7 +245,7 @@ class Changes:
 
     @staticmethod
     def forward_of_the_whole(net):
-        net.forward = lambda x: (2 * x, )
+        net.forward = lambda x: (2 * x,)
 
     @staticmethod
     def no_statistics(net):
@@ -322,8 +336,8 @@ class Part(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv, self.bn, self.other = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
-        self.scale = nn.Parameter(torch.tensor(2.))
-        self.register_buffer('shift', torch.tensor(1.))
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer('shift', torch.tensor(1.0))
         self.seen = []
         with_statistics(self).eval().requires_grad_(False)
 
@@ -377,7 +391,7 @@ class Reversed(torch.autograd.Function):
 
 @pytest.mark.parametrize('name', [name for name in vars(Odd) if not name.startswith('_')])
 def test_odd_forwards(name):
-    net = type(name, (Part, ), dict(forward=getattr(Odd, name)))()
+    net = type(name, (Part,), dict(forward=getattr(Odd, name)))()
     plain, results = copy.deepcopy(net), []
     for run in (lambda x: folded_forward(net, x), plain):
         torch.manual_seed(0)
@@ -407,13 +421,16 @@ def test_an_input_that_is_written_over_between_convolution_and_bn():
     assert_close(folded_forward(net, images(8)), net(images(8)))
 
 
-@pytest.mark.parametrize('change', [
-    lambda net: setattr(net, 'shift', torch.tensor(5.)),
-    lambda net: net.shift.fill_(5.),
-    lambda net: setattr(net, 'scale', nn.Parameter(torch.tensor(5.))),
-    lambda net: net.load_state_dict(Part().double().state_dict(), assign=True) and net.float(),
-    lambda net: setattr(net, 'seen', ([9], )),
-])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda net: setattr(net, 'shift', torch.tensor(5.0)),
+        lambda net: net.shift.fill_(5.0),
+        lambda net: setattr(net, 'scale', nn.Parameter(torch.tensor(5.0))),
+        lambda net: net.load_state_dict(Part().double().state_dict(), assign=True) and net.float(),
+        lambda net: setattr(net, 'seen', ([9],)),
+    ],
+)
 def test_tensors_of_the_module_itself(change):
     class Scaled(Part):
         def forward(self, x):
@@ -483,8 +500,10 @@ def test_traced_and_exported():
     expected = net(images(8))
     module = nn.Module()
     module.net = net
-    for how in (lambda run: torch.jit.trace(run, images(8)),
-                lambda run: torch.compile(run, backend='eager', fullgraph=True)):
+    for how in (
+        lambda run: torch.jit.trace(run, images(8)),
+        lambda run: torch.compile(run, backend='eager', fullgraph=True),
+    ):
         assert torch.equal(how(lambda x: folded_forward(net, x))(images(8)), expected)
 
 

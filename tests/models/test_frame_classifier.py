@@ -16,8 +16,9 @@ from abaw_mm.models.classifiers import frame_classifier
 from abaw_mm.structures import FrameBatch
 
 MODEL = dict(
-    backbone=dict(type='ResNet', depth=18), neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=8, in_channels=512)
+    backbone=dict(type='ResNet', depth=18),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=8, in_channels=512),
 )
 
 
@@ -37,8 +38,11 @@ def data():
     images = torch.randn(5, 3, 64, 64)
     label = torch.tensor([0, 7, 3, 3, 1])
     batch = FrameBatch(
-        metainfo=dict(clips=['b', 'a']), gt_label=label, sample_idx=torch.arange(5),
-        frame_no=torch.arange(1, 6), clip_id=torch.tensor([0, 0, 1, 1, 1])
+        metainfo=dict(clips=['b', 'a']),
+        gt_label=label,
+        sample_idx=torch.arange(5),
+        frame_no=torch.arange(1, 6),
+        clip_id=torch.tensor([0, 0, 1, 1, 1]),
     )
     samples = [
         DataSample(metainfo=dict(clip='ba'[i > 1], frame_no=i + 1)).set_gt_label(int(x))
@@ -52,10 +56,9 @@ def test_same_loss_and_scores(models, data):
     images, batch, samples = data
     loss = ours(images, [batch], mode='loss')['loss']
     torch.testing.assert_close(loss, stock(images, samples, mode='loss')['loss'])
-    (predicted, ) = ours(images, [batch], mode='predict')
+    (predicted,) = ours(images, [batch], mode='predict')
     expected = stock(images, samples, mode='predict')
-    torch.testing.assert_close(
-        predicted.pred_score, torch.stack([s.pred_score for s in expected]))
+    torch.testing.assert_close(predicted.pred_score, torch.stack([s.pred_score for s in expected]))
     assert torch.equal(predicted.pred_label, torch.cat([s.pred_label for s in expected]))
     # and data samples go through as they do in mmpretrain
     again = ours(images, samples, mode='predict')
@@ -91,7 +94,7 @@ def test_features_of_each_stage(models, data, stage, fold):
     with torch.no_grad():
         got, expected = (model.extract_feat(images, stage) for model in (ours, stock))
     if stage == 'pre_logits':
-        got, expected = (got, ), (expected, )
+        got, expected = (got,), (expected,)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
@@ -99,8 +102,11 @@ def test_features_of_each_stage(models, data, stage, fold):
 def test_fold_is_used_and_can_be_turned_off(models, data, monkeypatch):
     _, ours = models
     seen = []
-    monkeypatch.setattr(frame_classifier, 'folded_forward',
-                        lambda *args: seen.append(args) or folded_forward.folded_forward(*args))
+    monkeypatch.setattr(
+        frame_classifier,
+        'folded_forward',
+        lambda *args: seen.append(args) or folded_forward.folded_forward(*args),
+    )
     ours.extract_feat(data[0])
     ours.fold = False
     ours.extract_feat(data[0])
@@ -115,10 +121,11 @@ def test_scores_in_the_devices_type(models, data, monkeypatch):
     types = []
     ours.neck.register_forward_pre_hook(lambda module, args: types.append(args[0][-1].dtype))
     with torch.no_grad():
-        (predicted, ) = ours(images, [batch], mode='predict')
+        (predicted,) = ours(images, [batch], mode='predict')
         again, expected = (  # data samples are filled in place
             torch.stack([s.pred_score for s in model(images, samples, mode='predict')])
-            for model in (ours, stock))
+            for model in (ours, stock)
+        )
     assert types == [torch.bfloat16] * 2
     assert predicted.pred_score.dtype == torch.float32
     torch.testing.assert_close(predicted.pred_score.sum(1), torch.ones(5))
@@ -132,7 +139,7 @@ def test_a_model_in_another_type(models, data, dtype, monkeypatch):
     _, ours = models
     ours.mixed_precision = True
     with torch.no_grad():
-        (predicted, ) = ours.to(dtype)(data[0].to(dtype), [data[1]], mode='predict')
+        (predicted,) = ours.to(dtype)(data[0].to(dtype), [data[1]], mode='predict')
     assert predicted.pred_score.dtype == dtype
 
 
@@ -149,12 +156,15 @@ def test_autocast_around_is_left_alone(models, data):
 def test_features_in_lists(monkeypatch):
     """Some of mmpretrain's backbones give lists within the tuple."""
     monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
-    model = MODELS.build(dict(
-        type='FrameClassifier',
-        backbone=dict(type='DistilledVisionTransformer', arch='deit-tiny', img_size=32),
-        head=dict(type='DeiTClsHead', num_classes=8, in_channels=192))).eval()
+    model = MODELS.build(
+        dict(
+            type='FrameClassifier',
+            backbone=dict(type='DistilledVisionTransformer', arch='deit-tiny', img_size=32),
+            head=dict(type='DeiTClsHead', num_classes=8, in_channels=192),
+        )
+    ).eval()
     with torch.no_grad():
-        (sample, ) = model(torch.randn(1, 3, 32, 32), mode='predict')
+        (sample,) = model(torch.randn(1, 3, 32, 32), mode='predict')
     assert sample.pred_score.dtype == torch.float32
 
 
@@ -168,14 +178,19 @@ def test_channels_last_until_and_after_a_checkpoint(models):
     assert stock.backbone.layer2[0].conv1.weight.is_contiguous()
 
 
-@pytest.mark.parametrize('dtype, wrapper', [
-    (torch.bfloat16, CPUAmpOptimWrapper), (None, OptimWrapper),
-])
+@pytest.mark.parametrize(
+    'dtype, wrapper',
+    [
+        (torch.bfloat16, CPUAmpOptimWrapper),
+        (None, OptimWrapper),
+    ],
+)
 def test_mixed_precision_by_the_device(monkeypatch, dtype, wrapper):
     monkeypatch.setattr(mixed_precision, 'amp_dtype', lambda device: dtype)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    built = OPTIM_WRAPPERS.build(dict(
-        type='AutoAmpOptimWrapper', optimizer=optimizer, accumulative_counts=2))
+    built = OPTIM_WRAPPERS.build(
+        dict(type='AutoAmpOptimWrapper', optimizer=optimizer, accumulative_counts=2)
+    )
     assert type(built) is wrapper and built._accumulative_counts == 2
 
 
@@ -206,7 +221,8 @@ def check_process():
         models.append(model_of_kind)
     torch.testing.assert_close(losses[1], losses[0], atol=1e-3, rtol=1e-3)
     for (name, one), other in zip(
-            models[1].named_parameters(), models[0].parameters(), strict=True):
+        models[1].named_parameters(), models[0].parameters(), strict=True
+    ):
         torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-2, msg=name)
 
 

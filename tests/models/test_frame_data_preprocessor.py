@@ -27,8 +27,14 @@ def frames(number=6, height=112, width=112):
     coarse = rng.integers(0, 255, (number, height // 8, width // 8, 3))
     images = np.kron(coarse, np.ones((1, 8, 8, 1))).astype(np.uint8)
     return [
-        dict(img=image, img_path=f'{i}.jpg', gt_label=i % 8, sample_idx=i, clip=f'c{i // 4}',
-             frame_no=i + 1)
+        dict(
+            img=image,
+            img_path=f'{i}.jpg',
+            gt_label=i % 8,
+            sample_idx=i,
+            clip=f'c{i // 4}',
+            frame_no=i + 1,
+        )
         for i, image in enumerate(images)
     ]
 
@@ -45,13 +51,14 @@ def stock(transforms, some):
 @pytest.mark.parametrize(('height', 'width'), [(112, 112), (112, 96), (96, 120)])
 def test_evaluation_equals_the_plain_pipeline(height, width):
     some = frames(height=height, width=width)
-    expected = stock([
-        dict(type='ResizeEdge', scale=256, edge='short'), dict(type='CenterCrop', crop_size=224)
-    ], some)
+    expected = stock(
+        [dict(type='ResizeEdge', scale=256, edge='short'), dict(type='CenterCrop', crop_size=224)],
+        some,
+    )
     data = FrameDataPreprocessor(**NORM)(collate_frames(some), training=False)
     assert data['inputs'].shape == (6, 3, 224, 224)
     assert torch.equal(data['inputs'], expected)
-    (batch, ) = data['data_samples']
+    (batch,) = data['data_samples']
     assert batch.gt_label.tolist() == [0, 1, 2, 3, 4, 5]
     assert batch.clips == ['c0', 'c1'] and batch.clip_id.tolist() == [0, 0, 0, 0, 1, 1]
 
@@ -64,16 +71,20 @@ def test_a_random_crop_is_opencvs_of_the_same_box():
     numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)
     boxes = random_resized_boxes(numbers[:, 1:], 112, 112, (0.6, 1.0), (1.0, 1.0))
     for i, (left, top, width, height) in enumerate(boxes):
-        frame = dict(some[i], img=some[i]['img'][top:top + height, left:left + width])
+        frame = dict(some[i], img=some[i]['img'][top : top + height, left : left + width])
         flip = dict(type='RandomFlip', prob=float(numbers[i, 0] < 0.5), direction='horizontal')
         expected = stock([dict(type='Resize', scale=(224, 224)), flip], [frame])
-        assert torch.equal(ours[i:i + 1], expected)
+        assert torch.equal(ours[i : i + 1], expected)
 
 
-@pytest.mark.parametrize(('height', 'width', 'share', 'aspect'), [
-    (112, 112, (0.6, 1.0), (1.0, 1.0)), (112, 112, (0.08, 1.0), (3 / 4, 4 / 3)),
-    (60, 100, (0.6, 1.0), (1.0, 1.0)),
-])
+@pytest.mark.parametrize(
+    ('height', 'width', 'share', 'aspect'),
+    [
+        (112, 112, (0.6, 1.0), (1.0, 1.0)),
+        (112, 112, (0.08, 1.0), (3 / 4, 4 / 3)),
+        (60, 100, (0.6, 1.0), (1.0, 1.0)),
+    ],
+)
 def test_boxes_are_distributed_as_mmpretrains(height, width, share, aspect):
     size = 4000
     transform = RandomResizedCrop(224, crop_ratio_range=share, aspect_ratio_range=aspect)

@@ -37,15 +37,22 @@ def parts_of(backbone):
 
 
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 2, 3, 4])
-@pytest.mark.parametrize(('backbone', 'neck', 'width'), [
-    (dict(type='IResNet', depth=50), dict(type='GlobalAveragePooling'), 512),
-    (dict(type='APViT', **SMALL_APVIT), None, 16),
-])
+@pytest.mark.parametrize(
+    ('backbone', 'neck', 'width'),
+    [
+        (dict(type='IResNet', depth=50), dict(type='GlobalAveragePooling'), 512),
+        (dict(type='APViT', **SMALL_APVIT), None, 16),
+    ],
+)
 def test_frozen_is_parameters_and_statistics(backbone, neck, width, frozen_stages):
-    model, before = one_step(dict(
-        backbone=dict(backbone, frozen_stages=frozen_stages), neck=neck,
-        head=dict(type='LinearClsHead', num_classes=8, in_channels=width)
-    ), size=32)
+    model, before = one_step(
+        dict(
+            backbone=dict(backbone, frozen_stages=frozen_stages),
+            neck=neck,
+            head=dict(type='LinearClsHead', num_classes=8, in_channels=width),
+        ),
+        size=32,
+    )
     after = model.state_dict()
     parts = parts_of(model.backbone)
     assert len(parts) == 5
@@ -53,24 +60,41 @@ def test_frozen_is_parameters_and_statistics(backbone, neck, width, frozen_stage
         frozen = number <= frozen_stages
         assert {p.requires_grad for p in part.parameters()} == {not frozen}
         assert {module.training for module in part.modules()} == {not frozen}
-        same = {torch.equal(value, before[key]) for key, value in after.items()
-                if key.startswith(f'backbone.{name}')}
+        same = {
+            torch.equal(value, before[key])
+            for key, value in after.items()
+            if key.startswith(f'backbone.{name}')
+        }
         assert same == {frozen}, name
     assert not torch.equal(after['head.fc.weight'], before['head.fc.weight'])
 
 
-@pytest.mark.parametrize(('backbone', 'size'), [
-    (dict(type='IResNet', depth=50), 112),
-    # As DINOv2's, small: 98 pixels are 7x7 patches, the embedding is that of 70 pixels.
-    (dict(type='VisionTransformer', img_size=70, patch_size=14, layer_scale_init_value=1e-5,
-          out_type='featmap',
-          arch=dict(embed_dims=512, num_layers=3, num_heads=4, feedforward_channels=64)), 98),
-])
+@pytest.mark.parametrize(
+    ('backbone', 'size'),
+    [
+        (dict(type='IResNet', depth=50), 112),
+        # As DINOv2's, small: 98 pixels are 7x7 patches, the embedding is that of 70 pixels.
+        (
+            dict(
+                type='VisionTransformer',
+                img_size=70,
+                patch_size=14,
+                layer_scale_init_value=1e-5,
+                out_type='featmap',
+                arch=dict(embed_dims=512, num_layers=3, num_heads=4, feedforward_channels=64),
+            ),
+            98,
+        ),
+    ],
+)
 def test_spatial_reserve_pooling_learns_on_its_map(backbone, size):
-    model, before = one_step(dict(
-        backbone=dict(backbone, frozen_stages=3),
-        neck=dict(type='SpatialReservePooling', in_channels=512),
-        head=dict(type='LinearClsHead', num_classes=8, in_channels=256 * 3 * 3)
-    ), size)
+    model, before = one_step(
+        dict(
+            backbone=dict(backbone, frozen_stages=3),
+            neck=dict(type='SpatialReservePooling', in_channels=512),
+            head=dict(type='LinearClsHead', num_classes=8, in_channels=256 * 3 * 3),
+        ),
+        size,
+    )
     for name in ('neck.conv1.conv.weight', 'neck.conv2.bn.running_mean', 'head.fc.weight'):
         assert not torch.equal(model.state_dict()[name], before[name]), name

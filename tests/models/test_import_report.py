@@ -16,7 +16,8 @@ def filled(state_dict, seed):
     """Values that tell every tensor from every other, and one encoder from another."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: torch.rand(value.shape, generator=generator) if value.is_floating_point()
+        name: torch.rand(value.shape, generator=generator)
+        if value.is_floating_point()
         else torch.full_like(value, seed)
         for name, value in state_dict.items()
     }
@@ -60,88 +61,236 @@ def keys(*names):
 # Name: what is saved, given the weights `a` to be taken and others `b`; the layout that is named.
 CASES = {
     'torchvision': (lambda a, b: {**a, **keys('fc.weight', 'fc.bias')}, 'torchvision or timm'),
-    'timm': (lambda a, b: dict(
-        epoch=3, arch='resnet18', state_dict={**a, **keys('fc.weight')},
-        state_dict_ema={**b, **keys('fc.weight')}), 'torchvision or timm'),
-    'torchvision with an average': (lambda a, b: dict(
-        model=a, model_ema=under('module.', b, n_averaged=ONE)), 'torchvision or timm'),
+    'timm': (
+        lambda a, b: dict(
+            epoch=3,
+            arch='resnet18',
+            state_dict={**a, **keys('fc.weight')},
+            state_dict_ema={**b, **keys('fc.weight')},
+        ),
+        'torchvision or timm',
+    ),
+    'torchvision with an average': (
+        lambda a, b: dict(model=a, model_ema=under('module.', b, n_averaged=ONE)),
+        'torchvision or timm',
+    ),
     'DDP': (lambda a, b: dict(state_dict=under('module.', a)), 'torchvision or timm'),
     'compiled': (lambda a, b: under('_orig_mod.', a), 'torchvision or timm'),
     'DDP of compiled': (lambda a, b: under('module._orig_mod.', a), 'torchvision or timm'),
     'compiled of DDP': (lambda a, b: under('_orig_mod.module.model.', a), 'torchvision or timm'),
-    'nests in nests': (lambda a, b: dict(state_dict=dict(model=under('module.', a), step=3)),
-                       'torchvision or timm'),
+    'nests in nests': (
+        lambda a, b: dict(state_dict=dict(model=under('module.', a), step=3)),
+        'torchvision or timm',
+    ),
     'teacher alone': (lambda a, b: dict(teacher=a), 'DINO'),
-    'mmpretrain': (lambda a, b: dict(
-        state_dict=under('backbone.', a, **keys('neck.fc0.weight', 'head.predictor.weight')),
-        meta=dict(epoch=50)), 'mmpretrain or mmselfsup'),
-    'mmpretrain BYOL': (lambda a, b: dict(state_dict={
-        **under('target_net.module.0.', b), **under('backbone.', a),
-        **keys('target_net.steps', 'target_net.module.1.fc0.weight', 'neck.fc0.weight')}),
-        'BYOL of mmpretrain'),
-    'mmpretrain MoCo': (lambda a, b: dict(state_dict={
-        **under('encoder_k.module.0.', b), **under('backbone.', a),
-        **keys('queue', 'queue_ptr', 'encoder_k.steps')}), 'MoCo of mmpretrain'),
-    'mmpretrain MoCo v3': (lambda a, b: dict(state_dict={
-        **under('momentum_encoder.module.0.', b), **under('backbone.', a),
-        **keys('neck.fc0.weight', 'head.predictor.fc0.weight')}), 'MoCo v3 of mmpretrain'),
-    'mmselfsup BYOL': (lambda a, b: dict(state_dict={
-        **under('target_net.0.', b), **under('online_net.0.', a), **keys('head.x')}),
-        'ContraWarping or BYOL'),
-    'OpenSelfSup BYOL, the online encoder twice': (lambda a, b: dict(state_dict={
-        **under('target_net.0.', b), **under('online_net.0.', a), **under('backbone.', a)}),
-        'ContraWarping or BYOL'),
-    'ContraWarping': (lambda a, b: dict(state_dict={
-        **under('target_net.', b), **under('online_net.', a)}), 'ContraWarping or BYOL'),
-    'ContraWarping, backbone in the nets': (lambda a, b: dict(state_dict={
-        **under('target_net.backbone.', b), **under('online_net.backbone.', a)}),
-        'ContraWarping or BYOL'),
-    'mmselfsup MoCo': (lambda a, b: dict(state_dict={
-        **under('encoder_k.0.', b), **under('encoder_q.0.', a), **keys('queue')}),
-        'MoCo of mmselfsup'),
-    "mmengine's EMAHook": (lambda a, b: dict(
-        ema_state_dict=under('module.backbone.', b, steps=ONE), state_dict=under('backbone.', a)),
-        'mmpretrain or mmselfsup'),
-    'MoCo v2': (lambda a, b: dict(epoch=200, state_dict={
-        **under('module.encoder_k.', b), **under('module.encoder_q.', a), **keys(
-            'module.queue', 'module.queue_ptr', 'module.encoder_q.fc.0.weight')}), 'MoCo v1, v2'),
-    'MoCo v3': (lambda a, b: dict(state_dict={
-        **under('module.momentum_encoder.', b), **under('module.base_encoder.', a),
-        **keys('module.predictor.0.weight', 'module.base_encoder.fc.0.weight')}), 'MoCo v3'),
-    'SimSiam': (lambda a, b: dict(state_dict=under('module.encoder.', a, **keys(
-        'module.encoder.fc.0.weight', 'module.encoder.fc.6.bias', 'module.predictor.0.weight'))),
-        'SimSiam'),
-    'DINO': (lambda a, b: dict(
-        student=under('module.backbone.', b, **keys('module.head.mlp.0.weight')),
-        teacher=under('backbone.', a, **keys('head.mlp.0.weight')),
-        dino_loss=dict(center=ONE), epoch=3), 'DINO'),
-    'byol-pytorch': (lambda a, b: {
-        **under('net.', a), **under('online_encoder.net.', a), **under('target_encoder.net.', b),
-        **keys('online_encoder.projector.0.weight', 'online_predictor.0.weight')}, 'byol-pytorch'),
-    'BYOL, networks with encoder': (lambda a, b: dict(model={
-        **under('module.target_network.encoder.', b), **under('module.online_network.encoder.', a),
-        **keys('module.predictor.net.0.weight')}), 'BYOL'),
-    'BYOL, a state dict each': (lambda a, b: dict(
-        target_network_state_dict=under('encoder.', numbered(b)),
-        online_network_state_dict=under('encoder.', numbered(a), **keys('projetion.net.0.weight'))),
-        'BYOL, numbered'),
-    'lightly': (lambda a, b: dict(state_dict={
-        **under('backbone.', numbered(a)), **keys('projection_head.layers.0.weight')}), 'lightly'),
-    'lightly MoCo': (lambda a, b: dict(state_dict={
-        **under('backbone_momentum.', numbered(b)), **under('backbone.', numbered(a))}), 'lightly'),
-    'lightly DINO': (lambda a, b: {
-        **under('student_backbone.', numbered(b)), **under('teacher_backbone.', numbered(a))},
-        'DINO of lightly'),
-    'solo-learn': (lambda a, b: dict(state_dict={
-        **under('momentum_backbone.', b), **under('backbone.', a), **keys(
-            'classifier.weight', 'projector.0.weight', 'momentum_projector.0.weight', 'queue')}),
-        'solo-learn (backbone)'),
-    'solo-learn, earlier': (lambda a, b: dict(state_dict={
-        **under('momentum_encoder.', b), **under('encoder.', a), **keys('classifier.weight')}),
-        'solo-learn (encoder)'),
-    'VISSL': (lambda a, b: dict(classy_state_dict=dict(base_model=dict(model=dict(
-        trunk=under('_feature_blocks.', a), heads=keys('0.clf.0.weight'))),
-        loss=dict(moco_encoder=dict(trunk=under('_feature_blocks.', b))))), 'VISSL'),
+    'mmpretrain': (
+        lambda a, b: dict(
+            state_dict=under('backbone.', a, **keys('neck.fc0.weight', 'head.predictor.weight')),
+            meta=dict(epoch=50),
+        ),
+        'mmpretrain or mmselfsup',
+    ),
+    'mmpretrain BYOL': (
+        lambda a, b: dict(
+            state_dict={
+                **under('target_net.module.0.', b),
+                **under('backbone.', a),
+                **keys('target_net.steps', 'target_net.module.1.fc0.weight', 'neck.fc0.weight'),
+            }
+        ),
+        'BYOL of mmpretrain',
+    ),
+    'mmpretrain MoCo': (
+        lambda a, b: dict(
+            state_dict={
+                **under('encoder_k.module.0.', b),
+                **under('backbone.', a),
+                **keys('queue', 'queue_ptr', 'encoder_k.steps'),
+            }
+        ),
+        'MoCo of mmpretrain',
+    ),
+    'mmpretrain MoCo v3': (
+        lambda a, b: dict(
+            state_dict={
+                **under('momentum_encoder.module.0.', b),
+                **under('backbone.', a),
+                **keys('neck.fc0.weight', 'head.predictor.fc0.weight'),
+            }
+        ),
+        'MoCo v3 of mmpretrain',
+    ),
+    'mmselfsup BYOL': (
+        lambda a, b: dict(
+            state_dict={**under('target_net.0.', b), **under('online_net.0.', a), **keys('head.x')}
+        ),
+        'ContraWarping or BYOL',
+    ),
+    'OpenSelfSup BYOL, the online encoder twice': (
+        lambda a, b: dict(
+            state_dict={
+                **under('target_net.0.', b),
+                **under('online_net.0.', a),
+                **under('backbone.', a),
+            }
+        ),
+        'ContraWarping or BYOL',
+    ),
+    'ContraWarping': (
+        lambda a, b: dict(state_dict={**under('target_net.', b), **under('online_net.', a)}),
+        'ContraWarping or BYOL',
+    ),
+    'ContraWarping, backbone in the nets': (
+        lambda a, b: dict(
+            state_dict={**under('target_net.backbone.', b), **under('online_net.backbone.', a)}
+        ),
+        'ContraWarping or BYOL',
+    ),
+    'mmselfsup MoCo': (
+        lambda a, b: dict(
+            state_dict={**under('encoder_k.0.', b), **under('encoder_q.0.', a), **keys('queue')}
+        ),
+        'MoCo of mmselfsup',
+    ),
+    "mmengine's EMAHook": (
+        lambda a, b: dict(
+            ema_state_dict=under('module.backbone.', b, steps=ONE), state_dict=under('backbone.', a)
+        ),
+        'mmpretrain or mmselfsup',
+    ),
+    'MoCo v2': (
+        lambda a, b: dict(
+            epoch=200,
+            state_dict={
+                **under('module.encoder_k.', b),
+                **under('module.encoder_q.', a),
+                **keys('module.queue', 'module.queue_ptr', 'module.encoder_q.fc.0.weight'),
+            },
+        ),
+        'MoCo v1, v2',
+    ),
+    'MoCo v3': (
+        lambda a, b: dict(
+            state_dict={
+                **under('module.momentum_encoder.', b),
+                **under('module.base_encoder.', a),
+                **keys('module.predictor.0.weight', 'module.base_encoder.fc.0.weight'),
+            }
+        ),
+        'MoCo v3',
+    ),
+    'SimSiam': (
+        lambda a, b: dict(
+            state_dict=under(
+                'module.encoder.',
+                a,
+                **keys(
+                    'module.encoder.fc.0.weight',
+                    'module.encoder.fc.6.bias',
+                    'module.predictor.0.weight',
+                ),
+            )
+        ),
+        'SimSiam',
+    ),
+    'DINO': (
+        lambda a, b: dict(
+            student=under('module.backbone.', b, **keys('module.head.mlp.0.weight')),
+            teacher=under('backbone.', a, **keys('head.mlp.0.weight')),
+            dino_loss=dict(center=ONE),
+            epoch=3,
+        ),
+        'DINO',
+    ),
+    'byol-pytorch': (
+        lambda a, b: {
+            **under('net.', a),
+            **under('online_encoder.net.', a),
+            **under('target_encoder.net.', b),
+            **keys('online_encoder.projector.0.weight', 'online_predictor.0.weight'),
+        },
+        'byol-pytorch',
+    ),
+    'BYOL, networks with encoder': (
+        lambda a, b: dict(
+            model={
+                **under('module.target_network.encoder.', b),
+                **under('module.online_network.encoder.', a),
+                **keys('module.predictor.net.0.weight'),
+            }
+        ),
+        'BYOL',
+    ),
+    'BYOL, a state dict each': (
+        lambda a, b: dict(
+            target_network_state_dict=under('encoder.', numbered(b)),
+            online_network_state_dict=under(
+                'encoder.', numbered(a), **keys('projetion.net.0.weight')
+            ),
+        ),
+        'BYOL, numbered',
+    ),
+    'lightly': (
+        lambda a, b: dict(
+            state_dict={
+                **under('backbone.', numbered(a)),
+                **keys('projection_head.layers.0.weight'),
+            }
+        ),
+        'lightly',
+    ),
+    'lightly MoCo': (
+        lambda a, b: dict(
+            state_dict={
+                **under('backbone_momentum.', numbered(b)),
+                **under('backbone.', numbered(a)),
+            }
+        ),
+        'lightly',
+    ),
+    'lightly DINO': (
+        lambda a, b: {
+            **under('student_backbone.', numbered(b)),
+            **under('teacher_backbone.', numbered(a)),
+        },
+        'DINO of lightly',
+    ),
+    'solo-learn': (
+        lambda a, b: dict(
+            state_dict={
+                **under('momentum_backbone.', b),
+                **under('backbone.', a),
+                **keys(
+                    'classifier.weight',
+                    'projector.0.weight',
+                    'momentum_projector.0.weight',
+                    'queue',
+                ),
+            }
+        ),
+        'solo-learn (backbone)',
+    ),
+    'solo-learn, earlier': (
+        lambda a, b: dict(
+            state_dict={
+                **under('momentum_encoder.', b),
+                **under('encoder.', a),
+                **keys('classifier.weight'),
+            }
+        ),
+        'solo-learn (encoder)',
+    ),
+    'VISSL': (
+        lambda a, b: dict(
+            classy_state_dict=dict(
+                base_model=dict(
+                    model=dict(trunk=under('_feature_blocks.', a), heads=keys('0.clf.0.weight'))
+                ),
+                loss=dict(moco_encoder=dict(trunk=under('_feature_blocks.', b))),
+            )
+        ),
+        'VISSL',
+    ),
     'VISSL, extracted': (lambda a, b: dict(model_state_dict=under('_feature_blocks.', a)), 'VISSL'),
     'names of nobody': (lambda a, b: dict(weights=under('tower.net2.', a)), 'not in our list'),
 }
@@ -245,8 +394,9 @@ def test_two_encoders_of_one_role_leave_a_doubt(resnet18, a, b):
 
 
 def test_another_depth_is_an_error_both_ways(resnet18, a):
-    nets = {depth: MODELS.build(dict(type='ResNet', depth=depth)).state_dict()
-            for depth in (34, 50)}
+    nets = {
+        depth: MODELS.build(dict(type='ResNet', depth=depth)).state_dict() for depth in (34, 50)
+    }
     report = match(resnet18, nets[50])
     assert report.mismatched['layer1.0.conv1.weight'] == ((64, 64, 1, 1), (64, 64, 3, 3))
     assert 'layer1.0.conv1.weight: got (64, 64, 1, 1), expected (64, 64, 3, 3)' in report.table()
@@ -254,9 +404,12 @@ def test_another_depth_is_an_error_both_ways(resnet18, a):
     report = match(resnet18, nets[34])
     assert report.matched == 100 and not report.complete
     for depth, advice in ((34, 'model.backbone.depth=34'), (50, r'configs/res50_\.\.\.')):
-        with pytest.raises(ValueError, match=(
-            f'the file holds a ResNet-{depth}, the config builds a ResNet-18; use {advice}, or '
-        )):
+        with pytest.raises(
+            ValueError,
+            match=(
+                f'the file holds a ResNet-{depth}, the config builds a ResNet-18; use {advice}, or '
+            ),
+        ):
             ask_complete(match(resnet18, nets[depth]), 'x', nets[depth], allow_partial=False)
     wide = dict(resnet18, **{'layer1.2.conv1.weight': a['conv1.weight']})  # of no known depth
     with pytest.raises(ValueError, match='has no block for layer1.2.conv1.weight'):
@@ -266,8 +419,16 @@ def test_another_depth_is_an_error_both_ways(resnet18, a):
 
 
 def test_a_backbone_of_fewer_stages_takes_those(a):
-    short = MODELS.build(dict(
-        type='ResNet', depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1, )))
+    short = MODELS.build(
+        dict(
+            type='ResNet',
+            depth=18,
+            num_stages=2,
+            strides=(1, 2),
+            dilations=(1, 1),
+            out_indices=(1,),
+        )
+    )
     report = match(short.state_dict(), flatten(under('backbone.', a)))
     assert report.complete and report.dropped['backbone.layer4'] > 0
 
@@ -279,7 +440,7 @@ def test_deep_stem_of_timm():
         if name.startswith('stem.7.'):
             name = name.replace('stem.7.', 'bn1.')
         elif name.startswith('stem.'):
-            name = 'conv1.' + name[len('stem.'):]
+            name = 'conv1.' + name[len('stem.') :]
         theirs[name] = value
     report = match(own, flatten({**theirs, 'fc.weight': ONE}))
     assert report.complete and report.layout == 'timm, deep stem'
@@ -294,21 +455,28 @@ class Unit(nn.Module):
         super().__init__()
         if inputs != outputs:
             self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+            )
         self.res_layer = nn.Sequential(
-            nn.BatchNorm2d(inputs), nn.Conv2d(inputs, outputs, 3, bias=False), nn.PReLU(outputs),
-            nn.Conv2d(outputs, outputs, 3, bias=False), nn.BatchNorm2d(outputs))
+            nn.BatchNorm2d(inputs),
+            nn.Conv2d(inputs, outputs, 3, bias=False),
+            nn.PReLU(outputs),
+            nn.Conv2d(outputs, outputs, 3, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
 
 
 class TinyIR(nn.Module):
     def __init__(self, output_layer):
         super().__init__()
         self.input_layer = nn.Sequential(
-            nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.PReLU(4))
+            nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.PReLU(4)
+        )
         self.body = nn.Sequential(Unit(4, 4), Unit(4, 8))
         if output_layer:
             self.output_layer = nn.Sequential(
-                nn.BatchNorm2d(8), nn.Dropout(), nn.Flatten(), nn.Linear(8, 2), nn.BatchNorm1d(2))
+                nn.BatchNorm2d(8), nn.Dropout(), nn.Flatten(), nn.Linear(8, 2), nn.BatchNorm1d(2)
+            )
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
@@ -360,12 +528,13 @@ def test_ir50_with_either_numbering(ir50, names, prefix):
     assert all(found[key] is ir50[name] for name, key in report.sources.items())
     if names is numbered_through:
         assert report.sources['body.2.13.res_layer.3.weight'] == (
-            f'state_dict.{prefix}body.20.res_layer.3.weight')
+            f'state_dict.{prefix}body.20.res_layer.3.weight'
+        )
 
 
 def test_three_stages_from_an_ir50(ir50):
     with torch.device('meta'):
-        wanted = IResNet(num_stages=3, out_indices=(2, )).state_dict()
+        wanted = IResNet(num_stages=3, out_indices=(2,)).state_dict()
     for names in (dict, numbered_through):
         report = match(wanted, flatten(names(ir50)))
         assert report.complete and report.dropped == {'body': 3 * 13 + 6}
@@ -395,8 +564,12 @@ def test_flatten_takes_tensors_alone():
     cyclic = dict(w=ONE)
     cyclic['again'] = cyclic
     checkpoint = dict(
-        epoch=3, args=None, state_dict=cyclic, optimizer=dict(state=dict(w=ONE)), none={},
-        other={0: ONE, 'list': [ONE]}
+        epoch=3,
+        args=None,
+        state_dict=cyclic,
+        optimizer=dict(state=dict(w=ONE)),
+        none={},
+        other={0: ONE, 'list': [ONE]},
     )
     assert list(flatten(checkpoint)) == ['state_dict.w']
 
@@ -422,20 +595,40 @@ def test_table_is_aligned_plain_text():
 NECK = dict(type='NonLinearNeck', in_channels=512, hid_channels=8, out_channels=8, num_layers=2)
 MODELS_OF_MMPRETRAIN = {
     'BYOL of mmpretrain': dict(
-        type='BYOL', neck=NECK, head=dict(
-            type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'),
-            predictor=dict(NECK, in_channels=8))),
+        type='BYOL',
+        neck=NECK,
+        head=dict(
+            type='LatentPredictHead',
+            loss=dict(type='CosineSimilarityLoss'),
+            predictor=dict(NECK, in_channels=8),
+        ),
+    ),
     'MoCo of mmpretrain': dict(
-        type='MoCo', neck=NECK, queue_len=4, feat_dim=8, head=dict(
-            type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'))),
+        type='MoCo',
+        neck=NECK,
+        queue_len=4,
+        feat_dim=8,
+        head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')),
+    ),
     'MoCo v3 of mmpretrain': dict(
-        type='MoCoV3', base_momentum=0.01, neck=NECK, head=dict(
-            type='MoCoV3Head', loss=dict(type='CrossEntropyLoss'),
-            predictor=dict(NECK, in_channels=8))),
+        type='MoCoV3',
+        base_momentum=0.01,
+        neck=NECK,
+        head=dict(
+            type='MoCoV3Head',
+            loss=dict(type='CrossEntropyLoss'),
+            predictor=dict(NECK, in_channels=8),
+        ),
+    ),
     'mmpretrain or mmselfsup': dict(
-        type='SimSiam', neck=NECK, head=dict(
-            type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'),
-            predictor=dict(NECK, in_channels=8))),
+        type='SimSiam',
+        neck=NECK,
+        head=dict(
+            type='LatentPredictHead',
+            loss=dict(type='CosineSimilarityLoss'),
+            predictor=dict(NECK, in_channels=8),
+        ),
+    ),
 }
 
 

@@ -29,8 +29,8 @@ def test_parameters(depth, se):
     units = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}[depth]
     for channels, number in zip((64, 128, 256, 512), units, strict=True):
         for _ in range(number):
-            expected += 9 * inputs * channels + 9 * channels ** 2 + 2 * inputs + 3 * channels
-            expected += (inputs != channels) * (inputs + 2) * channels + se * channels ** 2 // 8
+            expected += 9 * inputs * channels + 9 * channels**2 + 2 * inputs + 3 * channels
+            expected += (inputs != channels) * (inputs + 2) * channels + se * channels**2 // 8
             inputs = channels
     with torch.device('meta'):
         backbone = IResNet(depth, se)
@@ -47,9 +47,9 @@ def test_maps_of_stages():
 @pytest.mark.parametrize(('stage', 'unit'), [(0, 0), (1, 0), (1, 1)])
 def test_unit_with_excitation_equals_formula(stage, unit):
     torch.manual_seed(0)
-    block = IResNet(se=True, num_stages=2, out_indices=(1, )).eval().body[stage][unit]
+    block = IResNet(se=True, num_stages=2, out_indices=(1,)).eval().body[stage][unit]
     x = torch.randn(2, block.res_layer[0].num_features, 6, 6)
-    norm = (1 + 1e-5) ** .5
+    norm = (1 + 1e-5) ** 0.5
     stride = 1 if unit else 2
     first, slope, second, excite = (block.res_layer[i] for i in (1, 2, 3, 5))
     y = F.conv2d(x / norm, first.weight, padding=1)
@@ -64,7 +64,7 @@ def test_unit_with_excitation_equals_formula(stage, unit):
 
 
 def test_norm_eval_keeps_statistics_and_trains_weights():
-    backbone = IResNet(num_stages=1, out_indices=(0, ), norm_eval=True).train()
+    backbone = IResNet(num_stages=1, out_indices=(0,), norm_eval=True).train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     backbone(torch.randn(2, 3, 16, 16))[0].square().sum().backward()
     torch.optim.SGD(backbone.parameters(), lr=0.1).step()
@@ -73,13 +73,16 @@ def test_norm_eval_keeps_statistics_and_trains_weights():
         assert torch.equal(value, before[name]) == statistics, name
 
 
-@pytest.mark.parametrize(('cfg', 'message'), [
-    (dict(depth=34), 'depth=34, expected one of 50, 100, 152'),
-    (dict(num_stages=5), 'num_stages=5, expected 1 to 4'),
-    (dict(num_stages=3), r'out_indices=\(3,\), expected stages from 0 to 2'),
-    (dict(out_indices=()), r'out_indices=\(\)'),
-    (dict(frozen_stages=5), r'frozen_stages=5, expected -1 \(none\) to 4'),
-])
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(depth=34), 'depth=34, expected one of 50, 100, 152'),
+        (dict(num_stages=5), 'num_stages=5, expected 1 to 4'),
+        (dict(num_stages=3), r'out_indices=\(3,\), expected stages from 0 to 2'),
+        (dict(out_indices=()), r'out_indices=\(\)'),
+        (dict(frozen_stages=5), r'frozen_stages=5, expected -1 \(none\) to 4'),
+    ],
+)
 def test_refuses(cfg, message):
     with pytest.raises(ValueError, match=message):
         IResNet(**cfg)

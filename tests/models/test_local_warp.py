@@ -18,10 +18,10 @@ from abaw_mm.models.selfsup.local_warp import (
 # The wildest settings that are allowed, and some in between.
 SETTINGS = [
     dict(),
-    dict(num_points=64, strength=1., max_slope=FOLD_LIMIT - 1e-3),
-    dict(num_points=3, radius=0.02, strength=1., max_slope=0.7, ellipse=None),
-    dict(num_points=20, radius=1., strength=1., ellipse=(1., 1.), fade=0.01, max_slope=0.7),
-    dict(radius=0.1, strength=0.2, fade=1.),
+    dict(num_points=64, strength=1.0, max_slope=FOLD_LIMIT - 1e-3),
+    dict(num_points=3, radius=0.02, strength=1.0, max_slope=0.7, ellipse=None),
+    dict(num_points=20, radius=1.0, strength=1.0, ellipse=(1.0, 1.0), fade=0.01, max_slope=0.7),
+    dict(radius=0.1, strength=0.2, fade=1.0),
 ]
 SIZES = [(112, 112), (40, 64)]
 
@@ -38,7 +38,7 @@ def test_nothing_folds(settings, size):
     determinants = jacobian_determinants(field)
     assert determinants.shape == (32, 2, size[0] - 1, size[1] - 1)
     assert determinants.min() > 0
-    assert determinants.min() >= (1 - 2**0.5 * warp.max_slope)**2 - 1e-4  # the docstring's bound
+    assert determinants.min() >= (1 - 2**0.5 * warp.max_slope) ** 2 - 1e-4  # the docstring's bound
     # and no two pixels change sides in a row or a column
     assert (field[..., 0].diff(dim=2) > -1).all() and (field[..., 1].diff(dim=1) > -1).all()
 
@@ -47,13 +47,13 @@ def test_a_fold_is_found():
     field = torch.zeros(1, 5, 5, 2)
     field[0, 2, 2, 0] = 1.5  # beyond its right neighbour
     assert jacobian_determinants(field).min() < 0
-    assert jacobian_determinants(limit_displacement(field, 2., 0.7)).min() > 0
+    assert jacobian_determinants(limit_displacement(field, 2.0, 0.7)).min() > 0
 
 
 def test_determinants_of_a_linear_map():
     """x + d(x) = A x has the determinant of A everywhere."""
     matrix = torch.tensor([[1.2, 0.3], [-0.1, 0.9]])
-    y, x = torch.meshgrid(torch.arange(4.), torch.arange(6.), indexing='ij')
+    y, x = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing='ij')
     place = torch.stack([x, y], -1)
     field = (place @ matrix.T - place)[None]
     expected = torch.full((1, 2, 3, 5), 1.2 * 0.9 + 0.3 * 0.1)
@@ -79,14 +79,14 @@ def test_nothing_moves_outside_the_ellipse():
     warped = warp(images, generator())
     y = torch.linspace(-1, 1, 64)[:, None]
     x = torch.linspace(-1, 1, 64)
-    outside = (x / 0.5)**2 + (y / 0.8)**2 >= 1
+    outside = (x / 0.5) ** 2 + (y / 0.8) ** 2 >= 1
     assert torch.equal(warped[..., outside], images[..., outside])
     assert (warped[..., ~outside] != images[..., ~outside]).float().mean() > 0.5
 
 
 def test_strength_0_is_the_identity():
     images = torch.rand(4, 3, 31, 47)
-    assert torch.equal(RandomLocalWarp(strength=0.)(images), images)
+    assert torch.equal(RandomLocalWarp(strength=0.0)(images), images)
 
 
 def test_fields_are_smooth():
@@ -99,27 +99,32 @@ def test_fields_are_smooth():
 def test_field_of_one_point_by_hand():
     """d = move * (1 - r^2)^2 within the radius."""
     window = torch.ones(9, 9)
-    field = displacement_field(torch.zeros(1, 1, 2), torch.tensor([[[2., -1.]]]), 4., window)
-    for (y, x), share in {(4, 4): 1, (4, 6): (1 - 4 / 16)**2, (6, 5): (1 - 5 / 16)**2,
-                          (4, 8): 0, (0, 0): 0}.items():
-        torch.testing.assert_close(field[0, y, x], share * torch.tensor([2., -1.]))
+    field = displacement_field(torch.zeros(1, 1, 2), torch.tensor([[[2.0, -1.0]]]), 4.0, window)
+    for (y, x), share in {
+        (4, 4): 1,
+        (4, 6): (1 - 4 / 16) ** 2,
+        (6, 5): (1 - 5 / 16) ** 2,
+        (4, 8): 0,
+        (0, 0): 0,
+    }.items():
+        torch.testing.assert_close(field[0, y, x], share * torch.tensor([2.0, -1.0]))
 
 
 def test_limits_by_hand():
     field = torch.zeros(2, 2, 4, 2)
-    field[0, :, :, 0] = torch.tensor([0., 1., 4., 4.])  # steepest 3, longest 4
-    field[1, :, :, 1] = torch.tensor([0., .1, .1, .1])  # within both limits
-    limited = limit_displacement(field, 2., 3.)
+    field[0, :, :, 0] = torch.tensor([0.0, 1.0, 4.0, 4.0])  # steepest 3, longest 4
+    field[1, :, :, 1] = torch.tensor([0.0, 0.1, 0.1, 0.1])  # within both limits
+    limited = limit_displacement(field, 2.0, 3.0)
     torch.testing.assert_close(limited[0], field[0] / 2)
     torch.testing.assert_close(limited[1], field[1])
-    torch.testing.assert_close(limit_displacement(field, 9., 0.6)[0], field[0] / 5)
+    torch.testing.assert_close(limit_displacement(field, 9.0, 0.6)[0], field[0] / 5)
 
 
 def test_warp_by_whole_pixels():
     """The new pixel shows what was at p + d(p)."""
-    images = torch.arange(25.).view(1, 1, 5, 5)
+    images = torch.arange(25.0).view(1, 1, 5, 5)
     field = torch.zeros(1, 5, 5, 2)
-    field[0, 2, 2] = torch.tensor([1., -2.])
+    field[0, 2, 2] = torch.tensor([1.0, -2.0])
     warped = warp_images(images, field)
     assert warped[0, 0, 2, 2] == pytest.approx(images[0, 0, 0, 3].item(), abs=1e-4)
     warped[0, 0, 2, 2] = images[0, 0, 2, 2]
@@ -155,8 +160,10 @@ def test_on_a_gpu():
     images = torch.rand(2, 3, 32, 32, device='cuda')
     field = RandomLocalWarp().draw(2, 32, 32, generator=generator())
     torch.testing.assert_close(
-        warp_images(images, field.cuda()).cpu(), warp_images(images.cpu(), field),
-        atol=1e-4, rtol=1e-4
+        warp_images(images, field.cuda()).cpu(),
+        warp_images(images.cpu(), field),
+        atol=1e-4,
+        rtol=1e-4,
     )
     assert RandomLocalWarp()(images).device == images.device
 
@@ -176,14 +183,22 @@ def test_in_a_pipeline():
     warped = transform(dict(img=image.copy(), img_path='a.jpg'))
     assert warped['img'].shape == image.shape and warped['img'].dtype == np.uint8
     assert warped['img_path'] == 'a.jpg' and (warped['img'] != image).mean() > 0.2
-    same = TRANSFORMS.build(dict(type='RandomLocalWarp', strength=0.))(dict(img=image.copy()))
+    same = TRANSFORMS.build(dict(type='RandomLocalWarp', strength=0.0))(dict(img=image.copy()))
     assert (same['img'] == image).all()
 
 
-@pytest.mark.parametrize('settings', [
-    dict(num_points=0), dict(radius=0.), dict(strength=-0.1), dict(strength=1.1),
-    dict(ellipse=(0.5, 1.2)), dict(fade=0.), dict(max_slope=0.71)
-])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(num_points=0),
+        dict(radius=0.0),
+        dict(strength=-0.1),
+        dict(strength=1.1),
+        dict(ellipse=(0.5, 1.2)),
+        dict(fade=0.0),
+        dict(max_slope=0.71),
+    ],
+)
 def test_settings_out_of_range(settings):
     name = next(iter(settings))
     with pytest.raises(ValueError, match=f'RandomLocalWarp: got {name}=.*model.warp.{name}'):

@@ -17,7 +17,7 @@ def test_equals_released_code(released, channels):
     holder.load_state_dict(released.state_dict(name), strict=True)  # the released key names
     holder.eval()
     with torch.no_grad():
-        out = holder.neck((released.fill.image((2, channels, 7, 7), seed=channels), ))[0]
+        out = holder.neck((released.fill.image((2, channels, 7, 7), seed=channels),))[0]
     assert out.shape == (2, 2304)
     torch.testing.assert_close(out, released.output(name), atol=1e-5, rtol=0)
 
@@ -27,8 +27,8 @@ def test_equals_formula(kernels):
     torch.manual_seed(0)
     neck = SpatialReservePooling(8, hidden_channels=4, kernel_sizes=kernels).eval()
     x = torch.randn(3, 8, 7, 7)
-    y = F.relu(F.conv2d(x, neck.conv1.conv.weight) / (1 + 1e-5) ** .5)
-    y = F.relu(F.conv2d(y, neck.conv2.conv.weight, stride=2) / (1 + 1e-5) ** .5)
+    y = F.relu(F.conv2d(x, neck.conv1.conv.weight) / (1 + 1e-5) ** 0.5)
+    y = F.relu(F.conv2d(y, neck.conv2.conv.weight, stride=2) / (1 + 1e-5) ** 0.5)
     torch.testing.assert_close(neck(x)[0], y.flatten(1), atol=1e-5, rtol=1e-5)
     assert neck.flat_width(7) == y.flatten(1).shape[1]
 
@@ -69,7 +69,7 @@ def test_refuses_other_channels():
         SpatialReservePooling(4)(torch.zeros(2, 8, 7, 7))
 
 
-@pytest.mark.parametrize('kernels', [(2, ), (2, 0), (2, 2, 2), (2.0, 2)])
+@pytest.mark.parametrize('kernels', [(2,), (2, 0), (2, 2, 2), (2.0, 2)])
 def test_refuses_kernel_sizes(kernels):
     with pytest.raises(ValueError, match='two positive integers'):
         SpatialReservePooling(4, kernel_sizes=kernels)

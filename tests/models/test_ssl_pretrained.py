@@ -15,8 +15,10 @@ from abaw_mm.models import SSLPretrained
 def weights():
     torch.manual_seed(3)
     backbone = MODELS.build(dict(type='ResNet', depth=18))
-    return {key: torch.randn_like(value) if value.is_floating_point() else value + 7
-            for key, value in backbone.state_dict().items()}
+    return {
+        key: torch.randn_like(value) if value.is_floating_point() else value + 7
+        for key, value in backbone.state_dict().items()
+    }
 
 
 @pytest.fixture
@@ -24,7 +26,8 @@ def log(monkeypatch):
     """What mmengine's loggers say: level and text."""
     records = []
     monkeypatch.setattr(
-        MMLogger, 'callHandlers', lambda self, r: records.append((r.levelno, r.getMessage())))
+        MMLogger, 'callHandlers', lambda self, r: records.append((r.levelno, r.getMessage()))
+    )
     MMLogger.get_instance(f'log of {len(MMLogger._instance_dict)}')
     return records
 
@@ -35,19 +38,24 @@ def backbone(checkpoint=None, depth=18, **kwargs):
 
 
 def moco(weights):
-    return dict(state_dict={
-        **{f'module.encoder_k.{k}': torch.zeros_like(v) for k, v in weights.items()},
-        **{f'module.encoder_q.{k}': v for k, v in weights.items()},
-        'module.queue': torch.zeros(3)
-    })
+    return dict(
+        state_dict={
+            **{f'module.encoder_k.{k}': torch.zeros_like(v) for k, v in weights.items()},
+            **{f'module.encoder_q.{k}': v for k, v in weights.items()},
+            'module.queue': torch.zeros(3),
+        }
+    )
 
 
-@pytest.mark.parametrize('layout', [
-    lambda w: w,
-    lambda w: dict(state_dict={f'backbone.{k}': v for k, v in w.items()}, meta=dict(epoch=50)),
-    moco,
-    lambda w: dict(model={f'module.{k}': v for k, v in w.items() if 'num_batches' not in k}),
-])
+@pytest.mark.parametrize(
+    'layout',
+    [
+        lambda w: w,
+        lambda w: dict(state_dict={f'backbone.{k}': v for k, v in w.items()}, meta=dict(epoch=50)),
+        moco,
+        lambda w: dict(model={f'module.{k}': v for k, v in w.items() if 'num_batches' not in k}),
+    ],
+)
 def test_fills_the_whole_backbone(tmp_path, weights, layout):
     torch.save(layout(weights), tmp_path / 'ssl.pth')
     model = backbone(tmp_path / 'ssl.pth')
@@ -64,12 +72,15 @@ def test_safetensors(tmp_path, weights):
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(type='VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16),
-    dict(type='SwinTransformer', arch='tiny', img_size=32),
-    dict(type='ShuffleNetV2'),
-    dict(type='MobileNetV3'),
-])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16),
+        dict(type='SwinTransformer', arch='tiny', img_size=32),
+        dict(type='ShuffleNetV2'),
+        dict(type='MobileNetV3'),
+    ],
+)
 def test_nothing_that_a_backbone_initialises_afterwards_undoes_it(tmp_path, cfg):
     source = MODELS.build(cfg).state_dict()
     generator = torch.Generator().manual_seed(0)
@@ -91,8 +102,10 @@ def test_the_log_has_the_table(tmp_path, weights, log):
     assert level == logging.INFO and text.startswith('SSLPretrained: ')
     rows = [line.split(maxsplit=1) for line in text.splitlines()[1:]]
     assert rows[:4] == [
-        ['layout', 'MoCo v1, v2'], ['prefix', "'state_dict.module.encoder_q.'"],
-        ['matched', '100 of 100'], ['missing', '0']
+        ['layout', 'MoCo v1, v2'],
+        ['prefix', "'state_dict.module.encoder_q.'"],
+        ['matched', '100 of 100'],
+        ['missing', '0'],
     ]
     assert ['dropped', 'encoder_k 120, queue 1'] in rows
 
@@ -108,10 +121,13 @@ def test_an_encoder_by_its_prefix(tmp_path, weights):
 
 def test_refuses_another_network(tmp_path, weights):
     torch.save(weights, tmp_path / 'r18.pth')
-    with pytest.raises(ValueError, match=(
-        r'holds \d+ of the 26\d tensors.*holds a ResNet-18, the config builds a ResNet-50; '
-        r'use configs/res18_'
-    )) as error:
+    with pytest.raises(
+        ValueError,
+        match=(
+            r'holds \d+ of the 26\d tensors.*holds a ResNet-18, the config builds a ResNet-50; '
+            r'use configs/res18_'
+        ),
+    ) as error:
         backbone(tmp_path / 'r18.pth', depth=50).init_weights()
     assert 'mismatched  ' in str(error.value) and 'matched     ' in str(error.value)
 

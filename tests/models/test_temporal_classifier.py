@@ -12,9 +12,10 @@ from abaw_mm.datasets import ClipFeatureDataset
 from abaw_mm.evaluation import MacroF1
 
 MODEL = dict(
-    type='TemporalClassifier', data_preprocessor=dict(type='WindowDataPreprocessor'),
+    type='TemporalClassifier',
+    data_preprocessor=dict(type='WindowDataPreprocessor'),
     backbone=dict(type='TemporalConvNet', in_channels=6, channels=8, num_layers=2),
-    head=dict(type='LinearClsHead', num_classes=8, in_channels=8)
+    head=dict(type='LinearClsHead', num_classes=8, in_channels=8),
 )
 
 
@@ -25,8 +26,13 @@ def build():
 
 def windows(features, root, window, split='Train'):
     return ClipFeatureDataset(
-        str(features), f'annotations/EXPR_Recognition_Challenge/{split}_Set', str(root),
-        window=window, context=3, test_mode=True)
+        str(features),
+        f'annotations/EXPR_Recognition_Challenge/{split}_Set',
+        str(root),
+        window=window,
+        context=3,
+        test_mode=True,
+    )
 
 
 @torch.no_grad()
@@ -35,7 +41,8 @@ def evaluate(dataset, model):
     metric = MacroF1()
     metric.keeps_scores = True
     loader = DataLoader(
-        dataset, 2, sampler=DefaultSampler(dataset, shuffle=False), collate_fn=default_collate)
+        dataset, 2, sampler=DefaultSampler(dataset, shuffle=False), collate_fn=default_collate
+    )
     for batch in loader:
         outputs = model.eval().test_step(batch)
         metric.process(None, [output.to_dict() for output in outputs])
@@ -56,9 +63,10 @@ def test_scores_are_those_of_whole_clips(tiny, make_features, tmp_path):
         x, seen = torch.zeros(1, last, 6), torch.zeros(1, last, dtype=torch.bool)
         for number, feature in written[clip].items():
             x[0, number - 1], seen[0, number - 1] = torch.from_numpy(feature).float(), True
-        score = model.head((model.backbone(x, seen)[0], )).softmax(1)
+        score = model.head((model.backbone(x, seen)[0],)).softmax(1)
         np.testing.assert_allclose(
-            results.pred_score[rows], score[results.frame_no[rows] - 1].detach(), atol=1e-6)
+            results.pred_score[rows], score[results.frame_no[rows] - 1].detach(), atol=1e-6
+        )
 
 
 def test_loss_is_the_mean_over_labelled_frames(tiny, make_features, tmp_path):

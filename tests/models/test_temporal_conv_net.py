@@ -15,9 +15,11 @@ def net():
 
 def by_hand(net, x, seen):
     """One clip (W, D), frame by frame, from the weights."""
+
     def layer_norm(v):
         return (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * net.norm.weight + (
-            net.norm.bias)
+            net.norm.bias
+        )
 
     rows = [net.project(layer_norm(v)) * s for v, s in zip(x, seen, strict=True)]
     for i, layer in enumerate(net.layers):
@@ -34,7 +36,7 @@ def by_hand(net, x, seen):
 
 
 def test_by_hand(net):
-    x, seen = torch.randn(2, 20, 5), torch.rand(2, 20) > .3
+    x, seen = torch.randn(2, 20, 5), torch.rand(2, 20) > 0.3
     out = net(x, seen)
     for row in range(2):
         torch.testing.assert_close(out[row], by_hand(net, x[row], seen[row]))

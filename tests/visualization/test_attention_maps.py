@@ -7,14 +7,24 @@ from mmpretrain.registry import MODELS
 from abaw_mm.visualization.attention_maps import activation_attention, attention_maps, grad_cam
 
 RESNET = dict(
-    type='ResNet', depth=18, base_channels=8, stem_channels=8, num_stages=3, strides=(1, 2, 2),
-    dilations=(1, 1, 1), out_indices=(2, ))  # 112 pixels -> (32, 7, 7)
+    type='ResNet',
+    depth=18,
+    base_channels=8,
+    stem_channels=8,
+    num_stages=3,
+    strides=(1, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(2,),
+)  # 112 pixels -> (32, 7, 7)
 VIT = dict(
-    type='VisionTransformer', arch=dict(
-        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16),
-    img_size=98, patch_size=14)
+    type='VisionTransformer',
+    arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16),
+    img_size=98,
+    patch_size=14,
+)
 APVIT = dict(
-    type='APViT', img_size=32, keep_patches=9, keep_rates=(1., 0.9), embed_dims=16, num_heads=2)
+    type='APViT', img_size=32, keep_patches=9, keep_rates=(1.0, 0.9), embed_dims=16, num_heads=2
+)
 
 
 def classifier(backbone, neck='srp', channels=32, width=None, **options):
@@ -22,10 +32,17 @@ def classifier(backbone, neck='srp', channels=32, width=None, **options):
     torch.manual_seed(0)
     neck = dict(
         srp=dict(type='SpatialReservePooling', in_channels=channels, hidden_channels=6),
-        gap=dict(type='GlobalAveragePooling'), none=None)[neck]
-    model = MODELS.build(dict(
-        type='ImageClassifier', backbone=dict(backbone, **options), neck=neck,
-        head=dict(type='LinearClsHead', num_classes=8, in_channels=width or channels)))
+        gap=dict(type='GlobalAveragePooling'),
+        none=None,
+    )[neck]
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(backbone, **options),
+            neck=neck,
+            head=dict(type='LinearClsHead', num_classes=8, in_channels=width or channels),
+        )
+    )
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, std=0.1)
@@ -39,7 +56,8 @@ def images(*size):
 
 
 @pytest.mark.parametrize(
-    ('size', 'cells'), [((112, 112), (3, 3)), ((80, 80), (2, 2)), ((112, 80), (3, 2))])
+    ('size', 'cells'), [((112, 112), (3, 3)), ((80, 80), (2, 2)), ((112, 80), (3, 2))]
+)
 def test_cells_and_bias_are_the_logit(size, cells):
     model = classifier(RESNET, width=6 * cells[0] * cells[1])
     for index in (None, 4):
@@ -51,8 +69,7 @@ def test_cells_and_bias_are_the_logit(size, cells):
         else:
             assert maps.classes.tolist() == [index, index]
         logit = maps.cells.sum((1, 2)) + model.head.fc.bias.detach()[maps.classes]
-        torch.testing.assert_close(
-            logit, logits[range(2), maps.classes], atol=1e-5, rtol=0)
+        torch.testing.assert_close(logit, logits[range(2), maps.classes], atol=1e-5, rtol=0)
         torch.testing.assert_close(maps.scores, logits.softmax(1))
 
 
@@ -61,11 +78,13 @@ def test_a_cell_adds_what_the_logit_loses_without_it():
     model = classifier(RESNET, width=54)
     maps = attention_maps(model, images(112, 112), 2)
     handle = model.neck.conv2.register_forward_hook(
-        lambda _, __, out: out * (torch.arange(9).view(3, 3) != 5))
+        lambda _, __, out: out * (torch.arange(9).view(3, 3) != 5)
+    )
     without = model(images(112, 112))[:, 2]
     handle.remove()
     torch.testing.assert_close(
-        maps.cells[:, 1, 2], (model(images(112, 112))[:, 2] - without).detach())
+        maps.cells[:, 1, 2], (model(images(112, 112))[:, 2] - without).detach()
+    )
 
 
 @pytest.mark.parametrize('frozen', [-1, 3, 4])
@@ -82,7 +101,7 @@ def test_grad_cam_by_finite_differences_whatever_is_frozen(frozen):
         for channel in range(32):
             step = torch.zeros(1, 32, 1, 1, dtype=torch.double)
             step[:, channel] = 1e-6
-            up, down = (model.head(model.neck((last + s, )))[:, 4] for s in (step, -step))
+            up, down = (model.head(model.neck((last + s,)))[:, 4] for s in (step, -step))
             weights.append((up - down) / 2e-6 / 49)
         expected = (torch.stack(weights, 1)[..., None, None] * last).sum(1).clamp(min=0)
     assert expected.max() > 0
@@ -93,9 +112,15 @@ def test_grad_cam_by_finite_differences_whatever_is_frozen(frozen):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize(('backbone', 'side'), [
-    (RESNET, 64), (dict(type='ResNet', depth=50, base_channels=8, stem_channels=8), 64),
-    (dict(type='IResNet', depth=50, frozen_stages=4), 32)], ids=['res18', 'res50', 'ir50'])
+@pytest.mark.parametrize(
+    ('backbone', 'side'),
+    [
+        (RESNET, 64),
+        (dict(type='ResNet', depth=50, base_channels=8, stem_channels=8), 64),
+        (dict(type='IResNet', depth=50, frozen_stages=4), 32),
+    ],
+    ids=['res18', 'res50', 'ir50'],
+)
 def test_grad_cam_of_global_average_pooling_is_cam(backbone, side):
     """Selvaraju et al., Sec. 3: a linear classifier on means makes it CAM, over the places."""
     channels = {'IResNet': 512}.get(backbone['type'], 32 if backbone['depth'] == 18 else 256)
@@ -105,7 +130,7 @@ def test_grad_cam_of_global_average_pooling_is_cam(backbone, side):
     weight = model.head.fc.weight.detach()[maps.classes][..., None, None]
     expected = (weight * last).sum(1).clamp(min=0) / last[0, 0].numel()
     torch.testing.assert_close(maps.grad_cam, expected)
-    torch.testing.assert_close(maps.attention, (last ** 2).sum(1) / channels)
+    torch.testing.assert_close(maps.attention, (last**2).sum(1) / channels)
     assert maps.cells is None and 'GlobalAveragePooling' in maps.absent['cells']
     # one by one, or together
     alone = attention_maps(model, images(side, side)[1:], int(maps.classes[1]))
@@ -146,9 +171,9 @@ def test_a_transformer_has_maps_where_it_hands_on_places():
     model.backbone.ln1.register_forward_pre_hook(lambda _, inputs: last.append(inputs[0]))
     normed = model.backbone(images(98, 98))[-1].detach()
     torch.testing.assert_close(
-        normed.square().mean(1), torch.ones(2, 7, 7).double(), atol=1e-3, rtol=0)
-    torch.testing.assert_close(
-        maps.attention.flatten(1), last[0].detach()[:, 1:].square().mean(2))
+        normed.square().mean(1), torch.ones(2, 7, 7).double(), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(maps.attention.flatten(1), last[0].detach()[:, 1:].square().mean(2))
     assert (maps.attention.amax() / maps.attention.amin()) > 1.1
     logit = maps.cells.sum((1, 2)) + model.head.fc.bias.detach()[0]
     torch.testing.assert_close(logit, model(images(98, 98))[:, 0].detach(), atol=1e-5, rtol=0)
@@ -171,7 +196,7 @@ def test_images_of_another_size_are_refused():
 
 
 def test_what_speaks_against_a_class_is_cut_off():
-    maps = torch.tensor([[[[1., 2.]], [[4., 1.]]]])
-    gradients = torch.tensor([[[[2., 4.]], [[-1., -1.]]]])  # weights 3 and -1
-    assert grad_cam(maps, gradients).tolist() == [[[0., 5.]]]
+    maps = torch.tensor([[[[1.0, 2.0]], [[4.0, 1.0]]]])
+    gradients = torch.tensor([[[[2.0, 4.0]], [[-1.0, -1.0]]]])  # weights 3 and -1
+    assert grad_cam(maps, gradients).tolist() == [[[0.0, 5.0]]]
     assert activation_attention(maps).tolist() == [[[8.5, 2.5]]]

@@ -10,19 +10,31 @@ from abaw_mm.apis.explain import ExplainedFace
 from abaw_mm.visualization.attention_maps import AttentionMaps
 from abaw_mm.visualization.contact_sheet import COVER, HEAT, draw_cells, draw_sheet, heat_over
 
-CELLS = torch.tensor([[[0., 0., 2.], [0., 0., 0.], [-1., 0., 0.]]])
+CELLS = torch.tensor([[[0.0, 0.0, 2.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]])
 EDGES = ([0, 2.5 / 7, 4.5 / 7, 1], [0, 2.5 / 7, 4.5 / 7, 1])
 
 
 def face(**options):
     maps = dict(
-        scores=torch.tensor([[0.25, 0.75]]), classes=torch.tensor([1]),
-        attention=torch.ones(1, 7, 7), own=None, grad_cam=torch.zeros(1, 7, 7), cells=CELLS,
-        edges=EDGES, absent={})
+        scores=torch.tensor([[0.25, 0.75]]),
+        classes=torch.tensor([1]),
+        attention=torch.ones(1, 7, 7),
+        own=None,
+        grad_cam=torch.zeros(1, 7, 7),
+        cells=CELLS,
+        edges=EDGES,
+        absent={},
+    )
     maps.update(options)
     return ExplainedFace(
-        'clip/00001.jpg', np.full((70, 70, 3), 200, np.uint8), None, 'Anger', 'Anger',
-        dict(Neutral=0.25, Anger=0.75), AttentionMaps(**maps))
+        'clip/00001.jpg',
+        np.full((70, 70, 3), 200, np.uint8),
+        None,
+        'Anger',
+        'Anger',
+        dict(Neutral=0.25, Anger=0.75),
+        AttentionMaps(**maps),
+    )
 
 
 def test_a_face_shows_where_nothing_glows():
@@ -33,7 +45,7 @@ def test_a_face_shows_where_nothing_glows():
     grey = image.mean(2)
     for channel in range(3):
         np.testing.assert_allclose(over[:16, :16, channel], grey[:16, :16], atol=0.5)
-        expected = grey[-1, -1] * (1 - COVER) + 255 * HEAT(1.)[channel] * COVER
+        expected = grey[-1, -1] * (1 - COVER) + 255 * HEAT(1.0)[channel] * COVER
         assert abs(over[-1, -1, channel] - expected) <= 1
     assert over.shape == image.shape and over.dtype == np.uint8
 
@@ -54,8 +66,10 @@ def test_cells_are_drawn_where_they_lie_with_their_numbers():
 def test_a_row_for_each_face_and_a_column_for_each_map(tmp_path):
     sizes = {}
     for name, faces in dict(
-        one=[face()], two=[face()] * 2, fewer=[face(cells=None, edges=None)],
-        own=[face(own=torch.ones(1, 14, 14))]
+        one=[face()],
+        two=[face()] * 2,
+        fewer=[face(cells=None, edges=None)],
+        own=[face(own=torch.ones(1, 14, 14))],
     ).items():
         draw_sheet(faces, tmp_path / f'{name}.png', 'title')
         with Image.open(tmp_path / f'{name}.png') as picture:
@@ -66,4 +80,8 @@ def test_a_row_for_each_face_and_a_column_for_each_map(tmp_path):
     assert sizes['one'][0] - sizes['fewer'][0] == pytest.approx(wider, abs=1)
     assert sizes['two'][1] - sizes['one'][1] == pytest.approx(wider, abs=1)  # a tile is a square
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        'fewer.png', 'one.png', 'own.png', 'two.png']  # no drafts
+        'fewer.png',
+        'one.png',
+        'own.png',
+        'two.png',
+    ]  # no drafts

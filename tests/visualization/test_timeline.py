@@ -25,10 +25,10 @@ def test_columns_hold_as_many_frames(frames):
 
 def test_range():
     column = np.array([0, 0, 2, 2, 2])
-    low, mean, high = range_of(column, np.array([.2, .4, .9, .3, .6]))
-    np.testing.assert_allclose(low, [.2, np.nan, .3])
-    np.testing.assert_allclose(mean, [.3, np.nan, .6])
-    np.testing.assert_allclose(high, [.4, np.nan, .9])
+    low, mean, high = range_of(column, np.array([0.2, 0.4, 0.9, 0.3, 0.6]))
+    np.testing.assert_allclose(low, [0.2, np.nan, 0.3])
+    np.testing.assert_allclose(mean, [0.3, np.nan, 0.6])
+    np.testing.assert_allclose(high, [0.4, np.nan, 0.9])
 
 
 def test_a_frame_a_column():

@@ -28,15 +28,24 @@ PLAIN_WIDTH = 100  # columns where the output is no terminal
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Flags, named as those of mmpretrain's `get_flops.py`."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='path of the config')
     parser.add_argument(
-        '--shape', type=int, nargs='+', metavar='PIXELS',
-        help="side, or height and width, of the image (default: what the config's pipeline makes)")
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='PIXELS',
+        help="side, or height and width, of the image (default: what the config's pipeline makes)",
+    )
     parser.add_argument('--json', metavar='FILE', help='write the figures there, too')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='overrides of the config, e.g. model.backbone.frozen_stages=4')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='overrides of the config, e.g. model.backbone.frozen_stages=4',
+    )
     args = parser.parse_args(argv)
     if args.shape is not None:
         if len(args.shape) > 2 or min(args.shape) < 1:
@@ -54,11 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         grid.add_column(name, justify='right' if name else 'left')
     for name, part in (*stats['parts'].items(), ('model', stats)):
         grid.add_row(
-            name, f'{part["trainable"] / 1e6:.3f} M', f'{part["total"] / 1e6:.3f} M',
-            f'{part["flops"] / 1e9:.3f} G')
+            name,
+            f'{part["trainable"] / 1e6:.3f} M',
+            f'{part["total"] / 1e6:.3f} M',
+            f'{part["flops"] / 1e9:.3f} G',
+        )
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(f'{args.config}, an image of {stats["shape"][0]}x{stats["shape"][1]} pixels; '
-                  'a FLOP is a multiplication with its addition', soft_wrap=True)
+    console.print(
+        f'{args.config}, an image of {stats["shape"][0]}x{stats["shape"][1]} pixels; '
+        'a FLOP is a multiplication with its addition',
+        soft_wrap=True,
+    )
     console.print(grid)
     if args.json:
         with whole_file(args.json) as draft:

@@ -25,21 +25,32 @@ from abaw_mm.evaluation.smoothing import METHODS
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n')[0],
-        epilog='exit status: 0; 1 after an error; 2 for wrong flags')
+        epilog='exit status: 0; 1 after an error; 2 for wrong flags',
+    )
     parser.add_argument('predictions', nargs='+', help='.npz that tools/test.py --out wrote')
     parser.add_argument('--out', required=True, help='predictions file to write')
     parser.add_argument(
-        '--tau', type=float, default=0.,
-        help='divide probabilities by the classes\' shares to this power; default: 0, not at all')
+        '--tau',
+        type=float,
+        default=0.0,
+        help="divide probabilities by the classes' shares to this power; default: 0, not at all",
+    )
     parser.add_argument(
-        '--prior-from', nargs='+', metavar='DIR', help='annotations of the training set, for --tau')
+        '--prior-from', nargs='+', metavar='DIR', help='annotations of the training set, for --tau'
+    )
     parser.add_argument('--method', choices=METHODS, default='box', help='default: box')
     parser.add_argument(
-        '--width', type=int, default=0,
-        help='of the smoothing: frames before and after, of gaussian the standard deviation')
+        '--width',
+        type=int,
+        default=0,
+        help='of the smoothing: frames before and after, of gaussian the standard deviation',
+    )
     parser.add_argument(
-        '--hold', type=int, default=0,
-        help='frames that a class has to last; shorter runs keep the class before')
+        '--hold',
+        type=int,
+        default=0,
+        help='frames that a class has to last; shorter runs keep the class before',
+    )
     args = parser.parse_args(argv)
     if args.prior_from and not args.tau:
         parser.error('--prior-from: got no --tau, expected one from above 0, usually to 1')

@@ -34,25 +34,39 @@ PLAIN_WIDTH = 100  # columns of a table that goes to a file
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n')[0],
-        epilog='exit status: 0; 1 after an error; 2 for wrong flags')
+        epilog='exit status: 0; 1 after an error; 2 for wrong flags',
+    )
     parser.add_argument('predictions', help='.npz that tools/test.py --out wrote')
     parser.add_argument(
-        '--ann-file', nargs='+', metavar='DIR', help='folders of the annotations that were tested')
+        '--ann-file', nargs='+', metavar='DIR', help='folders of the annotations that were tested'
+    )
     parser.add_argument(
-        '--clips', type=Path, help='a file with a clip a line: the fold that was tested')
+        '--clips', type=Path, help='a file with a clip a line: the fold that was tested'
+    )
     parser.add_argument(
-        '--fill', default='interpolate', metavar='RULE',
-        help=f'frames without a crop: {", ".join(RULES)}, or a class; default: interpolate')
+        '--fill',
+        default='interpolate',
+        metavar='RULE',
+        help=f'frames without a crop: {", ".join(RULES)}, or a class; default: interpolate',
+    )
     parser.add_argument(
-        '--start-class', default='Other', metavar='CLASS',
-        help="with --fill previous, before a clip's first crop; default: Other")
+        '--start-class',
+        default='Other',
+        metavar='CLASS',
+        help="with --fill previous, before a clip's first crop; default: Other",
+    )
     parser.add_argument(
-        '--empty-clip', metavar='CLASS', help='class of clips without any crop; default: refuse')
+        '--empty-clip', metavar='CLASS', help='class of clips without any crop; default: refuse'
+    )
     parser.add_argument(
-        '--start-index', type=int, default=1, help="number of a clip's first frame; default: 1")
+        '--start-index', type=int, default=1, help="number of a clip's first frame; default: 1"
+    )
     parser.add_argument(
-        '--absent', choices=ABSENT, default='zero',
-        help='a class without a labelled frame counts 0, as in the challenge, or not at all')
+        '--absent',
+        choices=ABSENT,
+        default='zero',
+        help='a class without a labelled frame counts 0, as in the challenge, or not at all',
+    )
     parser.add_argument('--json', metavar='FILE', help='write the figures there, too')
     args = parser.parse_args(argv)
     if args.clips and not args.ann_file:
@@ -89,16 +103,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = args.clips and args.clips.read_text(encoding='utf-8').splitlines()
         labels = read_annotation_folder(args.ann_file, [c for c in clips if c] if clips else None)
     scores = score_predictions(
-        predictions, labels, GapFiller(args.fill, args.start_class, args.empty_clip),
-        args.start_index, args.absent)
+        predictions,
+        labels,
+        GapFiller(args.fill, args.start_class, args.empty_clip),
+        args.start_index,
+        args.absent,
+    )
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
     show(scores, predictions.classes, console)
     if scores.all_labelled is None:
         console.print('note: labelled frames without a crop are not known; --ann-file gives them')
     else:
-        console.print(f'{scores.num_filled} labelled frames without a prediction, filled by '
-                      f'{args.fill!r}')
+        console.print(
+            f'{scores.num_filled} labelled frames without a prediction, filled by {args.fill!r}'
+        )
     if scores.empty_clips:
         console.print(f'note: no prediction at all for {named(scores.empty_clips)}')
     if args.json:

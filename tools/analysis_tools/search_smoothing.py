@@ -32,12 +32,18 @@ PLAIN_WIDTH = 100  # columns of a table that goes to a file
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n')[0],
-        epilog='exit status: 0; 1 after an error; 2 for wrong flags')
+        epilog='exit status: 0; 1 after an error; 2 for wrong flags',
+    )
     parser.add_argument('predictions', help='.npz of an annotated set')
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
     parser.add_argument(
-        '--widths', nargs='+', type=int, default=list(WIDTHS), metavar='FRAMES',
-        help=f'default: {" ".join(map(str, WIDTHS))}')
+        '--widths',
+        nargs='+',
+        type=int,
+        default=list(WIDTHS),
+        metavar='FRAMES',
+        help=f'default: {" ".join(map(str, WIDTHS))}',
+    )
     parser.add_argument('--folds', type=int, default=5, help='default: 5')
     parser.add_argument('--seed', type=int, default=0, help='of the folds')
     parser.add_argument('--json', metavar='FILE', help='write the figures there, too')
@@ -60,21 +66,30 @@ def show(result: SearchResult, candidates: Sequence[Postprocess], console: Conso
         table.add_row(name_of(candidate), f'{score:.2f}', str(times[i] or '-'))
     console.print(table)
     best = result.scores[result.best]
-    console.print(f'best on all clips: {name_of(candidates[result.best])}, {best:.2f} '
-                  f'({best - result.before:+.2f}; chosen on the clips it is scored on)')
-    console.print(f'gain on clips left out: {result.held_out - result.before:+.2f} '
-                  f'({result.before:.2f} -> {result.held_out:.2f}, {len(result.chosen)} folds); '
-                  'report this one')
+    console.print(
+        f'best on all clips: {name_of(candidates[result.best])}, {best:.2f} '
+        f'({best - result.before:+.2f}; chosen on the clips it is scored on)'
+    )
+    console.print(
+        f'gain on clips left out: {result.held_out - result.before:+.2f} '
+        f'({result.before:.2f} -> {result.held_out:.2f}, {len(result.chosen)} folds); '
+        'report this one'
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures."""
     args = parse_args(argv)
-    candidates = [Postprocess(), *(
-        Postprocess(method=method, width=width)
-        for method in args.methods for width in args.widths if width)]
-    result = search_smoothing(
-        Predictions.read(args.predictions), candidates, args.folds, args.seed)
+    candidates = [
+        Postprocess(),
+        *(
+            Postprocess(method=method, width=width)
+            for method in args.methods
+            for width in args.widths
+            if width
+        ),
+    ]
+    result = search_smoothing(Predictions.read(args.predictions), candidates, args.folds, args.seed)
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
     show(result, candidates, console)

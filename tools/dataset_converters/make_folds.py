@@ -31,17 +31,22 @@ PLAIN_WIDTH = 150  # columns of a table that goes to a file
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split('\n')[0], epilog='exit status: 0; 1 after an error; 2 for wrong '
-        'flags')
+        description=__doc__.split('\n')[0],
+        epilog='exit status: 0; 1 after an error; 2 for wrong flags',
+    )
     parser.add_argument('root', type=Path, help='data root, such as data/affwild2')
     parser.add_argument('--folds', type=int, default=5, help='number of folds; default: 5')
     parser.add_argument(
-        '--seed', type=int, default=0, help='same seed, same folds; it decides between equals only')
+        '--seed', type=int, default=0, help='same seed, same folds; it decides between equals only'
+    )
+    parser.add_argument('--train-only', action='store_true', help='leave the validation set out')
     parser.add_argument(
-        '--train-only', action='store_true', help='leave the validation set out')
-    parser.add_argument(
-        '--ann-dir', type=Path, nargs='+', metavar='DIR',
-        help='folders of annotations; default: those of the latest edition under the data root')
+        '--ann-dir',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        help='folders of annotations; default: those of the latest edition under the data root',
+    )
     parser.add_argument('--out', type=Path, help='folder of the lists; default: ROOT/folds')
     return parser.parse_args(argv)
 
@@ -94,13 +99,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 draft.write_text('\n'.join([*part, '']), encoding='utf-8')
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
-    console.print(f'Labelled frames to validate on, of {len(dealt)} clips in '
-                  f'{", ".join(map(str, folders))}')
+    console.print(
+        f'Labelled frames to validate on, of {len(dealt)} clips in {", ".join(map(str, folders))}'
+    )
     show(labels, folds, console)
     left_out = [clip for clip in labels if clip not in set(dealt)]
     if left_out:
-        console.print(f'note: {len(left_out)} clips without a label are in no fold: '
-                      f'{named(left_out)}')
+        console.print(
+            f'note: {len(left_out)} clips without a label are in no fold: {named(left_out)}'
+        )
     console.print(f'The lists are in {out}; docs/data.md has a config that trains on one')
     return 0
 

@@ -30,29 +30,39 @@ STATUS = """exit status:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split('\n')[0], epilog=STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__.split('\n')[0],
+        epilog=STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('root', help='folder of the crops, <clip>/00001.jpg under it')
     parser.add_argument('out', nargs='?', help='the store; default: ROOT.lmdb')
     parser.add_argument('--workers', type=int, default=16, help='threads that read files')
     parser.add_argument(
-        '--filename-tmpl', default='{:05d}.jpg',
-        help='file name of a frame, as in the dataset; .png is found beside .jpg')
+        '--filename-tmpl',
+        default='{:05d}.jpg',
+        help='file name of a frame, as in the dataset; .png is found beside .jpg',
+    )
     check = parser.add_mutually_exclusive_group()
     check.add_argument(
-        '--verify', action='store_true',
-        help='pack nothing; compare the store with its checksums, and with ROOT if it is there')
+        '--verify',
+        action='store_true',
+        help='pack nothing; compare the store with its checksums, and with ROOT if it is there',
+    )
     check.add_argument(
-        '--no-verify', action='store_true',
-        help='do not read the store again after packing to compare it with its checksums')
+        '--no-verify',
+        action='store_true',
+        help='do not read the store again after packing to compare it with its checksums',
+    )
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error(f'--workers: got {args.workers}, expected 1 or more; give another --workers')
     args.root = os.path.normpath(args.root)
     args.out = os.path.normpath(args.out or f'{args.root}.lmdb')
     if not args.verify and not os.path.isdir(args.root):
-        parser.error(f'ROOT: got no folder {args.root!r}, expected the folder of the crops; unpack '
-                     'the archive there or give another ROOT')
+        parser.error(
+            f'ROOT: got no folder {args.root!r}, expected the folder of the crops; unpack '
+            'the archive there or give another ROOT'
+        )
     return args
 
 
@@ -87,12 +97,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if problems:
         print(*problems, sep='\n', file=sys.stderr)
-        print(f'{args.out}: {len(problems)} problems, expected none; copy the store again if it is '
-              'a copy, else remove it and pack again', file=sys.stderr)
+        print(
+            f'{args.out}: {len(problems)} problems, expected none; copy the store again if it is '
+            'a copy, else remove it and pack again',
+            file=sys.stderr,
+        )
         return 1
-    print(f'{args.out}: {summary.clips} clips, {summary.crops} crops, '
-          f'{summary.bytes / 1e9:.3f} GB, checksum {summary.checksum}; '
-          f'in the dataset: data_prefix={os.path.basename(args.out)!r}')
+    print(
+        f'{args.out}: {summary.clips} clips, {summary.crops} crops, '
+        f'{summary.bytes / 1e9:.3f} GB, checksum {summary.checksum}; '
+        f'in the dataset: data_prefix={os.path.basename(args.out)!r}'
+    )
     return 0
 
 

@@ -36,24 +36,52 @@ STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('data_root', type=Path, help='such as data/affwild2; the other paths may '
-                        'be relative to it, as in a config')
-    parser.add_argument('--ann-dir', type=Path, nargs='+', metavar='DIR', default=[],
-                        help='folders of <clip>.txt (default: EXPR_*/{Train,Validation}_Set)')
-    parser.add_argument('--frames', type=Path, metavar='FILE',
-                        help="the challenge's list of test frames, too")
-    parser.add_argument('--crops', type=Path, nargs='+', metavar='DIR', default=[],
-                        help='folders of <clip>/00001.jpg (default: cropped_aligned and '
-                        'cropped_aligned_new_50_vids, also in batch1 and batch2)')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'data_root',
+        type=Path,
+        help='such as data/affwild2; the other paths may be relative to it, as in a config',
+    )
+    parser.add_argument(
+        '--ann-dir',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        default=[],
+        help='folders of <clip>.txt (default: EXPR_*/{Train,Validation}_Set)',
+    )
+    parser.add_argument(
+        '--frames', type=Path, metavar='FILE', help="the challenge's list of test frames, too"
+    )
+    parser.add_argument(
+        '--crops',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        default=[],
+        help='folders of <clip>/00001.jpg (default: cropped_aligned and '
+        'cropped_aligned_new_50_vids, also in batch1 and batch2)',
+    )
     parser.add_argument('--filename-tmpl', default='{:05d}.jpg', help='as in the dataset')
-    parser.add_argument('--decode', action='store_true',
-                        help='decode every crop of these clips: finds truncated and empty files')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
-                        help='processes of --decode')
+    parser.add_argument(
+        '--decode',
+        action='store_true',
+        help='decode every crop of these clips: finds truncated and empty files',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar='N',
+        help='processes of --decode',
+    )
     parser.add_argument('--per-clip', action='store_true', help='print every clip and finding')
-    parser.add_argument('--json', metavar='FILE', help='write all of it; - for standard output, '
-                        'the tables then go to standard error')
+    parser.add_argument(
+        '--json',
+        metavar='FILE',
+        help='write all of it; - for standard output, the tables then go to standard error',
+    )
     args = parser.parse_args(argv)
     if not 1 <= args.workers <= 256:
         parser.error(f'--workers: got {args.workers}, expected 1 to 256; give another --workers')
@@ -86,7 +114,8 @@ def find_inputs(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None,
     if not folders and not args.frames:
         raise FileNotFoundError(
             f'{root}: got no folder of EXPR annotations, expected such as annotations/'
-            'EXPR_Recognition_Challenge/Train_Set; name folders with --ann-dir')
+            'EXPR_Recognition_Challenge/Train_Set; name folders with --ann-dir'
+        )
     crops = [locate(root, path) for path in args.crops] or verify.find_crops(root)
     for path in (*folders.values(), *crops):
         if not path.is_dir():
@@ -96,35 +125,46 @@ def find_inputs(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None,
 
 
 def examine(
-    args: argparse.Namespace, folders: dict[str, Path], frames: Path | None,
-    stores: list[CropFolder], console: Console
+    args: argparse.Namespace,
+    folders: dict[str, Path],
+    frames: Path | None,
+    stores: list[CropFolder],
+    console: Console,
 ) -> dict:
     """Read, count and judge; returns the report of ``verify.make_report``."""
     read = [verify.read_annotations(name, folder) for name, folder in folders.items()]
     read += [verify.read_list('test', frames, args.filename_tmpl)] if frames else []
     splits, findings = [split for split, _ in read], [f for _, some in read for f in some]
     roots = [store.root for store in stores]
-    for name, path in (('data root', args.data_root), *((s.name, s.path) for s in splits),
-                       *(('crops', root) for root in roots or ['none found'])):
+    for name, path in (
+        ('data root', args.data_root),
+        *((s.name, s.path) for s in splits),
+        *(('crops', root) for root in roots or ['none found']),
+    ):
         console.print(Text(f'{name}: {path}'), soft_wrap=True)
     if not args.ann_dir and len(folders) == 1:
-        findings.append(verify.Finding(
-            'no_split', f'only {next(iter(folders))}, expected train and val'))
+        findings.append(
+            verify.Finding('no_split', f'only {next(iter(folders))}, expected train and val')
+        )
 
     asked = {clip for split in splits for clip in split.lines}
     on_disk = {clip for store in stores for clip in store.clips()}
-    crops = {clip: (np.array([], np.int32), ) * 2 for clip in asked}
+    crops = {clip: (np.array([], np.int32),) * 2 for clip in asked}
     if stores:
         crops = list_crops(stores, sorted(asked | on_disk))
     known = asked | {finding.clip for finding in findings}  # a broken annotation is of a clip, too
     strays = {clip: len(crops[clip][0]) for clip in sorted(on_disk - known)}
-    reports = [verify.check_clip(split.name, clip, *lines, crops[clip][0])
-               for split in splits for clip, lines in split.lines.items()]
+    reports = [
+        verify.check_clip(split.name, clip, *lines, crops[clip][0])
+        for split in splits
+        for clip, lines in split.lines.items()
+    ]
     if args.decode:
         decode(stores, {clip: crops[clip] for clip in sorted(asked)}, reports, args.workers)
     findings = verify.judge(splits, reports, strays, roots, findings)
     return verify.make_report(
-        str(args.data_root), splits, reports, strays, roots, findings, args.decode)
+        str(args.data_root), splits, reports, strays, roots, findings, args.decode
+    )
 
 
 def decode(stores: list[CropFolder], crops: dict, reports: list, workers: int) -> None:
@@ -134,8 +174,10 @@ def decode(stores: list[CropFolder], crops: dict, reports: list, workers: int) -
         by_clip.setdefault(report.clip, []).append(report)
     columns = 'Decoding', BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     total = sum(len(numbers) for numbers, _ in crops.values())
-    with decoding(stores, crops, workers) as results, \
-            Progress(*columns, console=Console(stderr=True)) as bar:
+    with (
+        decoding(stores, crops, workers) as results,
+        Progress(*columns, console=Console(stderr=True)) as bar,
+    ):
         task = bar.add_task('', total=total)
         for clip, sizes, broken in (future.result() for future in results):
             for report in by_clip[clip]:
@@ -164,11 +206,23 @@ def print_table(
 
 def show(report: dict, console: Console, per_clip: bool) -> None:
     """The tables, the findings, and the verdict as the last line."""
-    keys = ('split', 'clips', 'lines', 'unlabelled', 'crops', 'missing', 'gaps',
-            'labelled_with_crop')
+    keys = (
+        'split',
+        'clips',
+        'lines',
+        'unlabelled',
+        'crops',
+        'missing',
+        'gaps',
+        'labelled_with_crop',
+    )
     console.print()
-    print_table(console, 'Lines against crops', keys,
-                [[total[key] for key in keys] for total in report['splits']])
+    print_table(
+        console,
+        'Lines against crops',
+        keys,
+        [[total[key] for key in keys] for total in report['splits']],
+    )
     classes = [[t['split'], *t['per_class']] for t in report['splits'] if not t['hidden']]
     if classes:
         print_table(console, 'Frames with label and crop', ['split', *report['classes']], classes)
@@ -177,18 +231,35 @@ def show(report: dict, console: Console, per_clip: bool) -> None:
     for finding in findings:  # the worst first
         kinds.setdefault((finding['split'], finding['clip']), []).append(finding['kind'])
     order = list(kinds)
-    keys = ('split', 'clip', 'lines', 'unlabelled', 'crops', 'missing', 'longest_gap', 'first',
-            'last')
-    clips = [clip for clip in report['clips']
-             if per_clip or (clip['split'], clip['clip']) in kinds]
-    clips.sort(key=lambda c: (order.index((c['split'], c['clip']))
-                              if (c['split'], c['clip']) in kinds else len(order), -c['missing']))
+    keys = (
+        'split',
+        'clip',
+        'lines',
+        'unlabelled',
+        'crops',
+        'missing',
+        'longest_gap',
+        'first',
+        'last',
+    )
+    clips = [clip for clip in report['clips'] if per_clip or (clip['split'], clip['clip']) in kinds]
+    clips.sort(
+        key=lambda c: (
+            order.index((c['split'], c['clip']))
+            if (c['split'], c['clip']) in kinds
+            else len(order),
+            -c['missing'],
+        )
+    )
     shown = clips if per_clip else clips[:MAX_ROWS]
-    rows = [[*(clip[key] for key in keys), ', '.join(kinds.get((clip['split'], clip['clip']), []))]
-            for clip in shown]
+    rows = [
+        [*(clip[key] for key in keys), ', '.join(kinds.get((clip['split'], clip['clip']), []))]
+        for clip in shown
+    ]
     if rows:
-        print_table(console, 'Clips' if per_clip else 'Clips with findings', [*keys, 'findings'],
-                    rows)
+        print_table(
+            console, 'Clips' if per_clip else 'Clips with findings', [*keys, 'findings'], rows
+        )
     if len(shown) < len(clips):
         console.print(f'... and {len(clips) - len(shown)} more clips (--per-clip)')
 

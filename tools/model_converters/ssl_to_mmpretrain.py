@@ -42,19 +42,29 @@ SUFFIXES = ('.pth', '.pt', '.safetensors')
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('source', type=Path, metavar='IN', help='.pth or .safetensors')
     parser.add_argument('out', type=Path, metavar='OUT', help='.pth or .safetensors')
     network = parser.add_mutually_exclusive_group()
     network.add_argument('--config', help='of a model whose backbone it is')
-    network.add_argument('--backbone', choices=[f'resnet{depth}' for depth in DEPTHS.values()],
-                         help='default: the ResNet whose blocks IN holds')
+    network.add_argument(
+        '--backbone',
+        choices=[f'resnet{depth}' for depth in DEPTHS.values()],
+        help='default: the ResNet whose blocks IN holds',
+    )
     parser.add_argument('--prefix', help='take this encoder of several, such as encoder_k')
-    parser.add_argument('--allow-partial', action='store_true',
-                        help='write what is found of the backbone, if it is not all')
-    parser.add_argument('--trust-pickle', action='store_true',
-                        help='run what IN says while it is read, if it is no plain data. Whoever '
-                        'wrote it can then do with this account whatever you can')
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='write what is found of the backbone, if it is not all',
+    )
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='run what IN says while it is read, if it is no plain data. Whoever '
+        'wrote it can then do with this account whatever you can',
+    )
     args = parser.parse_args(argv)
     if args.out.suffix not in SUFFIXES:
         parser.error(f'OUT: got {args.out.name}, expected a name with {", ".join(SUFFIXES)}')
@@ -98,8 +108,9 @@ def run_pickle(path: Path) -> object:
 
     module = types.ModuleType('pickle')
     vars(module).update(
-        Unpickler=Unpickler, UnpicklingError=pickle.UnpicklingError,
-        load=lambda file, **kwargs: Unpickler(file, **kwargs).load()
+        Unpickler=Unpickler,
+        UnpicklingError=pickle.UnpicklingError,
+        load=lambda file, **kwargs: Unpickler(file, **kwargs).load(),
     )
     try:
         return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False)
@@ -171,8 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(report, console)
     digest = sha256(args.source)
     meta = dict(
-        source=args.source.name, sha256=digest, layout=report.layout, prefix=report.prefix,
-        matched=f'{report.matched} of {report.required}', abaw_mm_version=abaw_mm.__version__
+        source=args.source.name,
+        sha256=digest,
+        layout=report.layout,
+        prefix=report.prefix,
+        matched=f'{report.matched} of {report.required}',
+        abaw_mm_version=abaw_mm.__version__,
     )
     # Copies: a view would take the whole of what it is a view of into the file.
     state_dict = {
@@ -184,12 +199,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f'ssl_to_mmpretrain: OUT: {args.out}: {error}', file=sys.stderr)
         return 2
-    console.print(Text(
-        f'{args.out} is written; use it by\n'
-        f'  --cfg-options checkpoint={args.out}\n'
-        'or, in mmpretrain without abaw_mm,\n'
-        f"  init_cfg=dict(type='Pretrained', checkpoint='{args.out}', prefix='backbone.')"
-    ), soft_wrap=True)
+    console.print(
+        Text(
+            f'{args.out} is written; use it by\n'
+            f'  --cfg-options checkpoint={args.out}\n'
+            'or, in mmpretrain without abaw_mm,\n'
+            f"  init_cfg=dict(type='Pretrained', checkpoint='{args.out}', prefix='backbone.')"
+        ),
+        soft_wrap=True,
+    )
     return 0
 
 

@@ -23,33 +23,58 @@ from abaw_mm.apis import tell_errors
 from abaw_mm.apis.explain import explain
 from abaw_mm.visualization.contact_sheet import draw_sheet
 
-NAMES = dict(attention='spatial attention', own="APViT's own map", grad_cam='Grad-CAM',
-             cells='cells of the neck')
+NAMES = dict(
+    attention='spatial attention',
+    own="APViT's own map",
+    grad_cam='Grad-CAM',
+    cells='cells of the neck',
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the picture."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', help='path or URL of its checkpoint')
     parser.add_argument(
-        'faces', nargs='+', metavar='IMAGES|CLIP',
-        help="images, folders of images, or clips of the config's validation set")
-    parser.add_argument('--out', type=Path, default=Path('attention_maps.png'),
-                        help='picture to write (default: %(default)s)')
-    parser.add_argument('--class', dest='class_name', metavar='CLASS',
-                        help="class to explain (default: each face's predicted one)")
-    parser.add_argument('--num-frames', type=int, default=8,
-                        help='evenly spaced, of each clip and folder (default: %(default)s)')
+        'faces',
+        nargs='+',
+        metavar='IMAGES|CLIP',
+        help="images, folders of images, or clips of the config's validation set",
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='overrides of the config, e.g. val_dataloader.dataset.data_root=data/affwild2')
+        '--out',
+        type=Path,
+        default=Path('attention_maps.png'),
+        help='picture to write (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--class',
+        dest='class_name',
+        metavar='CLASS',
+        help="class to explain (default: each face's predicted one)",
+    )
+    parser.add_argument(
+        '--num-frames',
+        type=int,
+        default=8,
+        help='evenly spaced, of each clip and folder (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='overrides of the config, e.g. val_dataloader.dataset.data_root=data/affwild2',
+    )
     args = parser.parse_args(argv)
     if args.out.suffix.lower() != '.png':
         parser.error(f'--out: got {args.out}, expected a file that ends in .png')
-    faces = explain(args.config, args.checkpoint, args.faces, args.class_name, args.num_frames,
-                    args.cfg_options)
+    faces = explain(
+        args.config, args.checkpoint, args.faces, args.class_name, args.num_frames, args.cfg_options
+    )
     draw_sheet(faces, args.out, f'{Path(args.config).stem}, {Path(args.checkpoint).name}')
     for name, reason in faces[0].maps.absent.items():
         print(f'left out: {NAMES[name]}, {reason}')

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Draw faces beside what RandomLocalWarp makes of them, and how each displacement bends a grid.
 
-    python tools/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
-    python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
+python tools/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
+python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
 """
 
 import argparse
@@ -28,8 +28,8 @@ def grid_picture(field: torch.Tensor, lines: int = 14) -> np.ndarray:
     grid = np.full((4 * height, 4 * width, 3), WHITE, np.float32)
     for i in range(lines + 1):  # drawn four times as large, for thin lines
         x, y = round(i * (4 * width - 1) / lines), round(i * (4 * height - 1) / lines)
-        cv2.line(grid, (x, 0), (x, 4 * height), (GREY, ) * 3, 2)
-        cv2.line(grid, (0, y), (4 * width, y), (GREY, ) * 3, 2)
+        cv2.line(grid, (x, 0), (x, 4 * height), (GREY,) * 3, 2)
+        cv2.line(grid, (0, y), (4 * width, y), (GREY,) * 3, 2)
     fine = torch.nn.functional.interpolate(
         field.permute(2, 0, 1)[None], scale_factor=4, mode='bilinear', align_corners=False
     ).permute(0, 2, 3, 1)
@@ -47,8 +47,9 @@ def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> 
     tiles = [face]
     for image, field in zip(warped, fields, strict=True):
         tiles += [image, grid_picture(field)]
-    return np.concatenate([np.pad(t, [(GAP, GAP), (GAP, GAP), (0, 0)], constant_values=WHITE)
-                           for t in tiles], axis=1)
+    return np.concatenate(
+        [np.pad(t, [(GAP, GAP), (GAP, GAP), (0, 0)], constant_values=WHITE) for t in tiles], axis=1
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,13 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     paths = sorted(p for p in args.folder.rglob('*') if p.suffix.lower() in ('.jpg', '.png'))
     if not paths:
-        print(f'{args.folder}: got no .jpg or .png, expected faces; name another folder',
-              file=sys.stderr)
+        print(
+            f'{args.folder}: got no .jpg or .png, expected faces; name another folder',
+            file=sys.stderr,
+        )
         return 2
     warp = RandomLocalWarp(args.num_points, args.radius, args.strength)
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.faces + 2).astype(int)[1:-1]]
-    rows = [draw_row(read_crop(str(path)), warp, args.warps, args.seed + i)
-            for i, path in enumerate(chosen)]
+    rows = [
+        draw_row(read_crop(str(path)), warp, args.warps, args.seed + i)
+        for i, path in enumerate(chosen)
+    ]
     with whole_file(args.out) as draft:
         cv2.imwrite(str(draft), np.concatenate(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return 0

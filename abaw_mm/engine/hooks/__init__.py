@@ -10,7 +10,14 @@ from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
 
 __all__ = [
-    'CollapseHook', 'ExportBackboneHook', 'FeatureSourceHook', 'FeatureWidthHook',
-    'FrameBatchHook', 'PretrainedBackboneHook', 'ProbeHook', 'StrictCheckpointHook',
-    'SyncBNStatisticsHook', 'UnreadableFramesHook'
+    'CollapseHook',
+    'ExportBackboneHook',
+    'FeatureSourceHook',
+    'FeatureWidthHook',
+    'FrameBatchHook',
+    'PretrainedBackboneHook',
+    'ProbeHook',
+    'StrictCheckpointHook',
+    'SyncBNStatisticsHook',
+    'UnreadableFramesHook',
 ]

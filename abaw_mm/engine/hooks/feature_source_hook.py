@@ -53,8 +53,12 @@ class FeatureSourceHook(Hook):
         if self.known is not None:
             _compare(self.known, source, 'the checkpoint was trained on', 'train_dataloader')
         if runner.val_loop is not None:
-            _compare(source, source_of(runner.val_loop.dataloader.dataset),
-                     'train_dataloader has', 'val_dataloader')
+            _compare(
+                source,
+                source_of(runner.val_loop.dataloader.dataset),
+                'train_dataloader has',
+                'val_dataloader',
+            )
 
     def before_test(self, runner: Runner) -> None:
         """Compare the test set with what the checkpoint was trained on."""
@@ -80,7 +84,8 @@ class FeatureSourceHook(Hook):
 def _compare(known: dict, own: dict, owner: str, loader: str) -> None:
     differs = [
         f'{name}: {owner} {known.get(name)!r}, {loader} has {own[name]!r}'
-        for name in COMPARED if known.get(name) != own[name]
+        for name in COMPARED
+        if known.get(name) != own[name]
     ]
     if differs:
         raise ValueError(

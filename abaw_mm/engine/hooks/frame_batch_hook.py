@@ -74,6 +74,4 @@ class FrameBatchHook(Hook):
         loader = runner.train_loop.dataloader
         # An endless sampler counts on from the first step of the run, another one each epoch.
         step = runner.iter if loader.sampler.infinite else batch_idx
-        data_batch['key'] = loader.sampler.keys(
-            step * loader.batch_size, len(data_batch['inputs'])
-        )
+        data_batch['key'] = loader.sampler.keys(step * loader.batch_size, len(data_batch['inputs']))

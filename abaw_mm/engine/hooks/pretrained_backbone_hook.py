@@ -26,7 +26,9 @@ def check_checkpoint_path(checkpoint: str | None, setting: str = 'checkpoint') -
             f'{setting}={checkpoint!r}: no such file, expected a checkpoint; correct the path'
             + (
                 ' at the top of the config or in --cfg-options (None trains on random frozen '
-                'stages)' if setting == 'checkpoint' else ''
+                'stages)'
+                if setting == 'checkpoint'
+                else ''
             )
         )
 
@@ -69,10 +71,13 @@ class PretrainedBackboneHook(Hook):
         check_checkpoint_path(checkpoint)
         if checkpoint:
             _submodule(model, self.module).init_cfg = dict(
-                type='SSLPretrained', checkpoint=checkpoint)
+                type='SSLPretrained', checkpoint=checkpoint
+            )
         self.random = not (
-            checkpoint or any(_has_weights(module) for module in (model, backbone))
-            or runner._load_from or runner._resume
+            checkpoint
+            or any(_has_weights(module) for module in (model, backbone))
+            or runner._load_from
+            or runner._resume
         )
 
     def before_train(self, runner: Runner) -> None:
@@ -109,7 +114,8 @@ class PretrainedBackboneHook(Hook):
             f'{begin} backbone started from random weights: {stays}, the scores are not those of '
             'the paper. Set `checkpoint` at the top of the config, or '
             '`--cfg-options checkpoint=PATH`, to the weights of a self-supervised backbone.',
-            logger='current', level=logging.WARNING
+            logger='current',
+            level=logging.WARNING,
         )
 
 

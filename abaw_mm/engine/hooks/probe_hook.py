@@ -121,7 +121,7 @@ class ProbeHook(Hook):
         train_labels, val_labels = self._labels
         predictions = dict(
             knn=knn_predict(train, train_labels, val, self.k, len(EXPRESSIONS)),
-            linear=linear_predict(train, train_labels, val)
+            linear=linear_predict(train, train_labels, val),
         )
         scores = {}
         for kind, predicted in predictions.items():
@@ -132,11 +132,12 @@ class ProbeHook(Hook):
         runner.visualizer.add_scalars(scores, step=step)
         for kind in predictions:
             each = ', '.join(
-                f'{name} {scores[f"probe/{kind}_f1_{name}"]:.1f}' for name in EXPRESSIONS)
+                f'{name} {scores[f"probe/{kind}_f1_{name}"]:.1f}' for name in EXPRESSIONS
+            )
             print_log(
                 f'ProbeHook, step {step}, {kind}: macro-F1 {scores[f"probe/{kind}_macro_f1"]:.2f} '
                 f'of {len(val)} validation frames from {len(train)} training frames ({each})',
-                logger='current'
+                logger='current',
             )
         return scores
 
@@ -145,9 +146,11 @@ class ProbeHook(Hook):
         """(F, D) float32 features of some rows; each process makes its share, all get all."""
         rank, world_size = get_dist_info()
         loader = DataLoader(
-            Subset(dataset, rows[rank::world_size].tolist()), self.batch_size,
-            num_workers=self.num_workers, collate_fn=default_collate,
-            generator=torch.Generator()  # training's random numbers stay as they are
+            Subset(dataset, rows[rank::world_size].tolist()),
+            self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=default_collate,
+            generator=torch.Generator(),  # training's random numbers stay as they are
         )
         training = model.training
         model.eval()

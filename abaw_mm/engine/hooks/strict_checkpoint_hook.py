@@ -42,13 +42,15 @@ class StrictCheckpointHook(Hook):
             return
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         unit, setting = ('epoch', 'max_epochs') if by_epoch else ('iteration', 'max_iters')
-        done, end = (runner.epoch, runner.max_epochs) if by_epoch else (
-            runner.iter, runner.max_iters)
+        done, end = (
+            (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
+        )
         print_log(
             f'Nothing is left to do: {runner._load_from or "the latest checkpoint"} is at {unit} '
             f'{done} of {end}. To train on, raise train_cfg.{setting} (--cfg-options '
             f'train_cfg.{setting}=...); to score it, give it to tools/test.py',
-            logger='current', level=logging.WARNING
+            logger='current',
+            level=logging.WARNING,
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -84,8 +86,13 @@ def fit_optimizer(optimizer: torch.optim.Optimizer) -> None:
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     for group in optimizer.param_groups:
-        group.update({name: optimizer.defaults[name] for name in ('fused', 'foreach')
-                      if name in optimizer.defaults})
+        group.update(
+            {
+                name: optimizer.defaults[name]
+                for name in ('fused', 'foreach')
+                if name in optimizer.defaults
+            }
+        )
 
 
 def check_fit(
@@ -108,7 +115,8 @@ def check_fit(
     state_dict = checkpoint.get('state_dict', checkpoint)
     found = {
         re.sub(r'^module\.', '', key): value
-        for key, value in state_dict.items() if isinstance(value, torch.Tensor)
+        for key, value in state_dict.items()
+        if isinstance(value, torch.Tensor)
     }
     ours = classifier_names(model.state_dict(), found)
     if ours:
@@ -147,8 +155,7 @@ def check_fit(
         advice = ''
     if finetuning:
         advice += (
-            '; weights of a self-supervised backbone belong into `checkpoint`, not into '
-            'load_from'
+            '; weights of a self-supervised backbone belong into `checkpoint`, not into load_from'
         )
         if hasattr(model, 'backbone'):
             own = match(model.backbone.state_dict(), flatten(checkpoint))

@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def learned_statistics(model: nn.Module) -> list[torch.Tensor]:
     """Running means and variances that training moves: not those of frozen stages."""
     return [
-        buffer for module in model.modules()
+        buffer
+        for module in model.modules()
         if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
         for buffer in (module.running_mean, module.running_var)
     ]

@@ -34,7 +34,8 @@ class UnreadableFramesHook(Hook):
         if not isinstance(runner._train_loop, BaseLoop):  # a validation alone
             return
         datasets = [
-            dataset for dataset in frame_datasets(runner.train_loop.dataloader.dataset)
+            dataset
+            for dataset in frame_datasets(runner.train_loop.dataloader.dataset)
             if dataset.unreadable == NEAREST
         ]
         if not datasets:
@@ -45,5 +46,6 @@ class UnreadableFramesHook(Hook):
         all_reduce(count)
         print_log(
             f'Unreadable frames: the nearest one of its clip stood in {int(count)} times so far',
-            logger='current', level=logging.WARNING if count else logging.INFO
+            logger='current',
+            level=logging.WARNING if count else logging.INFO,
         )

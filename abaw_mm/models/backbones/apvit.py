@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from .iresnet import CHANNELS, IResNet
 
 # As the released code sets them (8 blocks: tokens are pooled in the last four).
-KEEP_RATES = (1., 1., 1., 1., 0.9, 0.9, 0.9, 0.9)
+KEEP_RATES = (1.0, 1.0, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9)
 NORM_EPS = 1e-6
 EXTRACTOR_STAGES = 3
-EXTRACTOR_STRIDE = 2 ** EXTRACTOR_STAGES  # pixels a patch, along each side
+EXTRACTOR_STRIDE = 2**EXTRACTOR_STAGES  # pixels a patch, along each side
 
 
 def spatial_attention(maps: torch.Tensor) -> torch.Tensor:
@@ -102,9 +102,7 @@ class _MLP(nn.Module):
 class _Block(nn.Module):
     """A pre-norm transformer block that passes on part of its patches."""
 
-    def __init__(
-        self, embed_dims: int, num_heads: int, mlp_ratio: float, keep_rate: float
-    ) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, mlp_ratio: float, keep_rate: float) -> None:
         super().__init__()
         self.keep_rate = keep_rate
         self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
@@ -127,8 +125,15 @@ class _PoolingTransformer(BaseModule):
     """From maps to the class token; the names are those of the released checkpoints' ``vit``."""
 
     def __init__(
-        self, in_channels: int, num_patches: int, keep_patches: int, keep_rates: Sequence[float],
-        embed_dims: int, num_heads: int, mlp_ratio: float, init_cfg: dict | list | None
+        self,
+        in_channels: int,
+        num_patches: int,
+        keep_patches: int,
+        keep_rates: Sequence[float],
+        embed_dims: int,
+        num_heads: int,
+        mlp_ratio: float,
+        init_cfg: dict | list | None,
     ) -> None:
         super().__init__(init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02))
         self.keep_patches = keep_patches
@@ -140,9 +145,9 @@ class _PoolingTransformer(BaseModule):
         self.cls_pos_embed = embedding(1)
         self.patch_pos_embed = embedding(num_patches)
         self.projs = nn.ModuleList([nn.Conv2d(in_channels, embed_dims, 1)])
-        self.blocks = nn.Sequential(*(
-            _Block(embed_dims, num_heads, mlp_ratio, rate) for rate in keep_rates
-        ))
+        self.blocks = nn.Sequential(
+            *(_Block(embed_dims, num_heads, mlp_ratio, rate) for rate in keep_rates)
+        )
         self.norm = nn.LayerNorm(embed_dims, eps=NORM_EPS)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -204,7 +209,7 @@ class APViT(BaseBackbone):
         keep_rates: Sequence[float] = KEEP_RATES,
         embed_dims: int = 768,
         num_heads: int = 8,
-        mlp_ratio: float = 3.,
+        mlp_ratio: float = 3.0,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         extractor_init_cfg: dict | list | None = None,
@@ -244,14 +249,20 @@ class APViT(BaseBackbone):
         self.extractor = IResNet(
             depth=50,
             num_stages=EXTRACTOR_STAGES,
-            out_indices=(EXTRACTOR_STAGES - 1, ),
+            out_indices=(EXTRACTOR_STAGES - 1,),
             frozen_stages=min(frozen_stages, EXTRACTOR_STAGES),
             norm_eval=norm_eval,
             init_cfg=extractor_init_cfg,
         )
         self.vit = _PoolingTransformer(
-            CHANNELS[EXTRACTOR_STAGES - 1], num_patches, keep_patches, keep_rates, embed_dims,
-            num_heads, mlp_ratio, vit_init_cfg
+            CHANNELS[EXTRACTOR_STAGES - 1],
+            num_patches,
+            keep_patches,
+            keep_rates,
+            embed_dims,
+            num_heads,
+            mlp_ratio,
+            vit_init_cfg,
         )
         self._freeze_transformer()
 
@@ -264,7 +275,7 @@ class APViT(BaseBackbone):
         Returns:
             tuple[Tensor]: One tensor, (N, embed_dims).
         """
-        return (self.vit(self._extract(x)), )
+        return (self.vit(self._extract(x)),)
 
     def attention_map(self, x: torch.Tensor) -> torch.Tensor:
         """What attentive patch pooling chooses by: the higher, the sooner a patch is kept.

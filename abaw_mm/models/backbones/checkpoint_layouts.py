@@ -39,8 +39,14 @@ NOT_TAKEN = {'k', 'key', 'target', 'momentum', 'moco', 'ema', 'student'}
 # Pairs of the beginning of a name of ours and of theirs.
 PLAIN = ()
 # nn.Sequential(*list(resnet.children())[:-1]): conv1, bn1, relu, maxpool, four stages.
-NUMBERED = (('conv1', '0'), ('bn1', '1'), ('layer1', '4'), ('layer2', '5'), ('layer3', '6'),
-            ('layer4', '7'))
+NUMBERED = (
+    ('conv1', '0'),
+    ('bn1', '1'),
+    ('layer1', '4'),
+    ('layer2', '5'),
+    ('layer3', '6'),
+    ('layer4', '7'),
+)
 # mmpretrain's ResNetV1c and V1d have one `stem`, timm's *c and *d a `conv1` without the last norm.
 DEEP_STEM = (('stem.7', 'bn1'), ('stem', 'conv1'))
 NAMINGS = (PLAIN, NUMBERED, DEEP_STEM)
@@ -72,30 +78,43 @@ class Layout:
 # The first that fits is named.
 LAYOUTS = (
     Layout('VISSL', r'_feature_blocks'),
-    Layout('ContraWarping or BYOL of mmselfsup',
-           r'backbone|(online|target)_net(\.0|\.backbone)?', ('online_net', )),
-    Layout('BYOL of mmpretrain', r'backbone|target_net(\.0)?', ('target_net', )),
-    Layout('MoCo of mmselfsup', r'backbone|encoder_[qk]\.0', ('encoder_q', )),
-    Layout('MoCo v1, v2', r'encoder_[qk]', ('encoder_q', )),
-    Layout('MoCo of mmpretrain', r'backbone|encoder_k(\.0)?', ('encoder_k', )),
-    Layout('MoCo v3', r'(base|momentum)_encoder', ('base_encoder', )),
-    Layout('solo-learn (backbone)', r'(momentum_)?backbone',
-           ('momentum_backbone', 'projector', 'classifier', 'momentum_projector')),
-    Layout('solo-learn (encoder)', r'(momentum_)?encoder',
-           ('momentum_encoder', 'projector', 'classifier', 'momentum_projector')),
-    Layout('MoCo v3 of mmpretrain', r'backbone|momentum_encoder(\.0)?', ('momentum_encoder', )),
+    Layout(
+        'ContraWarping or BYOL of mmselfsup',
+        r'backbone|(online|target)_net(\.0|\.backbone)?',
+        ('online_net',),
+    ),
+    Layout('BYOL of mmpretrain', r'backbone|target_net(\.0)?', ('target_net',)),
+    Layout('MoCo of mmselfsup', r'backbone|encoder_[qk]\.0', ('encoder_q',)),
+    Layout('MoCo v1, v2', r'encoder_[qk]', ('encoder_q',)),
+    Layout('MoCo of mmpretrain', r'backbone|encoder_k(\.0)?', ('encoder_k',)),
+    Layout('MoCo v3', r'(base|momentum)_encoder', ('base_encoder',)),
+    Layout(
+        'solo-learn (backbone)',
+        r'(momentum_)?backbone',
+        ('momentum_backbone', 'projector', 'classifier', 'momentum_projector'),
+    ),
+    Layout(
+        'solo-learn (encoder)',
+        r'(momentum_)?encoder',
+        ('momentum_encoder', 'projector', 'classifier', 'momentum_projector'),
+    ),
+    Layout('MoCo v3 of mmpretrain', r'backbone|momentum_encoder(\.0)?', ('momentum_encoder',)),
     Layout('DINO', r'(teacher|student)(\.backbone)?', ('teacher', 'student')),
     Layout('DINO of lightly', r'(teacher|student)_backbone', naming=NUMBERED),
-    Layout('byol-pytorch', r'((online|target)_encoder\.)?net',
-           ('online_encoder', 'target_encoder')),
+    Layout(
+        'byol-pytorch', r'((online|target)_encoder\.)?net', ('online_encoder', 'target_encoder')
+    ),
     Layout('BYOL', r'(online|target)_(network|encoder)(_state_dict)?(\.(encoder|backbone|net))?'),
-    Layout('BYOL, numbered', r'(online|target)_(network|encoder)(_state_dict)?(\.encoder)?',
-           naming=NUMBERED),
-    Layout('SimSiam', r'encoder', ('predictor', )),
+    Layout(
+        'BYOL, numbered',
+        r'(online|target)_(network|encoder)(_state_dict)?(\.encoder)?',
+        naming=NUMBERED,
+    ),
+    Layout('SimSiam', r'encoder', ('predictor',)),
     Layout('lightly', r'(momentum_)?backbone(_momentum)?', naming=NUMBERED),
     Layout('mmpretrain or mmselfsup', r'backbone'),
-    Layout('APViT', r'', ('vit', )),
-    Layout("face.evoLVe's IR", r'', ('input_layer', )),
+    Layout('APViT', r'', ('vit',)),
+    Layout("face.evoLVe's IR", r'', ('input_layer',)),
     Layout('plain names: torchvision or timm', r''),
     Layout('timm, deep stem', r'', naming=DEEP_STEM),
 )
@@ -103,8 +122,11 @@ LAYOUTS = (
 
 # Blocks of the four stages, and whether they are bottlenecks (He et al. 2016, table 1).
 DEPTHS = {
-    ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
-    ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152
+    ((2, 2, 2, 2), False): 18,
+    ((3, 4, 6, 3), False): 34,
+    ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101,
+    ((3, 8, 36, 3), True): 152,
 }
 BLOCK = re.compile(r'(?:^|\.)(?:layer([1-4])|([4-7]))\.(\d+)\.(conv|bn)(\d)\.')
 
@@ -131,10 +153,14 @@ def resnet_depth(names: Iterable[str]) -> int | None:
     """
     counted, bottleneck = count_blocks(names)
     stages = 4 if counted[3] else 3  # of three, all depths differ
-    return next((
-        depth for (blocks, deep), depth in DEPTHS.items()
-        if (blocks[:stages], deep) == (counted[:stages], bottleneck)
-    ), None)
+    return next(
+        (
+            depth
+            for (blocks, deep), depth in DEPTHS.items()
+            if (blocks[:stages], deep) == (counted[:stages], bottleneck)
+        ),
+        None,
+    )
 
 
 def path_of(key: str) -> str:
@@ -163,7 +189,7 @@ def source_name(name: str, naming: tuple[tuple[str, str], ...]) -> str:
     """
     for ours, theirs in naming:
         if name.startswith(f'{ours}.'):
-            return theirs + name[len(ours):]
+            return theirs + name[len(ours) :]
     return name
 
 
@@ -190,7 +216,7 @@ def stages_of(names: Iterable[str], naming: tuple[tuple[str, str], ...]) -> tupl
     for name in names:
         stage = STAGE.match(name)
         if stage:
-            words = source_name(name, naming).split('.')[:stage[0].count('.')]
+            words = source_name(name, naming).split('.')[: stage[0].count('.')]
             stages.add('.'.join(words) + '.')
     return tuple(stages)
 

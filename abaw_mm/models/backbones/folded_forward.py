@@ -79,26 +79,43 @@ def folded_weights(
         tuple: L weights, of the shape, type and memory format of the convolutions', and L biases
         (C_l, ), of their type.
     """
-    scales = torch._foreach_add([_wide(norm.running_var) for norm in norms],
-                                [norm.eps for norm in norms])
+    scales = torch._foreach_add(
+        [_wide(norm.running_var) for norm in norms], [norm.eps for norm in norms]
+    )
     torch._foreach_sqrt_(scales)
     scales = torch._foreach_div(
-        [torch.ones_like(norm.running_var) if norm.weight is None else _wide(norm.weight)
-         for norm in norms], scales)
+        [
+            torch.ones_like(norm.running_var) if norm.weight is None else _wide(norm.weight)
+            for norm in norms
+        ],
+        scales,
+    )
     shifts = [_wide(norm.running_mean) for norm in norms]
     if any(conv.bias is not None for conv in convs):
-        shifts = [shift if conv.bias is None else shift - conv.bias
-                  for conv, shift in zip(convs, shifts, strict=True)]
+        shifts = [
+            shift if conv.bias is None else shift - conv.bias
+            for conv, shift in zip(convs, shifts, strict=True)
+        ]
     biases = torch._foreach_neg(torch._foreach_mul(shifts, scales))
-    torch._foreach_add_(biases, [torch.zeros_like(bias) if norm.bias is None else _wide(norm.bias)
-                                 for norm, bias in zip(norms, biases, strict=True)])
+    torch._foreach_add_(
+        biases,
+        [
+            torch.zeros_like(bias) if norm.bias is None else _wide(norm.bias)
+            for norm, bias in zip(norms, biases, strict=True)
+        ],
+    )
     weights = torch._foreach_mul(
         [_wide(conv.weight) for conv in convs],
-        [scale.view(-1, *[1] * (conv.weight.ndim - 1))
-         for conv, scale in zip(convs, scales, strict=True)])
+        [
+            scale.view(-1, *[1] * (conv.weight.ndim - 1))
+            for conv, scale in zip(convs, scales, strict=True)
+        ],
+    )
     kinds = [conv.weight.dtype for conv in convs]
-    return ([weight.to(kind) for weight, kind in zip(weights, kinds, strict=True)],
-            [bias.to(kind) for bias, kind in zip(biases, kinds, strict=True)])
+    return (
+        [weight.to(kind) for weight, kind in zip(weights, kinds, strict=True)],
+        [bias.to(kind) for bias, kind in zip(biases, kinds, strict=True)],
+    )
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -182,8 +199,12 @@ def _graphs_of(module: nn.Module) -> _Graphs:
 
 
 def _modes() -> tuple:
-    return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
-            torch.is_autocast_enabled('cpu'), torch.is_autocast_enabled('cuda'))
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled('cpu'),
+        torch.is_autocast_enabled('cuda'),
+    )
 
 
 def _state(module: nn.Module) -> tuple:
@@ -196,8 +217,7 @@ def _state(module: nn.Module) -> tuple:
         if training:
             state += [p.requires_grad for p in child._parameters.values() if p is not None]
         if isinstance(child, nn.Conv2d):
-            state += [child.stride, child.padding, child.dilation, child.groups,
-                      child.padding_mode]
+            state += [child.stride, child.padding, child.dilation, child.groups, child.padding_mode]
         elif isinstance(child, _BatchNorm):
             state += [child.running_mean is None, child.running_var is None]
         elif child._modules or not index:  # its forward becomes part of the graph
@@ -228,15 +248,19 @@ def _is_altered(module: nn.Module) -> bool:
 
 def _is_fixed(*modules: nn.Module) -> bool:
     return not torch.is_grad_enabled() or not any(
-        parameter.requires_grad for module in modules for parameter in module.parameters())
+        parameter.requires_grad for module in modules for parameter in module.parameters()
+    )
 
 
 def _can_fold(norm: nn.Module) -> bool:
     return (
-        isinstance(norm, _BatchNorm) and not norm.training
-        and norm.running_mean is not None and norm.running_var is not None
+        isinstance(norm, _BatchNorm)
+        and not norm.training
+        and norm.running_mean is not None
+        and norm.running_var is not None
         and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-        and not _is_altered(norm) and _is_fixed(norm)
+        and not _is_altered(norm)
+        and _is_fixed(norm)
     )
 
 
@@ -254,8 +278,12 @@ class _Tracer(Tracer):
         self.thread, self.modes = threading.get_ident(), _modes()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return (super().is_leaf_module(m, module_qualified_name) or _is_altered(m)
-                or not m._modules or not any(_can_fold(child) for child in m.modules()))
+        return (
+            super().is_leaf_module(m, module_qualified_name)
+            or _is_altered(m)
+            or not m._modules
+            or not any(_can_fold(child) for child in m.modules())
+        )
 
     # torch.fx watches all modules, those that run in other threads, too.
     def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> object:
@@ -284,8 +312,11 @@ def _follow(module: nn.Module) -> Graph:
     # A copy is followed, with the same tensors, hooks and innermost modules.
     shared = [child for child in module.modules() if child is not module and not child._modules]
     for child in module.modules():
-        shared += [*child._parameters.values(), *child._buffers.values(),
-                   *(getattr(child, name) for name in _HOOKS)]
+        shared += [
+            *child._parameters.values(),
+            *child._buffers.values(),
+            *(getattr(child, name) for name in _HOOKS),
+        ]
     copied = copy.deepcopy(module, {id(one): one for one in shared})
     state = _state(copied)
     with torch.random.fork_rng(devices=[]):
@@ -310,8 +341,10 @@ def _trace(module: nn.Module) -> GraphModule | None:
         # The module is then run as it is, and what is really wrong with it is raised there.
         print_log(
             f'{type(module).__name__}: its BN are not folded, which is slower and gives the same '
-            f'results; torch.fx cannot follow its forward: {error}', logger='current',
-            level=logging.WARNING)
+            f'results; torch.fx cannot follow its forward: {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
         return None
     modules = dict(module.named_modules())
     pairs = []
@@ -321,9 +354,15 @@ def _trace(module: nn.Module) -> GraphModule | None:
             continue
         before = node.args[0]
         conv = modules.get(before.target) if before.op == 'call_module' else None
-        if (isinstance(conv, nn.Conv2d) and type(conv).forward is nn.Conv2d.forward
-                and conv.padding_mode == 'zeros' and len(before.users) == 1
-                and _has_one_input(before) and not _is_altered(conv) and _is_fixed(conv)):
+        if (
+            isinstance(conv, nn.Conv2d)
+            and type(conv).forward is nn.Conv2d.forward
+            and conv.padding_mode == 'zeros'
+            and len(before.users) == 1
+            and _has_one_input(before)
+            and not _is_altered(conv)
+            and _is_fixed(conv)
+        ):
             pairs.append((before, node))
     if not pairs:
         return None
@@ -338,9 +377,18 @@ def _trace(module: nn.Module) -> GraphModule | None:
             weight = graph.call_function(getitem, (weights, index))
             bias = graph.call_function(getitem, (biases, index))
             like = convs[-1]
-            conv = graph.call_function(F.conv2d, (
-                before.args[0], weight, bias, like.stride, like.padding, like.dilation,
-                like.groups))
+            conv = graph.call_function(
+                F.conv2d,
+                (
+                    before.args[0],
+                    weight,
+                    bias,
+                    like.stride,
+                    like.padding,
+                    like.dilation,
+                    like.groups,
+                ),
+            )
         node.replace_all_uses_with(conv)
         graph.erase_node(node)
         graph.erase_node(before)

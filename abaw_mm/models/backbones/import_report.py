@@ -66,16 +66,20 @@ class ImportReport:
 
     def rows(self) -> list[tuple[str, str]]:
         """The table's two columns."""
-        shapes = [f'{name}: got {got}, expected {expected}'
-                  for name, (got, expected) in self.mismatched.items()]
+        shapes = [
+            f'{name}: got {got}, expected {expected}'
+            for name, (got, expected) in self.mismatched.items()
+        ]
         rows = [
             ('layout', self.layout),
             ('prefix', repr(self.prefix)),
             ('matched', f'{self.matched} of {self.required}'),
             ('missing', _count(self.missing)),
             ('mismatched', _count(shapes)),
-            ('dropped', ', '.join(f'{name} {number}' for name, number in self.dropped.items())
-             or '0'),
+            (
+                'dropped',
+                ', '.join(f'{name} {number}' for name, number in self.dropped.items()) or '0',
+            ),
         ]
         if self.unused:
             rows.append(('no place for', _count(self.unused)))
@@ -147,8 +151,11 @@ def find_encoders(
 
 
 def compare(
-    wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor],
-    layout: str = 'names as they are', prefix: str = '', naming: tuple = PLAIN
+    wanted: Mapping[str, torch.Tensor],
+    found: Mapping[str, torch.Tensor],
+    layout: str = 'names as they are',
+    prefix: str = '',
+    naming: tuple = PLAIN,
 ) -> ImportReport:
     """Hold the tensors of a module against those under one prefix of a checkpoint.
 
@@ -180,22 +187,21 @@ def compare(
     for key in found:
         if key in taken:
             continue
-        if key.startswith(prefix) and key[len(prefix):].startswith(stages):
+        if key.startswith(prefix) and key[len(prefix) :].startswith(stages):
             if not key.endswith('num_batches_tracked'):
                 unused.append(key)
             continue
         words = path_of(key).split('.')
         # As far as the first word that is not the encoder's: `encoder_q.fc`, `queue`.
-        differs = next((i for i, w in enumerate(words) if path[i:i + 1] != [w]), len(words) - 1)
-        dropped['.'.join(words[:differs + 1])] += 1
+        differs = next((i for i, w in enumerate(words) if path[i : i + 1] != [w]), len(words) - 1)
+        dropped['.'.join(words[: differs + 1])] += 1
     return ImportReport(
         layout, prefix, sources, required, missing, mismatched, unused, dict(dropped)
     )
 
 
 def match(
-    wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor],
-    prefix: str | None = None
+    wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], prefix: str | None = None
 ) -> ImportReport:
     """Find a backbone in a checkpoint, by the names of its tensors.
 
@@ -211,7 +217,8 @@ def match(
     else:
         end = prefix.strip('.')
         encoders = [
-            encoder for encoder in every
+            encoder
+            for encoder in every
             if (f'.{encoder[0]}'.endswith(f'.{end}.') if end else not path_of(encoder[0]))
         ]
     if not encoders:
@@ -227,7 +234,7 @@ def match(
     role = followers(reports[0].prefix)
     report = min(  # of those of one role, one that fits best
         (report for report in reports if followers(report.prefix) == role),
-        key=lambda report: report.required - report.matched
+        key=lambda report: report.required - report.matched,
     )
     if prefix is None and large:
         _note_others(report, [other for other in reports if other is not report], found)
@@ -247,22 +254,24 @@ def _note_others(
         if same:
             texts.append(f'{other.prefix!r} holds the same values')
             continue
-        if report.complete and other.complete and (
-            followers(report.prefix) == followers(other.prefix)
+        if (
+            report.complete
+            and other.complete
+            and (followers(report.prefix) == followers(other.prefix))
         ):
             report.ambiguous = True
-        texts.append(
-            f'{other.prefix!r} is not taken ({other.matched} of {other.required} fit)'
-        )
+        texts.append(f'{other.prefix!r} is not taken ({other.matched} of {other.required} fit)')
     if report.ambiguous:
         report.note = (
-            f'which encoder is meant? {report.prefix!r} or ' + ', '.join(texts)
+            f'which encoder is meant? {report.prefix!r} or '
+            + ', '.join(texts)
             + '; choose with prefix=...'
         )
     elif texts:
         report.note = (
             f'{len(texts) + 1} encoders, {report.prefix!r} is the documented one; '
-            + ', '.join(texts) + '; prefix=... takes another'
+            + ', '.join(texts)
+            + '; prefix=... takes another'
         )
 
 
@@ -296,7 +305,7 @@ def ask_complete(report: ImportReport, what: str, found: Mapping, allow_partial:
         return
     depths = tell_depths(
         {*report.sources, *report.missing, *report.mismatched},
-        [key.removeprefix(report.prefix) for key in found if key.startswith(report.prefix)]
+        [key.removeprefix(report.prefix) for key in found if key.startswith(report.prefix)],
     )
     if depths:
         wrong = depths
@@ -314,6 +323,5 @@ def ask_complete(report: ImportReport, what: str, found: Mapping, allow_partial:
         f'backbone; {wrong}. Its keys are such as '
         f'{named(list(found))}. Take weights of the same network, change model.backbone to theirs '
         '(e.g. depth), choose an encoder with prefix=..., or go on with a part of them by '
-        'allow_partial=True of SSLPretrained (--allow-partial of the converter)\n'
-        + report.table()
+        'allow_partial=True of SSLPretrained (--allow-partial of the converter)\n' + report.table()
     )

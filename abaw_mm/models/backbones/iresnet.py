@@ -41,14 +41,14 @@ class _Unit(nn.Module):
         else:
             self.shortcut_layer = nn.Sequential(
                 nn.Conv2d(in_channels, channels, 1, stride, bias=False),
-                build_norm_layer(norm_cfg, channels)[1]
+                build_norm_layer(norm_cfg, channels)[1],
             )
         self.res_layer = nn.Sequential(
             build_norm_layer(norm_cfg, in_channels)[1],
             nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False),
             nn.PReLU(channels),
             nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
-            build_norm_layer(norm_cfg, channels)[1]
+            build_norm_layer(norm_cfg, channels)[1],
         )
         if se:
             self.res_layer.append(_SqueezeExcitation(channels))
@@ -102,16 +102,19 @@ class IResNet(BaseBackbone):
         se: bool = False,
         in_channels: int = 3,
         num_stages: int = 4,
-        out_indices: Sequence[int] = (3, ),
+        out_indices: Sequence[int] = (3,),
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm_cfg: dict | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
-        super().__init__(init_cfg or [
-            dict(type='Kaiming', layer='Conv2d'),
-            dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-        ])
+        super().__init__(
+            init_cfg
+            or [
+                dict(type='Kaiming', layer='Conv2d'),
+                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+            ]
+        )
         if depth not in self.arch_settings:
             raise ValueError(
                 f'IResNet: depth={depth}, expected one of {", ".join(map(str, self.arch_settings))}'
@@ -141,14 +144,18 @@ class IResNet(BaseBackbone):
         self.input_layer = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, 1, 1, bias=False),
             build_norm_layer(norm_cfg, width)[1],
-            nn.PReLU(width)
+            nn.PReLU(width),
         )
         self.body = nn.ModuleList()
         for channels, units in zip(CHANNELS, self.arch_settings[depth][:num_stages], strict=False):
-            self.body.append(nn.Sequential(*(
-                _Unit(channels if unit else width, channels, 1 if unit else 2, se, norm_cfg)
-                for unit in range(units)
-            )))
+            self.body.append(
+                nn.Sequential(
+                    *(
+                        _Unit(channels if unit else width, channels, 1 if unit else 2, se, norm_cfg)
+                        for unit in range(units)
+                    )
+                )
+            )
             width = channels
         self._freeze_stages()
 
@@ -181,6 +188,6 @@ class IResNet(BaseBackbone):
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages >= 0:
-            for module in (self.input_layer, *self.body[:self.frozen_stages]):
+            for module in (self.input_layer, *self.body[: self.frozen_stages]):
                 module.eval()
                 module.requires_grad_(False)

@@ -51,8 +51,9 @@ class SSLPretrained:
         what = f'SSLPretrained: {self.checkpoint} -> {type(module).__name__}'
         ask_complete(report, what, found, self.allow_partial)
         print_log(
-            f'{what}\n{report.table()}', logger='current',
-            level=logging.INFO if report.complete else logging.WARNING
+            f'{what}\n{report.table()}',
+            logger='current',
+            level=logging.INFO if report.complete else logging.WARNING,
         )
         module.load_state_dict(
             {name: found[key] for name, key in report.sources.items()}, strict=False

@@ -17,7 +17,8 @@ class DilatedResidualLayer(nn.Module):
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
         self.conv_dilated = nn.Conv1d(
-            channels, channels, KERNEL_SIZE, padding=dilation, dilation=dilation)
+            channels, channels, KERNEL_SIZE, padding=dilation, dilation=dilation
+        )
         self.conv_1x1 = nn.Conv1d(channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
 
@@ -72,7 +73,8 @@ class TemporalConvNet(BaseModule):
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(in_channels, channels)
         self.layers = nn.ModuleList(
-            DilatedResidualLayer(channels, 2**i, dropout) for i in range(num_layers))
+            DilatedResidualLayer(channels, 2**i, dropout) for i in range(num_layers)
+        )
 
     @property
     def reach(self) -> int:

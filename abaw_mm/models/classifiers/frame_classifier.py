@@ -33,8 +33,12 @@ class FrameClassifier(ImageClassifier):
     """
 
     def __init__(
-        self, *args: object, fold: bool = True, mixed_precision: bool = True,
-        compile: bool | dict = False, **kwargs: object
+        self,
+        *args: object,
+        fold: bool = True,
+        mixed_precision: bool = True,
+        compile: bool | dict = False,
+        **kwargs: object,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.fold = fold

@@ -28,7 +28,7 @@ class TemporalClassifier(ImageClassifier):
         """
         seen = None if batch is None else batch.seen
         features = self.backbone(inputs, seen).flatten(0, 1)
-        return (features if batch is None else features[batch.place], )
+        return (features if batch is None else features[batch.place],)
 
     def loss(self, inputs: torch.Tensor, data_samples: list[FrameBatch]) -> dict:
         """The head's loss over the frames that are scored."""

@@ -11,8 +11,11 @@ MAX_ATTEMPTS = 10  # as mmpretrain's RandomResizedCrop; of ratio 1 the first alw
 
 
 def random_resized_boxes(
-    numbers: np.ndarray, height: int, width: int,
-    crop_ratio_range: tuple[float, float], aspect_ratio_range: tuple[float, float]
+    numbers: np.ndarray,
+    height: int,
+    width: int,
+    crop_ratio_range: tuple[float, float],
+    aspect_ratio_range: tuple[float, float],
 ) -> np.ndarray:
     """Boxes distributed as those of mmpretrain's ``RandomResizedCrop``.
 
@@ -34,10 +37,15 @@ def random_resized_boxes(
     box_width = np.rint(np.sqrt(area * aspect)).astype(np.int64)
     box_height = np.rint(np.sqrt(area / aspect)).astype(np.int64)
     fits = (box_width > 0) & (box_width <= width) & (box_height > 0) & (box_height <= height)
-    boxes = np.stack([
-        np.floor(left * (width - box_width + 1)), np.floor(top * (height - box_height + 1)),
-        box_width, box_height
-    ], axis=-1).astype(np.int64)
+    boxes = np.stack(
+        [
+            np.floor(left * (width - box_width + 1)),
+            np.floor(top * (height - box_height + 1)),
+            box_width,
+            box_height,
+        ],
+        axis=-1,
+    ).astype(np.int64)
     boxes = boxes[np.arange(len(boxes)), fits.argmax(1)]  # the first attempt that fits
     boxes[~fits.any(1)] = _central_box(height, width, aspect_ratio_range)
     return boxes
@@ -77,7 +85,7 @@ def crop_and_resize(
     boxes = boxes.tolist()
     for row, image in enumerate(images.numpy()):
         left, top, width, height = boxes[row]
-        cut = image[top:top + height, left:left + width]
+        cut = image[top : top + height, left : left + width]
         resized = cv2.resize(cut, size[::-1], interpolation=cv2.INTER_LINEAR)
         out[row] = resized[:, ::-1] if flip[row] else resized
     return torch.from_numpy(out).permute(0, 3, 1, 2).float()
@@ -103,10 +111,13 @@ def crop_and_resize_by_grid(
     x = torch.where(mirrored.bool(), x.flip(1), x)
     y = samples(top, box_height, size[0])
     # Pixel centres lie at (2i + 1) / size - 1 for align_corners=False.
-    grid = torch.stack([
-        ((2 * x + 1) / width - 1)[:, None, :].expand(batch, *size),
-        ((2 * y + 1) / height - 1)[:, :, None].expand(batch, *size)
-    ], dim=-1)
+    grid = torch.stack(
+        [
+            ((2 * x + 1) / width - 1)[:, None, :].expand(batch, *size),
+            ((2 * y + 1) / height - 1)[:, :, None].expand(batch, *size),
+        ],
+        dim=-1,
+    )
     pixels = images.permute(0, 3, 1, 2).float()  # channels_last, as the bytes lie
     return F.grid_sample(
         pixels, grid, mode='bilinear', padding_mode='border', align_corners=False

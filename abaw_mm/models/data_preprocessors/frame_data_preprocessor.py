@@ -121,5 +121,5 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         size = int(self.resize_edge * height / edge), int(self.resize_edge * width / edge)
         whole = np.tile([0, 0, width, height], (batch, 1))
         resized = crop_and_resize(images, whole, np.zeros(batch, bool), size)
-        top, left = (max(0, round((side - self.crop_size) / 2.)) for side in size)
-        return resized[:, :, top:top + self.crop_size, left:left + self.crop_size]
+        top, left = (max(0, round((side - self.crop_size) / 2.0)) for side in size)
+        return resized[:, :, top : top + self.crop_size, left : left + self.crop_size]

@@ -54,8 +54,8 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
         for name in ('frame_no', 'gt_label'):
             if name in data:  # labels may be hidden
                 frames[name] = data[name].flatten()[place]
-        moved = self.cast_data(dict(
-            frames, place=place, seen=data['seen'], inputs=data['inputs']))
+        moved = self.cast_data(dict(frames, place=place, seen=data['seen'], inputs=data['inputs']))
         inputs = moved.pop('inputs').float()
         return dict(
-            inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=list(row_of)), **moved)])
+            inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=list(row_of)), **moved)]
+        )

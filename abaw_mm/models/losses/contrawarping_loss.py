@@ -38,6 +38,7 @@ def contrawarping_loss(
     >>> contrawarping_loss((one, one), (one, one), one, 0.5)  # warped and plain are alike
     (tensor(0.), tensor(0.5000))
     """
+
     def cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # float: half precision has too few digits near 1
         return F.cosine_similarity(prediction.float(), target.detach().float(), dim=-1)

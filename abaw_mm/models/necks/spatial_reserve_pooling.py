@@ -126,4 +126,4 @@ class SpatialReservePooling(BaseModule):
                 "the backbone's last stage"
             )
         self.flat_width(tuple(x.shape[2:]))
-        return (self.conv2(self.conv1(x)).flatten(1), )
+        return (self.conv2(self.conv1(x)).flatten(1),)

@@ -24,8 +24,11 @@ SHORTEST = 0.5  # a control point moves by this share of the strength at least
 
 
 def face_window(
-    height: int, width: int, ellipse: tuple[float, float] | None, fade: float,
-    device: torch.device | str = 'cpu'
+    height: int,
+    width: int,
+    ellipse: tuple[float, float] | None,
+    fade: float,
+    device: torch.device | str = 'cpu',
 ) -> torch.Tensor:
     """1 inside, 0 at the border of the image and outside an ellipse, smooth in between.
 
@@ -47,14 +50,17 @@ def face_window(
     if ellipse is None:
         depth = 1 - torch.maximum(x.abs(), y.abs())
     else:
-        depth = 1 - ((x / ellipse[0])**2 + (y / ellipse[1])**2).sqrt()
+        depth = 1 - ((x / ellipse[0]) ** 2 + (y / ellipse[1]) ** 2).sqrt()
     rise = (depth / fade).clamp(0, 1)
     return rise * rise * (3 - 2 * rise)
 
 
 def draw_control_points(
-    batch: int, number: int, ellipse: tuple[float, float] | None, device: torch.device | str,
-    generator: torch.Generator | None = None
+    batch: int,
+    number: int,
+    ellipse: tuple[float, float] | None,
+    device: torch.device | str,
+    generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Control points all over the face, and where each moves.
 
@@ -105,14 +111,12 @@ def displacement_field(
     place = (points + 1) / 2 * points.new_tensor([width - 1, height - 1])  # in pixels
     x = torch.arange(width, device=window.device) - place[..., 0, None]  # (N, K, W)
     y = torch.arange(height, device=window.device) - place[..., 1, None]  # (N, K, H)
-    distance = (y[..., None]**2 + x[..., None, :]**2) / radius**2  # (N, K, H, W), squared
-    bump = (1 - distance).clamp(min=0)**2
+    distance = (y[..., None] ** 2 + x[..., None, :] ** 2) / radius**2  # (N, K, H, W), squared
+    bump = (1 - distance).clamp(min=0) ** 2
     return torch.einsum('nkhw,nkc->nhwc', bump, moves) * window[..., None]
 
 
-def limit_displacement(
-    field: torch.Tensor, longest: float, steepest: float
-) -> torch.Tensor:
+def limit_displacement(field: torch.Tensor, longest: float, steepest: float) -> torch.Tensor:
     """Shrink each image's field as a whole until it is short and flat enough.
 
     Bumps that overlap add up, so what was drawn may be longer and steeper than one bump. With
@@ -130,7 +134,7 @@ def limit_displacement(
     length = field.norm(dim=-1).flatten(1).amax(1)
     slope = torch.maximum(
         field.diff(dim=1).norm(dim=-1).flatten(1).amax(1),
-        field.diff(dim=2).norm(dim=-1).flatten(1).amax(1)
+        field.diff(dim=2).norm(dim=-1).flatten(1).amax(1),
     )
     tiny = torch.finfo(field.dtype).tiny
     share = torch.minimum(longest / length.clamp(min=tiny), steepest / slope.clamp(min=tiny))
@@ -151,9 +155,9 @@ def jacobian_determinants(field: torch.Tensor) -> torch.Tensor:
         (across[:, :-1], down[:, :, :-1]),  # from the upper left corner
         (across[:, 1:], down[:, :, 1:]),  # from the lower right corner
     )
-    return torch.stack([
-        (1 + dx[..., 0]) * (1 + dy[..., 1]) - dx[..., 1] * dy[..., 0] for dx, dy in pairs
-    ], dim=1)
+    return torch.stack(
+        [(1 + dx[..., 0]) * (1 + dy[..., 1]) - dx[..., 1] * dy[..., 0] for dx, dy in pairs], dim=1
+    )
 
 
 def warp_images(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
@@ -228,13 +232,18 @@ class RandomLocalWarp(nn.Module):
             ('radius', radius, 0 < radius <= 1, f'{share}, 0 < radius <= 1'),
             ('strength', strength, 0 <= strength <= 1, f'{share}, 0 to 1'),
             (
-                'ellipse', ellipse,
+                'ellipse',
+                ellipse,
                 ellipse is None or (len(ellipse) == 2 and all(0 < axis <= 1 for axis in ellipse)),
-                'None or two shares, 0 < share <= 1'
+                'None or two shares, 0 < share <= 1',
             ),
             ('fade', fade, 0 < fade <= 1, '0 < fade <= 1'),
-            ('max_slope', max_slope, 0 < max_slope < FOLD_LIMIT,
-             '0 < max_slope < 0.707, or faces fold'),
+            (
+                'max_slope',
+                max_slope,
+                0 < max_slope < FOLD_LIMIT,
+                '0 < max_slope < 0.707, or faces fold',
+            ),
         ):
             if not fits:
                 raise ValueError(
@@ -249,8 +258,12 @@ class RandomLocalWarp(nn.Module):
         self.max_slope = max_slope
 
     def draw(
-        self, batch: int, height: int, width: int, device: torch.device | str = 'cpu',
-        generator: torch.Generator | None = None
+        self,
+        batch: int,
+        height: int,
+        width: int,
+        device: torch.device | str = 'cpu',
+        generator: torch.Generator | None = None,
     ) -> torch.Tensor:
         """Displacement fields, (N, H, W, 2) float32 in pixels.
 
@@ -262,9 +275,7 @@ class RandomLocalWarp(nn.Module):
         """
         side = min(height, width)
         window = face_window(height, width, self.ellipse, self.fade, device)
-        points, moves = draw_control_points(
-            batch, self.num_points, self.ellipse, device, generator
-        )
+        points, moves = draw_control_points(batch, self.num_points, self.ellipse, device, generator)
         longest = self.strength * side
         field = displacement_field(points, longest * moves, self.radius * side, window)
         return limit_displacement(field, longest, self.max_slope)

@@ -3,6 +3,7 @@
 Same frames, same distribution of random crops, same evaluation as affwild2.py beside this file. It
 needs `model = dict(type='FrameClassifier')`.
 """
+
 _base_ = ['affwild2.py']
 
 data_preprocessor = dict(

@@ -14,7 +14,11 @@ data_preprocessor = dict(
 
 view_pipeline = [  # a global transformation: affine, colour, flip
     dict(
-        type='Rotate', magnitude_range=(0, 15), magnitude_std='inf', prob=0.5, pad_val=0,
+        type='Rotate',
+        magnitude_range=(0, 15),
+        magnitude_std='inf',
+        prob=0.5,
+        pad_val=0,
         interpolation='bilinear',
     ),
     dict(
@@ -32,7 +36,9 @@ view_pipeline = [  # a global transformation: affine, colour, flip
         prob=0.8,
     ),
     dict(
-        type='RandomGrayscale', prob=0.2, keep_channels=True,
+        type='RandomGrayscale',
+        prob=0.2,
+        keep_channels=True,
         channel_weights=(0.114, 0.587, 0.2989),
     ),
     dict(type='GaussianBlur', magnitude_range=(0.1, 1.0), magnitude_std='inf', prob=0.5),

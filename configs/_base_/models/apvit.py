@@ -1,14 +1,15 @@
 """APViT and a linear classifier on its class token, as the released code sets it."""
+
 model = dict(
     type='FrameClassifier',
     backbone=dict(
         type='APViT',
         img_size=112,
         keep_patches=160,  # of 14x14
-        keep_rates=(1., 1., 1., 1., 0.9, 0.9, 0.9, 0.9),
+        keep_rates=(1.0, 1.0, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9),
         embed_dims=768,
         num_heads=8,
-        mlp_ratio=3.,
+        mlp_ratio=3.0,
         frozen_stages=-1,
     ),
     head=dict(

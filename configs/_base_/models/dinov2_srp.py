@@ -1,4 +1,5 @@
 """DINOv2's ViT-B/14, frozen, Spatial Reserve Pooling on its patches and a linear classifier."""
+
 model = dict(
     type='FrameClassifier',
     backbone=dict(

@@ -1,4 +1,5 @@
 """IR-50 of face recognition, global average pooling and a linear classifier."""
+
 model = dict(
     type='FrameClassifier',
     backbone=dict(type='IResNet', depth=50, frozen_stages=-1),

@@ -1,4 +1,5 @@
 """ResNet-18 in BYOL (arXiv 2006.07733), with its projector and predictor at a smaller width."""
+
 model = dict(
     type='BYOL',
     base_momentum=0.01,  # as mmpretrain's recipe; falls to 0 along a cosine
@@ -6,7 +7,7 @@ model = dict(
         type='ResNet',
         depth=18,
         num_stages=4,
-        out_indices=(3, ),
+        out_indices=(3,),
         norm_cfg=dict(type='SyncBN'),
         zero_init_residual=False,
         style='pytorch',

@@ -1,11 +1,12 @@
 """ResNet-18 in SimSiam (arXiv 2011.10566); its predictor's hidden layer is a quarter as wide."""
+
 model = dict(
     type='SimSiam',
     backbone=dict(
         type='ResNet',
         depth=18,
         num_stages=4,
-        out_indices=(3, ),
+        out_indices=(3,),
         norm_cfg=dict(type='SyncBN'),
         zero_init_residual=True,
         style='pytorch',

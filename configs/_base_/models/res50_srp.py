@@ -1,11 +1,12 @@
 """ResNet-50 with three frozen stages, Spatial Reserve Pooling and a linear classifier."""
+
 model = dict(
     type='ImageClassifier',
     backbone=dict(
         type='ResNet',
         depth=50,
         num_stages=4,
-        out_indices=(3, ),
+        out_indices=(3,),
         frozen_stages=3,  # stages 1-3 and the stem, with their BN statistics (Table 4)
         style='pytorch',
     ),

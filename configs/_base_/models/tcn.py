@@ -1,4 +1,5 @@
 """A small temporal convolutional network and a linear classifier for each frame."""
+
 model = dict(
     type='TemporalClassifier',
     backbone=dict(

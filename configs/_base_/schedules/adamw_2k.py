@@ -1,4 +1,5 @@
 """AdamW, 1e-3, cosine, 2000 iterations: our choice for a small network on features."""
+
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
 
 # Without an end of its own the cosine ends with train_cfg.max_iters, whatever that is.

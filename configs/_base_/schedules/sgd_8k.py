@@ -2,6 +2,7 @@
 
 The text is silent on momentum and weight decay; these are the released code's.
 """
+
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=5e-3, momentum=0.9, weight_decay=0.01))
 
 # Without an end of its own the cosine ends with train_cfg.max_iters, whatever that is.

@@ -1,4 +1,5 @@
 """The released code's schedule: fp16 with a fixed loss scale, a warm-up, a floor."""
+
 _base_ = ['sgd_8k.py']
 
 optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=512.0)

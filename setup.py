@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-VERSION = re.search(r"__version__ = '(.+?)'", (HERE / 'abaw_mm/__init__.py').read_text()).group(1)
+VERSION = re.search(r"__version__ = '(.+?)'", (HERE / 'abaw_mm/version.py').read_text()).group(1)
 
 
 class BuildWithConfigs(build_py):
@@ -38,9 +38,10 @@ setup(
     license='Apache-2.0',
     cmdclass={'build_py': BuildWithConfigs},
     packages=find_packages(include=['abaw_mm', 'abaw_mm.*']),
-    package_data={'abaw_mm.visualization': ['*.j2']},
+    package_data={'abaw_mm': ['py.typed'], 'abaw_mm.visualization.report': ['*.j2']},
     python_requires='>=3.10',
-    # Ranges that the import check (abaw_mm/compat.py) enforces; requirements/ holds exact pins.
+    # Ranges that the import check (abaw_mm/compat/versions.py) enforces;
+    # requirements/ holds exact pins.
     # The onedl continuation has other names for the same imports: install
     # requirements/onedl.txt, then this package with --no-deps.
     install_requires=[

@@ -45,8 +45,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from abaw_mm.compat import adapt_cfg_to_cpu
-from abaw_mm.models.selfsup import ContraWarping, RandomLocalWarp
+from abaw_mm.compat.cpu import adapt_cfg_to_cpu
+from abaw_mm.models.selfsup import (
+    ContraWarping,
+    RandomLocalWarp,
+)
 from abaw_mm.models.selfsup.local_warp import warp_images
 from pretraining import PRETRAINING, ROOT, SIDE
 

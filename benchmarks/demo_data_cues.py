@@ -51,7 +51,7 @@ def load(root: Path, split: str) -> dict[str, np.ndarray]:
     if not rows['label']:
         raise FileNotFoundError(
             f'{root}: got no labelled frame of {split}, expected a folder that '
-            'tools/make_demo_data.py made'
+            'demo/make_demo_data.py made'
         )
     return {name: np.array(values) for name, values in rows.items()}
 
@@ -130,7 +130,7 @@ def report(name: str, truth: np.ndarray, runs: list[np.ndarray]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('root', type=Path, help='folder that tools/make_demo_data.py made')
+    parser.add_argument('root', type=Path, help='folder that demo/make_demo_data.py made')
     parser.add_argument('--epochs', type=int, default=15)
     parser.add_argument('--net-seeds', type=int, nargs='*', default=[0, 1, 2])
     args = parser.parse_args()

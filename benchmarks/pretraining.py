@@ -25,7 +25,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from abaw_mm.whole_file import whole_file
+from abaw_mm.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 METHODS = dict(
@@ -177,9 +177,9 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         for future in as_completed([pool.submit(study, *pair, args) for pair in todo]):
             results.append(future.result())
-            with whole_file(file) as draft:
+            with atomic_write(file) as draft:
                 draft.write_text(json.dumps(results, indent=1))
-            with whole_file(args.work_dir / 'results.md') as draft:
+            with atomic_write(args.work_dir / 'results.md') as draft:
                 draft.write_text(table(results))
     print(table(results))
 

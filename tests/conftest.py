@@ -17,7 +17,7 @@ from PIL import Image
 
 import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpretrain
 from abaw_mm.datasets import FeatureFolder
-from abaw_mm.datasets.crops import CropFolder
+from abaw_mm.datasets.crops.crop_folder import CropFolder
 
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / 'shared'  # real faces and outputs of the released code, where there are any

@@ -9,7 +9,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from abaw_mm import compat
-from abaw_mm.apis.config import load_config, set_loader_flags
+from abaw_mm.apis.config import (
+    load_config,
+    set_loader_flags,
+)
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 FACES = [path for path in CONFIGS if path.stem.endswith('_faces')]  # pre-training

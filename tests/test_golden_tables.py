@@ -39,23 +39,27 @@ from abaw_mm.datasets import (
     index_cache,
 )
 from abaw_mm.datasets.annotations import read_annotation_folder
-from abaw_mm.datasets.crops import CropFolder
+from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.folds import split_folds
-from abaw_mm.datasets.frame_stride import clip_columns
+from abaw_mm.datasets.samplers.frame_stride import clip_columns
 from abaw_mm.evaluation import MacroF1
-from abaw_mm.evaluation.calibration import calibrate
-from abaw_mm.evaluation.clip_bootstrap import confusion_per_clip, interval, resample_f1
-from abaw_mm.evaluation.dump_predictions import DumpPredictions
-from abaw_mm.evaluation.frame_metric import FrameResults, merge_frames
-from abaw_mm.evaluation.gap_filler import GapFiller
-from abaw_mm.evaluation.macro_f1 import mean_f1
-from abaw_mm.evaluation.postprocess import Postprocess, average, class_shares
-from abaw_mm.evaluation.predictions import Predictions
-from abaw_mm.evaluation.score_predictions import score_predictions
-from abaw_mm.evaluation.search_smoothing import search_smoothing
-from abaw_mm.evaluation.submission import Submission
-from abaw_mm.visualization.report import score_run
-from abaw_mm.visualization.surest_mistakes import confidence_of, locate_crops, surest_mistakes
+from abaw_mm.evaluation.metrics.dump_predictions import DumpPredictions
+from abaw_mm.evaluation.metrics.frame_metric import FrameResults, merge_frames
+from abaw_mm.evaluation.metrics.macro_f1 import mean_f1
+from abaw_mm.evaluation.predictions.postprocess import Postprocess, average, class_shares
+from abaw_mm.evaluation.predictions.predictions import Predictions
+from abaw_mm.evaluation.predictions.score_predictions import score_predictions
+from abaw_mm.evaluation.predictions.search_smoothing import search_smoothing
+from abaw_mm.evaluation.submission.gap_filler import GapFiller
+from abaw_mm.evaluation.submission.submission import Submission
+from abaw_mm.visualization.report.calibration import calibrate
+from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip, interval, resample_f1
+from abaw_mm.visualization.report.report import score_run
+from abaw_mm.visualization.report.surest_mistakes import (
+    confidence_of,
+    locate_crops,
+    surest_mistakes,
+)
 
 FILE = Path(__file__).with_name('golden_tables.json')
 WRITE = os.environ.get('ABAW_MM_WRITE_GOLDEN') == '1'

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import abaw_mm
-from abaw_mm import compat
+from abaw_mm.compat import versions
 
 REPO = Path(__file__).parents[1]
 
 
 def test_ranges_are_those_of_the_import_check():
     text = (REPO / 'setup.py').read_text()
-    for low, high, pip in compat.SUPPORTED.values():
+    for low, high, pip in versions.SUPPORTED.values():
         stated = re.search(rf"'{pip}(>=[^']+)'", text).group(1)
         assert stated == f'>={low}' + (f',<{high}' if high else '')
 
@@ -32,11 +32,11 @@ def test_pins_lie_in_the_ranges(name):
         match = re.match(r'(?:onedl-)?([\w-]+)==([\d.]+)', line)
         if match is None:
             continue
-        for low, high, pip in compat.SUPPORTED.values():
+        for low, high, pip in versions.SUPPORTED.values():
             if pip.removesuffix('-lite') == match.group(1).removesuffix('-lite'):
-                version = compat._release(match.group(2))
-                assert version >= compat._release(low)
-                assert high is None or version < compat._release(high)
+                version = versions._release(match.group(2))
+                assert version >= versions._release(low)
+                assert high is None or version < versions._release(high)
 
 
 def test_wheel_holds_the_package(tmp_path):

@@ -16,11 +16,18 @@ Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=
 
 import sys
 
-from abaw_mm.apis import ToolParser, extract_features, tell_errors
-from abaw_mm.apis.extract_features import LAYERS, SPLITS
+from abaw_mm.apis import extract_features
+from abaw_mm.apis.extract_features import (
+    LAYERS,
+    SPLITS,
+)
+from abaw_mm.cli import (
+    ToolParser,
+    report_errors,
+)
 
 
-@tell_errors
+@report_errors
 def main() -> None:
     """Extract."""
     parser = ToolParser(

@@ -14,14 +14,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.errors import named
+from abaw_mm.errors import shorten
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.check_submission import check_submission
-from abaw_mm.evaluation.gap_filler import RULES, FilledFrames, GapFiller
-from abaw_mm.evaluation.submission import Submission
-from abaw_mm.whole_file import whole_file
+from abaw_mm.evaluation.submission.check_submission import check_submission
+from abaw_mm.evaluation.submission.gap_filler import (
+    RULES,
+    FilledFrames,
+    GapFiller,
+)
+from abaw_mm.evaluation.submission.submission import Submission
+from abaw_mm.files import atomic_write
 
 STATUS = """exit status:
   0  the submission is written, or the one that was checked is in order
@@ -84,7 +88,7 @@ def tell(submission: Submission, filled: FilledFrames, args: argparse.Namespace)
         chosen = args.empty_clip or args.fill
         print(
             f'note: no prediction at all for {len(filled.empty_clips)} clips, all of whose '
-            f'frames are {chosen}: {named(filled.empty_clips)}'
+            f'frames are {chosen}: {shorten(filled.empty_clips)}'
         )
     counts = np.bincount(submission.label, minlength=len(EXPRESSIONS))
     print('  '.join(f'{name} {n}' for name, n in zip(EXPRESSIONS, counts, strict=True)))
@@ -113,7 +117,7 @@ def make(args: argparse.Namespace) -> int:
     if args.format == 'per-clip':
         submission.write_per_clip(args.out)
     else:
-        with whole_file(args.out) as draft:
+        with atomic_write(args.out) as draft:
             submission.write_list(draft)
     tell(submission, filled, args)
     return 0
@@ -129,4 +133,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

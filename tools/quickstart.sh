@@ -15,7 +15,7 @@ WORK_DIR=work_dirs/res18_srp_demo
 
 install_stack openmmlab
 # many faces for a short time each: a network that sees few learns their identities instead
-python tools/make_demo_data.py data/demo --train-clips 100 --val-clips 20 --frames 40
+python demo/make_demo_data.py data/demo --train-clips 100 --val-clips 20 --frames 40
 bash tools/dist_train.sh $CONFIG 2 --work-dir $WORK_DIR
 CHECKPOINT=$(ls -t $WORK_DIR/best_affwild2_macro_f1_iter_*.pth | head -n 1)
 bash tools/dist_test.sh $CONFIG "$CHECKPOINT" 2 --work-dir $WORK_DIR/test

@@ -12,18 +12,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.datasets.annotations import read_annotation_folder
-from abaw_mm.datasets.crops import CropFolder
-from abaw_mm.datasets.packed_crops import open_crops
+from abaw_mm.datasets.crops.crop_folder import CropFolder
+from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.verify import find_crops
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.macro_f1 import ABSENT
-from abaw_mm.evaluation.postprocess import Postprocess
-from abaw_mm.evaluation.smoothing import METHODS
-from abaw_mm.visualization.report import Pictures, check_complete, check_runs, make_report
-from abaw_mm.whole_file import whole_file
+from abaw_mm.evaluation.metrics.macro_f1 import ABSENT
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.predictions.smoothing import METHODS
+from abaw_mm.files import atomic_write
+from abaw_mm.visualization.report.report import (
+    Pictures,
+    check_complete,
+    check_runs,
+    make_report,
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -143,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.smoothing:
         smoothing = Postprocess(method=args.method, width=args.width, hold=args.hold)
     page = make_report(runs, args.names, smoothing, pictures, args.absent)
-    with whole_file(args.out) as draft:
+    with atomic_write(args.out) as draft:
         draft.write_text(page, encoding='utf-8')
     print(
         f'{args.out}: {len(runs[0])} frames, clips: {len(runs[0].clips)}, runs: {len(runs)}, '
@@ -153,4 +158,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -28,10 +28,23 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from abaw_mm.apis.paper_tables import ROWS, TITLES, TRAININGS
-from abaw_mm.apis.sweep import BUDGETS, RANDOM, Sweep, WorkDirInUseError
-from abaw_mm.apis.table_report import by_hand, make_report, to_markdown
-from abaw_mm.whole_file import whole_file
+from abaw_mm.files import atomic_write
+from abaw_mm.paper.report import (
+    by_hand,
+    make_report,
+    to_markdown,
+)
+from abaw_mm.paper.rows import (
+    ROWS,
+    TITLES,
+    TRAININGS,
+)
+from abaw_mm.paper.sweep import (
+    BUDGETS,
+    RANDOM,
+    Sweep,
+    WorkDirInUseError,
+)
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -116,7 +129,7 @@ def write_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
         ('report.json', json.dumps(report, indent=1, default=str) + '\n'),
         ('report.md', to_markdown(report)),
     ):
-        with whole_file(sweep.work_dir / name) as draft:
+        with atomic_write(sweep.work_dir / name) as draft:
             draft.write_text(text)
     return report
 

@@ -10,10 +10,14 @@ Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=
 
 import sys
 
-from abaw_mm.apis import ToolParser, tell_errors, train
+from abaw_mm.apis import train
+from abaw_mm.cli import (
+    ToolParser,
+    report_errors,
+)
 
 
-@tell_errors
+@report_errors
 def main() -> None:
     """Train."""
     parser = ToolParser('Train a model', 'checkpoint=weights.pth train_cfg.max_iters=100')

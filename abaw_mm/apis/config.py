@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
-from .. import compat
-from .check_settings import check_settings
+from abaw_mm import compat
+from abaw_mm.apis.check_settings import check_settings
 
 MAX_SEED = 2**32 - 1  # NumPy's
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +12,18 @@ from mmengine.registry import FUNCTIONS, DefaultScope
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch import nn
 
-from ..datasets.annotations import EXPRESSIONS
-from ..datasets.wrapped import frame_datasets
-from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
-from ..errors import named
-from ..visualization.attention_maps import AttentionMaps, attention_maps
-from .config import load_config
-from .load_classifier import load_classifier
+from abaw_mm.apis.config import load_config
+from abaw_mm.apis.load_classifier import load_classifier
+from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.datasets.annotations import EXPRESSIONS
+from abaw_mm.datasets.unwrap_datasets import frame_datasets
+from abaw_mm.errors import shorten
+from abaw_mm.visualization.attention.attention_maps import (
+    attention_maps,
+)
+from abaw_mm.visualization.attention.explained_face import ExplainedFace
 
 IMAGES = ('.jpg', '.jpeg', '.png')
-
-
-@dataclass
-class ExplainedFace:
-    """One face, as the network saw it, and what :func:`attention_maps` tells of it.
-
-    Attributes:
-        name (str): Clip or folder, and file name.
-        image (ndarray): (H, W, 3) uint8 RGB, the network's input.
-        truth (str | None): Its expression, where known.
-        predicted (str): The class with the highest probability.
-        explained (str): The class that the maps are of.
-        probabilities (dict): Of each class by name, 0 to 1.
-        maps (AttentionMaps): Of this one image, N = 1.
-    """
-
-    name: str
-    image: np.ndarray
-    truth: str | None
-    predicted: str
-    explained: str
-    probabilities: dict[str, float]
-    maps: AttentionMaps
 
 
 def explain(
@@ -176,7 +155,8 @@ def _clip(datasets: Sequence, clip: str, num_frames: int) -> list[dict]:
                 ]
     raise ValueError(
         f'{clip!r}: got no such file, folder or clip, expected an image, a folder of images, or '
-        f'one of the {len(known)} clips with labelled frames of the validation set: {named(known)}'
+        f'one of the {len(known)} clips with labelled frames of the validation set: '
+        f'{shorten(known)}'
     )
 
 

@@ -19,11 +19,14 @@ from mmpretrain.registry import DATASETS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .. import compat
-from ..checksum import sha256
-from ..datasets import FeatureFolder
-from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
-from .config import load_config, set_loader_flags
+from abaw_mm import compat
+from abaw_mm.apis.config import (
+    load_config,
+    set_loader_flags,
+)
+from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.datasets import FeatureFolder
+from abaw_mm.files import sha256
 
 SPLITS = ('train', 'val', 'test')
 LAYERS = ('backbone', 'neck')
@@ -170,7 +173,7 @@ def _rows_of_clips(cfg: Config, splits: Sequence[str]) -> dict[str, tuple]:
         options = dict(cfg[f'{split}_dataloader'].dataset)
         options.pop('indices', None)  # a part of a clip is no clip
         options.update(
-            type='EveryCropDataset', pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True
+            type='AllCropsDataset', pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True
         )
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             dataset = DATASETS.build(options)

@@ -8,8 +8,9 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
-from .. import compat
-from ..engine.hooks.strict_checkpoint_hook import check_fit
+from abaw_mm import compat
+from abaw_mm.checkpoints.fit import check_fit
+from abaw_mm.checkpoints.load import load_checkpoint_file
 
 
 def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
@@ -34,7 +35,7 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
             'head for classes, such as that of configs/res18_srp_affwild2.py; give a config of '
             'fine-tuning'
         )
-    found = compat.load_checkpoint_file(checkpoint)
+    found = load_checkpoint_file(checkpoint)
     check_fit(model, found, checkpoint)
     state_dict = found.get('state_dict', found)
     model.load_state_dict(

@@ -8,11 +8,14 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import PrepareTTAHook
 from mmengine.runner import Runner
 
-from .. import compat
-from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
-from ..evaluation import DumpPredictions
-from ..whole_file import whole_file
-from .config import load_config, set_loader_flags
+from abaw_mm import compat
+from abaw_mm.apis.config import (
+    load_config,
+    set_loader_flags,
+)
+from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.evaluation import DumpPredictions
+from abaw_mm.files import atomic_write
 
 OUT_ITEMS = ('metrics', 'pred')
 METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl')
@@ -86,7 +89,7 @@ def test(
                 f'--tta, --show, --show-dir: got a {cfg.test_dataloader.dataset.type} as test set '
                 f'of {config}, expected one dataset with a pipeline; score its parts one by one'
             )
-        hand_over_frames(cfg)
+        use_plain_pipeline(cfg)
     if tta:
         pipeline = cfg.test_dataloader.dataset.pipeline
         # as mmpretrain's tool: a frame and its mirror image, unless the config says otherwise
@@ -125,13 +128,13 @@ def test(
         runner.test_evaluator.metrics.append(dump)
     metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
-        with whole_file(out) as draft:
+        with atomic_write(out) as draft:
             mmengine.dump(metrics, draft)
     barrier()  # a process that leaves early aborts those still writing
     return metrics
 
 
-def hand_over_frames(cfg: Config) -> None:
+def use_plain_pipeline(cfg: Config) -> None:
     """Let a test set that hands over batches as arrays hand over an object a frame.
 
     Pictures and test-time augmentation need one. What ``FrameDataPreprocessor`` does to a batch,

@@ -8,10 +8,14 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from .. import compat
-from ..engine.hooks.pretrained_backbone_hook import check_checkpoint_path
-from .config import load_config, log_batch, set_loader_flags
-from .find_latest import find_latest
+from abaw_mm import compat
+from abaw_mm.apis.config import (
+    load_config,
+    log_batch,
+    set_loader_flags,
+)
+from abaw_mm.checkpoints.find_latest import find_latest
+from abaw_mm.checkpoints.load import check_checkpoint_path
 
 
 def train(

@@ -1,24 +1,21 @@
 """From the files of Aff-Wild2 to the frames of an epoch."""
 
 from .affwild2 import AffWild2Dataset
+from .all_crops import AllCropsDataset
 from .annotations import EXPRESSIONS
-from .clip_features import ClipFeatureDataset
-from .collate_frames import collate_frames
-from .every_crop import EveryCropDataset
+from .crops import LoadFaceCrop, UnreadableFrameError
 from .face_folder import FaceFolderDataset
-from .feature_folder import FeatureFolder
-from .frame_stride import FrameStrideSampler
-from .load_face_crop import LoadFaceCrop, UnreadableFrameError
+from .features import ClipFeatureDataset, FeatureFolder
+from .samplers import FrameStrideSampler
 
 __all__ = [
     'AffWild2Dataset',
+    'AllCropsDataset',
     'ClipFeatureDataset',
     'EXPRESSIONS',
-    'EveryCropDataset',
     'FaceFolderDataset',
     'FeatureFolder',
     'FrameStrideSampler',
     'LoadFaceCrop',
     'UnreadableFrameError',
-    'collate_frames',
 ]

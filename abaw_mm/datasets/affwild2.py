@@ -13,13 +13,25 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 from torch.utils.data import get_worker_info
 
-from ..errors import named
-from .annotations import EXPRESSIONS, read_annotation_folder, read_clip_names, read_frame_list
-from .crops import crop_path, list_crops
-from .frame_index import FrameIndex, find_listed_crops, join_labels_and_crops
-from .index_cache import IndexCache
-from .load_face_crop import UnreadableFrameError
-from .packed_crops import open_crops
+from abaw_mm.datasets.annotations import (
+    EXPRESSIONS,
+    read_annotation_folder,
+    read_clip_names,
+    read_frame_list,
+)
+from abaw_mm.datasets.crops.crop_folder import (
+    crop_path,
+    list_crops,
+)
+from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
+from abaw_mm.datasets.crops.packed_crops import open_crops
+from abaw_mm.datasets.frame_index import (
+    FrameIndex,
+    find_listed_crops,
+    join_labels_and_crops,
+)
+from abaw_mm.datasets.index_cache import IndexCache
+from abaw_mm.errors import shorten
 
 STOP, NEAREST = 'stop', 'nearest'  # what to do at a frame that cannot be read
 COUNTERS = 64
@@ -279,8 +291,8 @@ class AffWild2Dataset(BaseDataset):
         if counts['no_folder']:
             print_log(
                 f'AffWild2Dataset: {len(counts["no_folder"])} of {counts["clips"]} clips have no '
-                f'crop at all: {named(counts["no_folder"])}. Some archives come in parts (such as '
-                'cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
+                f'crop at all: {shorten(counts["no_folder"])}. Some archives come in parts (such '
+                'as cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
                 'data_prefix=dict(img_path=[...]).',
                 logger='current',
                 level=logging.WARNING,
@@ -387,7 +399,7 @@ class AffWild2Dataset(BaseDataset):
             fits = not len(rows) or (-size <= rows.min() and rows.max() < size)
         if not fits:
             raise ValueError(
-                f'AffWild2Dataset: indices={named(np.atleast_1d(indices).tolist())} of {size} '
+                f'AffWild2Dataset: indices={shorten(np.atleast_1d(indices).tolist())} of {size} '
                 'frames, expected no more than there are; correct indices'
             )
         return rows

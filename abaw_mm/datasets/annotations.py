@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from mmengine.fileio import list_from_file
 
-from ..errors import named
-from .crops import FilenameTemplate
+from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
+from abaw_mm.errors import shorten
 
 EXPRESSIONS = (
     'Neutral',
@@ -210,8 +210,8 @@ def read_annotation_folder(
         unknown = sorted(set(clips) - set(files))
         if unknown:
             raise ValueError(
-                f'clips: got {named(unknown)}, which {folder} does not have, expected names '
-                f'such as {named(list(files)[:3])} (no .txt); correct the list of clips'
+                f'clips: got {shorten(unknown)}, which {folder} does not have, expected names '
+                f'such as {shorten(list(files)[:3])} (no .txt); correct the list of clips'
             )
         files = {clip: files[clip] for clip in sorted(set(clips))}
     return {clip: read_labels(path) for clip, path in files.items()}
@@ -276,8 +276,8 @@ def read_frame_list(
             frame_no.append(frame)
     if wanted is not None and wanted - set(ids):
         raise ValueError(
-            f'clips: got {named(sorted(wanted - set(ids)))}, which {path} does not name, expected '
-            'clips of the list; correct the list of clips'
+            f'clips: got {shorten(sorted(wanted - set(ids)))}, which {path} does not name, '
+            'expected clips of the list; correct the list of clips'
         )
     clip_id = np.array(clip_id, dtype=np.int32)
     frame_no = np.array(frame_no, dtype=np.int32)

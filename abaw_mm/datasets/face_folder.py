@@ -8,8 +8,11 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
-from .affwild2 import NEAREST, STOP
-from .load_face_crop import UnreadableFrameError
+from abaw_mm.datasets.affwild2 import (
+    NEAREST,
+    STOP,
+)
+from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 
 
 @DATASETS.register_module()

@@ -4,7 +4,10 @@ import warnings
 
 import numpy as np
 
-from .annotations import UNLABELLED, raw_video
+from abaw_mm.datasets.annotations import (
+    UNLABELLED,
+    raw_video,
+)
 
 
 def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) -> list[list[str]]:

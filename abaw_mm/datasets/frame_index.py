@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import named
-from .annotations import UNLABELLED
+from abaw_mm.datasets.annotations import UNLABELLED
+from abaw_mm.errors import shorten
 
 COLUMNS = dict(clip_id='int32', frame_no='int32', label='int8', root_id='int8')
 
@@ -88,7 +88,7 @@ def join_labels_and_crops(
         rows['clip_id'].append(np.full(np.count_nonzero(kept), clip_id, np.int32))
     if first is None:
         raise FileNotFoundError(
-            f'got no crop for any of {len(clips)} clips ({named(clips[:3])}), expected '
+            f'got no crop for any of {len(clips)} clips ({shorten(clips[:3])}), expected '
             '<image root>/<clip>/00001.jpg; set data_prefix=dict(img_path=...) to the folder of '
             'the crops, and filename_tmpl if their names differ'
         )
@@ -142,7 +142,7 @@ def find_listed_crops(
         root_id[rows[found]] = owners[at[found]]
     if len(no_folder) == len(clips):
         raise FileNotFoundError(
-            f'got no crop for any of {len(clips)} listed clips ({named(no_folder[:3])}), '
+            f'got no crop for any of {len(clips)} listed clips ({shorten(no_folder[:3])}), '
             'expected <image root>/<clip>/00001.jpg; set data_prefix=dict(img_path=...) to the '
             'folder of the crops, and filename_tmpl if their names differ'
         )

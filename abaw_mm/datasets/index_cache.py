@@ -13,10 +13,16 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from ..whole_file import whole_file
-from .annotations import stamp_annotations
-from .crops import CropFolder, stamp_crops
-from .frame_index import COLUMNS, FrameIndex
+from abaw_mm.datasets.annotations import stamp_annotations
+from abaw_mm.datasets.crops.crop_folder import (
+    CropFolder,
+    stamp_crops,
+)
+from abaw_mm.datasets.frame_index import (
+    COLUMNS,
+    FrameIndex,
+)
+from abaw_mm.files import atomic_write
 
 MAGIC = b'abaw_mm frame index 1\n'  # another number for another layout of the file
 RULES = 1  # another number when the same files give other rows (frame_index.py)
@@ -103,7 +109,7 @@ class IndexCache:
         if newest > self._started - UNSETTLED:
             return
         try:
-            with whole_file(self.path) as draft, draft.open('wb') as file:
+            with atomic_write(self.path) as draft, draft.open('wb') as file:
                 file.writelines(_format(frames, made_from))
         except OSError as error:
             self._warn(error)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import named
-from .annotations import (
+from abaw_mm.datasets.annotations import (
     EXPRESSIONS,
     UNLABELLED,
     annotation_files,
@@ -19,6 +18,7 @@ from .annotations import (
     read_frame_list,
     read_labels,
 )
+from abaw_mm.errors import shorten
 
 EDITIONS = (  # folders of the expression track, the latest edition of the challenge first
     'EXPR_Recognition_Challenge',
@@ -301,7 +301,7 @@ def judge_split(total: dict) -> list[Finding]:
     if total['crops'] and not total['labelled_with_crop']:
         found['no_labels'] = 'no frame has both a label and a crop, expected at least one'
     elif total['crops'] and absent:
-        found['absent_class'] = f'no frame of {named(absent)} (the first edition has no Other)'
+        found['absent_class'] = f'no frame of {shorten(absent)} (the first edition has no Other)'
     return [Finding(kind, text, name) for kind, text in found.items()]
 
 
@@ -315,7 +315,7 @@ def videos_on_both_sides(splits: Sequence[Split]) -> list[Finding]:
         Finding(
             'both_sides',
             f'the raw video {video!r} is in '
-            + ' and in '.join(f'{name} ({named(clips)})' for name, clips in by_split.items())
+            + ' and in '.join(f'{name} ({shorten(clips)})' for name, clips in by_split.items())
             + '; the official split has such videos',
         )
         for video, by_split in sorted(sides.items())
@@ -357,7 +357,7 @@ def judge(
         findings.append(
             Finding(
                 'stray_unmatched' if lacking else 'stray',
-                f'folders of crops of no clip here: {len(strays)} ({named(list(strays))}); '
+                f'folders of crops of no clip here: {len(strays)} ({shorten(list(strays))}); '
                 'official archives also hold the clips of the test set and of other tracks',
             )
         )
@@ -365,7 +365,7 @@ def judge(
         counts = ', '.join(f'{number} of {size}' for size, number in sizes.most_common())
         findings.append(Finding('sizes', f'crops by size: {counts}; official 112x112'))
     if len(roots) > 1:
-        findings.append(Finding('roots', f'crops lie in {len(roots)} folders ({named(roots)})'))
+        findings.append(Finding('roots', f'crops lie in {len(roots)} folders ({shorten(roots)})'))
     return sorted(findings, key=lambda f: LEVELS.index(f.level))
 
 
@@ -384,7 +384,7 @@ def verdict(findings: Sequence[Finding], decoded: bool) -> str:
         for kind in dict.fromkeys(f.kind for f in graded):
             clips = [f.clip for f in graded if f.kind == kind and f.clip]
             plural = 's' if len(clips) > 1 else ''
-            where = f', for {len(clips)} clip{plural} ({named(clips)})' if clips else ''
+            where = f', for {len(clips)} clip{plural} ({shorten(clips)})' if clips else ''
             todo.append(KINDS[kind][1] + where)
         count = f'{len(graded)} {level}{"s" if len(graded) > 1 else ""}'
         if level == 'error':

@@ -1,6 +1,6 @@
-"""Hooks that keep a run honest: weights that load, widths that fit, features that differ."""
+"""Hooks that check a run before and while it trains, and mixed precision by device."""
 
-from . import mixed_precision  # noqa: F401  (registers AutoAmpOptimWrapper)
+from .auto_amp_optim_wrapper import auto_amp_optim_wrapper
 from .hooks import (
     CollapseHook,
     ExportBackboneHook,
@@ -9,6 +9,7 @@ from .hooks import (
     FrameBatchHook,
     PretrainedBackboneHook,
     ProbeHook,
+    ResumeHook,
     StrictCheckpointHook,
     SyncBNStatisticsHook,
     UnreadableFramesHook,
@@ -22,7 +23,9 @@ __all__ = [
     'FrameBatchHook',
     'PretrainedBackboneHook',
     'ProbeHook',
+    'ResumeHook',
     'StrictCheckpointHook',
     'SyncBNStatisticsHook',
     'UnreadableFramesHook',
+    'auto_amp_optim_wrapper',
 ]

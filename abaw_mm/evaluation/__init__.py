@@ -1,8 +1,6 @@
-"""From a network's scores to the challenge's figures."""
+"""From scores of frames to metrics, predictions files and submissions."""
 
-from .dump_predictions import DumpPredictions
-from .frame_metric import FrameMetric, FrameResults
-from .macro_f1 import MacroF1
+from .metrics import DumpPredictions, FrameMetric, MacroF1
 from .predictions import Predictions
 
-__all__ = ['DumpPredictions', 'FrameMetric', 'FrameResults', 'MacroF1', 'Predictions']
+__all__ = ['DumpPredictions', 'FrameMetric', 'MacroF1', 'Predictions']

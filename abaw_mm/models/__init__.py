@@ -1,11 +1,26 @@
 """Necks, backbones and the weights they start from; pre-training that makes such weights."""
 
-from .backbones import APViT, IResNet, SSLPretrained, TemporalConvNet
-from .classifiers import FrameClassifier, TemporalClassifier
-from .data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
+from abaw_mm.checkpoints import SSLPretrained
+
+from .backbones import (
+    APViT,
+    IResNet,
+    TemporalConvNet,
+)
+from .classifiers import (
+    FrameClassifier,
+    TemporalClassifier,
+)
+from .data_preprocessors import (
+    FrameDataPreprocessor,
+    WindowDataPreprocessor,
+)
 from .losses import ContraWarpingLoss
 from .necks import SpatialReservePooling
-from .selfsup import ContraWarping, RandomLocalWarp
+from .selfsup import (
+    ContraWarping,
+    RandomLocalWarp,
+)
 
 __all__ = [
     'APViT',

@@ -1,1 +1,1 @@
-"""Pictures of what a network does, and the arithmetic behind them."""
+"""Pictures and pages: the report of a run, and maps of where a classifier looks."""

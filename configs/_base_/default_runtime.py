@@ -18,6 +18,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     pretrained_backbone=dict(type='PretrainedBackboneHook'),
     strict_checkpoint=dict(type='StrictCheckpointHook'),
+    resume=dict(type='ResumeHook'),
     feature_width=dict(type='FeatureWidthHook'),
     sync_bn_statistics=dict(type='SyncBNStatisticsHook'),
     frame_batch=dict(type='FrameBatchHook'),

@@ -9,7 +9,11 @@ import pytest
 from mmengine.config import Config
 
 from abaw_mm.apis import load_config
-from abaw_mm.apis.check_settings import SETTINGS, check_settings, setting_meant
+from abaw_mm.apis.check_settings import (
+    SETTINGS,
+    check_settings,
+    setting_meant,
+)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from abaw_mm import apis
 from abaw_mm.apis import extract_features
-from abaw_mm.datasets import AffWild2Dataset, FeatureFolder
+from abaw_mm.datasets import (
+    AffWild2Dataset,
+    FeatureFolder,
+)
 from abaw_mm.evaluation import Predictions
 
 REPO = Path(__file__).parents[2]

@@ -13,7 +13,11 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
-from abaw_mm.datasets import EXPRESSIONS, AffWild2Dataset, UnreadableFrameError
+from abaw_mm.datasets import (
+    EXPRESSIONS,
+    AffWild2Dataset,
+    UnreadableFrameError,
+)
 
 TRAIN = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 VAL = 'annotations/EXPR_Recognition_Challenge/Validation_Set'

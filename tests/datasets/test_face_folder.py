@@ -5,7 +5,10 @@ import pytest
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
-from abaw_mm.datasets import FaceFolderDataset, UnreadableFrameError
+from abaw_mm.datasets import (
+    FaceFolderDataset,
+    UnreadableFrameError,
+)
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from abaw_mm.datasets.frame_index import find_listed_crops, join_labels_and_crops
+from abaw_mm.datasets.frame_index import (
+    find_listed_crops,
+    join_labels_and_crops,
+)
 
 
 def crops_of(*numbers):
@@ -63,4 +66,4 @@ def test_full_size_is_small_and_quick():
     assert len(frames) == 594 * 4546
     columns = (frames.clip_id, frames.frame_no, frames.label, frames.root_id)
     assert sum(column.nbytes for column in columns) < 60e6 / 2
-    assert seconds < 5  # benchmarks/data.py measures it
+    assert seconds < 5  # benchmarks/loading.py measures it

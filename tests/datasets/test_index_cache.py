@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
-from abaw_mm import whole_file
-from abaw_mm.datasets import AffWild2Dataset, index_cache
+from abaw_mm import files as atomic_write
+from abaw_mm.datasets import (
+    AffWild2Dataset,
+    index_cache,
+)
 from abaw_mm.datasets import affwild2 as affwild2_module
-from abaw_mm.datasets.crop_packer import pack_crops
-from abaw_mm.datasets.crops import CropFolder
-from abaw_mm.datasets.frame_index import COLUMNS, FrameIndex
+from abaw_mm.datasets.crops.crop_folder import CropFolder
+from abaw_mm.datasets.crops.crop_packer import pack_crops
+from abaw_mm.datasets.frame_index import (
+    COLUMNS,
+    FrameIndex,
+)
 
 ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
@@ -263,7 +269,7 @@ def test_a_full_disk_is_one_warning_and_leaves_nothing(settled, warnings, monkey
     def fails(source, target):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(whole_file.os, 'replace', fails)
+    monkeypatch.setattr(atomic_write.os, 'replace', fails)
     assert len(load(settled)) > 0
     assert len(set(warnings())) == 1 and 'No space left on device' in warnings()[0]
     assert not list((settled / '.frame_index').iterdir())

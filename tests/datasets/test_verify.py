@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from abaw_mm.datasets import verify
-from abaw_mm.datasets.annotations import HEADER, LIST_HEADER
+from abaw_mm.datasets.annotations import (
+    HEADER,
+    LIST_HEADER,
+)
 from abaw_mm.datasets.verify import (
     KINDS,
     LEVELS,

@@ -5,7 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from abaw_mm.evaluation.probes import knn_predict, linear_predict
+from abaw_mm.evaluation.probes import (
+    knn_predict,
+    linear_predict,
+)
 
 
 @pytest.fixture

@@ -19,8 +19,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from abaw_mm.apis import load_config, model_stats
-from abaw_mm.whole_file import whole_file
+from abaw_mm.apis import (
+    load_config,
+    model_stats,
+)
+from abaw_mm.files import atomic_write
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal
 
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     console.print(grid)
     if args.json:
-        with whole_file(args.json) as draft:
+        with atomic_write(args.json) as draft:
             draft.write_text(json.dumps(stats, indent=1) + '\n')
     return 0
 

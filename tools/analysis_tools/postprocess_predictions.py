@@ -15,11 +15,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.postprocess import Postprocess, average, class_shares
-from abaw_mm.evaluation.smoothing import METHODS
+from abaw_mm.evaluation.predictions.postprocess import (
+    Postprocess,
+    average,
+    class_shares,
+)
+from abaw_mm.evaluation.predictions.smoothing import METHODS
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -75,4 +79,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

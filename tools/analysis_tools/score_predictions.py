@@ -19,14 +19,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.datasets.annotations import read_annotation_folder
-from abaw_mm.errors import named
+from abaw_mm.errors import shorten
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.gap_filler import RULES, GapFiller
-from abaw_mm.evaluation.macro_f1 import ABSENT
-from abaw_mm.evaluation.score_predictions import Scores, score_predictions
-from abaw_mm.whole_file import whole_file
+from abaw_mm.evaluation.metrics.macro_f1 import ABSENT
+from abaw_mm.evaluation.predictions.score_predictions import (
+    Scores,
+    score_predictions,
+)
+from abaw_mm.evaluation.submission.gap_filler import (
+    RULES,
+    GapFiller,
+)
+from abaw_mm.files import atomic_write
 
 PLAIN_WIDTH = 100  # columns of a table that goes to a file
 
@@ -119,12 +125,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'{scores.num_filled} labelled frames without a prediction, filled by {args.fill!r}'
         )
     if scores.empty_clips:
-        console.print(f'note: no prediction at all for {named(scores.empty_clips)}')
+        console.print(f'note: no prediction at all for {shorten(scores.empty_clips)}')
     if args.json:
-        with whole_file(args.json) as draft:
+        with atomic_write(args.json) as draft:
             draft.write_text(json.dumps(asdict(scores), indent=1) + '\n')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -18,12 +18,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.postprocess import Postprocess
-from abaw_mm.evaluation.search_smoothing import SearchResult, search_smoothing
-from abaw_mm.evaluation.smoothing import METHODS
-from abaw_mm.whole_file import whole_file
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.predictions.search_smoothing import (
+    SearchResult,
+    search_smoothing,
+)
+from abaw_mm.evaluation.predictions.smoothing import METHODS
+from abaw_mm.files import atomic_write
 
 WIDTHS = (5, 15, 25, 50, 100)
 PLAIN_WIDTH = 100  # columns of a table that goes to a file
@@ -95,10 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(result, candidates, console)
     if args.json:
         figures = dict(asdict(result), candidates=[name_of(x) for x in candidates])
-        with whole_file(args.json) as draft:
+        with atomic_write(args.json) as draft:
             draft.write_text(json.dumps(figures, indent=1) + '\n')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -18,13 +18,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.datasets.annotations import raw_video, read_annotation_folder
+from abaw_mm.datasets.annotations import (
+    raw_video,
+    read_annotation_folder,
+)
 from abaw_mm.datasets.folds import split_folds
 from abaw_mm.datasets.verify import find_annotations
-from abaw_mm.errors import named
-from abaw_mm.whole_file import whole_file
+from abaw_mm.errors import shorten
+from abaw_mm.files import atomic_write
 
 PLAIN_WIDTH = 150  # columns of a table that goes to a file
 
@@ -60,7 +63,7 @@ def find_folders(args: argparse.Namespace) -> list[Path]:
     missing = [split for split in wanted if split not in found]
     if missing:
         raise FileNotFoundError(
-            f'{args.root}: got no annotations of {named(missing)}, expected such as '
+            f'{args.root}: got no annotations of {shorten(missing)}, expected such as '
             'annotations/EXPR_Recognition_Challenge/Train_Set; give the data root, or the folders '
             'by --ann-dir'
         )
@@ -80,7 +83,7 @@ def show(labels: dict[str, np.ndarray], folds: list[list[str]], console: Console
         table.add_row(str(i), *map(str, numbers))
         absent = [EXPRESSIONS[c] for c in np.flatnonzero(counts == 0)]
         if absent:
-            console.print(f'note: fold {i} has no frame of {named(absent)}: expect no F1 of it')
+            console.print(f'note: fold {i} has no frame of {shorten(absent)}: expect no F1 of it')
     console.print(table)
 
 
@@ -95,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for i, clips in enumerate(folds):
         others = [clip for clip in dealt if clip not in set(clips)]
         for name, part in (('train', others), ('val', clips)):
-            with whole_file(out / f'fold{i}of{args.folds}_{name}.txt') as draft:
+            with atomic_write(out / f'fold{i}of{args.folds}_{name}.txt') as draft:
                 draft.write_text('\n'.join([*part, '']), encoding='utf-8')
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(width=width, soft_wrap=True, markup=False, highlight=False)
@@ -106,11 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     left_out = [clip for clip in labels if clip not in set(dealt)]
     if left_out:
         console.print(
-            f'note: {len(left_out)} clips without a label are in no fold: {named(left_out)}'
+            f'note: {len(left_out)} clips without a label are in no fold: {shorten(left_out)}'
         )
     console.print(f'The lists are in {out}; docs/data.md has a config that trains on one')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

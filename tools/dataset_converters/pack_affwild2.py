@@ -17,9 +17,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from abaw_mm.apis import tell_errors
-from abaw_mm.datasets.crop_packer import pack_crops, summarize_store, verify_store
-from abaw_mm.datasets.crops import CropFolder
+from abaw_mm.cli import report_errors
+from abaw_mm.datasets.crops.crop_folder import CropFolder
+from abaw_mm.datasets.crops.crop_packer import (
+    pack_crops,
+    summarize_store,
+    verify_store,
+)
 
 STATUS = """exit status:
   0  the store is complete, and sound as far as it was verified
@@ -112,4 +116,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -22,12 +22,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from abaw_mm.apis import tell_errors
+from abaw_mm.cli import report_errors
 from abaw_mm.datasets import verify
-from abaw_mm.datasets.crops import CropFolder, list_crops
-from abaw_mm.datasets.decode import decoding
-from abaw_mm.datasets.packed_crops import open_crops
-from abaw_mm.whole_file import whole_file
+from abaw_mm.datasets.crops.check_images import decoding
+from abaw_mm.datasets.crops.crop_folder import (
+    CropFolder,
+    list_crops,
+)
+from abaw_mm.datasets.crops.packed_crops import open_crops
+from abaw_mm.files import atomic_write
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
 MAX_ROWS = 20  # clips or findings of one kind that are shown without --per-clip
@@ -298,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(text)
     elif args.json:
         try:
-            with whole_file(args.json) as draft:
+            with atomic_write(args.json) as draft:
                 draft.write_text(text)
         except OSError as error:
             print(f'verify_affwild2: --json {args.json}: {error}', file=sys.stderr)
@@ -307,4 +310,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -29,12 +29,23 @@ from rich.table import Table
 from rich.text import Text
 
 import abaw_mm
-from abaw_mm.apis import tell_errors
-from abaw_mm.checksum import sha256
-from abaw_mm.compat import PLAIN_DATA, UnsafeCheckpointError, load_checkpoint_file
-from abaw_mm.models.backbones.checkpoint_layouts import DEPTHS, count_blocks
-from abaw_mm.models.backbones.import_report import ImportReport, ask_complete, flatten, match
-from abaw_mm.whole_file import whole_file
+from abaw_mm.checkpoints.layouts import (
+    DEPTHS,
+    count_blocks,
+)
+from abaw_mm.checkpoints.load import (
+    PLAIN_DATA,
+    UnsafeCheckpointError,
+    load_checkpoint_file,
+)
+from abaw_mm.checkpoints.match import (
+    ImportReport,
+    ask_complete,
+    flatten,
+    match,
+)
+from abaw_mm.cli import report_errors
+from abaw_mm.files import atomic_write, sha256
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
 SUFFIXES = ('.pth', '.pt', '.safetensors')
@@ -147,7 +158,7 @@ def backbone_cfg(args: argparse.Namespace, found: Mapping[str, torch.Tensor]) ->
 
 def write(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
     """Write the backbone whole, in the format that the name asks for."""
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         if path.suffix == '.safetensors':
             safetensors.torch.save_file(state_dict, draft, metadata=meta)
         else:
@@ -212,4 +223,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from abaw_mm.apis import tell_errors
 from abaw_mm.apis.explain import explain
-from abaw_mm.visualization.contact_sheet import draw_sheet
+from abaw_mm.cli import report_errors
+from abaw_mm.visualization.attention.contact_sheet import draw_sheet
 
 NAMES = dict(
     attention='spatial attention',
@@ -83,4 +83,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw faces beside what RandomLocalWarp makes of them, and how each displacement bends a grid.
 
-python tools/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
+python demo/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
 python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
 """
 
@@ -14,10 +14,13 @@ import cv2
 import numpy as np
 import torch
 
-from abaw_mm.apis import tell_errors
-from abaw_mm.datasets.load_face_crop import read_crop
-from abaw_mm.models.selfsup.local_warp import RandomLocalWarp, warp_images
-from abaw_mm.whole_file import whole_file
+from abaw_mm.cli import report_errors
+from abaw_mm.datasets.crops.load_face_crop import read_crop
+from abaw_mm.files import atomic_write
+from abaw_mm.models.selfsup.local_warp import (
+    RandomLocalWarp,
+    warp_images,
+)
 
 WHITE, GREY, GAP = 255, 110, 4
 
@@ -77,10 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw_row(read_crop(str(path)), warp, args.warps, args.seed + i)
         for i, path in enumerate(chosen)
     ]
-    with whole_file(args.out) as draft:
+    with atomic_write(args.out) as draft:
         cv2.imwrite(str(draft), np.concatenate(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(tell_errors(main)())
+    sys.exit(report_errors(main)())

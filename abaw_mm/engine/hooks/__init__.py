@@ -5,6 +5,7 @@ from .feature_width_hook import FeatureWidthHook
 from .frame_batch_hook import FrameBatchHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
 from .probe_hook import ProbeHook
+from .resume_hook import ResumeHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
@@ -17,6 +18,7 @@ __all__ = [
     'FrameBatchHook',
     'PretrainedBackboneHook',
     'ProbeHook',
+    'ResumeHook',
     'StrictCheckpointHook',
     'SyncBNStatisticsHook',
     'UnreadableFramesHook',

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...whole_file import whole_file
+from abaw_mm.files import atomic_write
 
 
 @HOOKS.register_module()
@@ -32,7 +32,7 @@ class ExportBackboneHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Write the file and tell what to do with it."""
-        from ... import __version__
+        from abaw_mm.version import __version__
 
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = model.backbone
@@ -47,6 +47,6 @@ class ExportBackboneHook(Hook):
             abaw_mm_version=__version__,
         )
         path = os.path.join(runner.work_dir, self.filename)
-        with whole_file(path) as draft:
+        with atomic_write(path) as draft:
             torch.save(dict(state_dict=state_dict, meta=meta), draft)
         print_log(f'The backbone is ready for fine-tuning: checkpoint={path}', logger='current')

@@ -5,7 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...datasets.clip_features import ClipFeatureDataset
+from abaw_mm.datasets.features.clip_features import ClipFeatureDataset
 
 META_KEY = 'features'  # in the meta of a checkpoint: what its model was trained on
 COMPARED = ('sha256', 'layer', 'dim', 'amp', 'pipeline', 'data_preprocessor')

@@ -5,13 +5,13 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ...datasets.collate_frames import collate_frames
-from ...datasets.frame_stride import FrameStrideSampler
-from ...datasets.wrapped import check_frames_apart
-from ...evaluation import FrameMetric
+from abaw_mm.datasets.samplers.frame_stride import FrameStrideSampler
+from abaw_mm.datasets.unwrap_datasets import check_frames_apart
+from abaw_mm.evaluation import FrameMetric
+from abaw_mm.structures.collate_frames import collate_frames
 
 
-def hands_over_arrays(loader: DataLoader) -> bool:
+def uses_frame_batches(loader: DataLoader) -> bool:
     """Whether batches are those of ``collate_frames``."""
     return getattr(loader.collate_fn, 'func', loader.collate_fn) is collate_frames
 
@@ -43,7 +43,7 @@ class FrameBatchHook(Hook):
                 )
             if runner.iter > 0 and runner.cfg.train_dataloader.sampler.get('seed') is None:
                 loader.sampler.reseed(runner.seed)  # the resumed run's, not the config's
-        elif hands_over_arrays(loader):
+        elif uses_frame_batches(loader):
             raise ValueError(
                 f'collate_frames: got a {type(loader.sampler).__name__}, expected a '
                 "FrameStrideSampler; set train_dataloader.sampler=dict(type='FrameStrideSampler', "
@@ -58,7 +58,7 @@ class FrameBatchHook(Hook):
 
     def _check_metrics(self, loop) -> None:
         others = [m for m in loop.evaluator.metrics if not isinstance(m, FrameMetric)]
-        if others and hands_over_arrays(loop.dataloader):
+        if others and uses_frame_batches(loop.dataloader):
             raise ValueError(
                 f'collate_frames: got the metric {type(others[0]).__name__}, expected MacroF1 and '
                 'others of abaw_mm, which take batches as arrays; inherit _base_/plain.py, '

@@ -1,7 +1,6 @@
 """The config's ``checkpoint`` becomes the backbone's weights, and its absence is said aloud."""
 
 import logging
-import os
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -11,26 +10,9 @@ from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from abaw_mm.checkpoints.load import check_checkpoint_path
+
 META_KEY = 'random_backbone'  # in the meta of a checkpoint whose run began without weights
-
-
-def check_checkpoint_path(checkpoint: str | None, setting: str = 'checkpoint') -> None:
-    """Raise FileNotFoundError for a path of weights that is not there; None and URLs pass.
-
-    Args:
-        checkpoint (str, optional): The path.
-        setting (str): Where the user gave it, for the message.
-    """
-    if checkpoint and '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise FileNotFoundError(
-            f'{setting}={checkpoint!r}: no such file, expected a checkpoint; correct the path'
-            + (
-                ' at the top of the config or in --cfg-options (None trains on random frozen '
-                'stages)'
-                if setting == 'checkpoint'
-                else ''
-            )
-        )
 
 
 @HOOKS.register_module()

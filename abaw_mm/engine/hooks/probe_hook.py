@@ -14,9 +14,12 @@ from mmpretrain.registry import DATASETS, HOOKS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ...datasets.annotations import EXPRESSIONS
-from ...evaluation.macro_f1 import f1_per_class
-from ...evaluation.probes import knn_predict, linear_predict
+from abaw_mm.datasets.annotations import EXPRESSIONS
+from abaw_mm.evaluation.metrics.macro_f1 import f1_per_class
+from abaw_mm.evaluation.probes import (
+    knn_predict,
+    linear_predict,
+)
 
 
 def spread_rows(labels: np.ndarray, per_class: int) -> np.ndarray:

@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
-from ...datasets.affwild2 import NEAREST
-from ...datasets.wrapped import frame_datasets
+from abaw_mm.datasets.affwild2 import NEAREST
+from abaw_mm.datasets.unwrap_datasets import frame_datasets
 
 
 @HOOKS.register_module()

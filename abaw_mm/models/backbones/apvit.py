@@ -10,7 +10,10 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
-from .iresnet import CHANNELS, IResNet
+from abaw_mm.models.backbones.iresnet import (
+    CHANNELS,
+    IResNet,
+)
 
 # As the released code sets them (8 blocks: tokens are pooled in the last four).
 KEEP_RATES = (1.0, 1.0, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9)

@@ -7,9 +7,9 @@ from mmengine.utils import apply_to
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
-from ...engine.mixed_precision import amp_dtype
-from ...structures import FrameBatch
-from ..backbones.folded_forward import folded_forward
+from abaw_mm.compat.cpu import amp_dtype
+from abaw_mm.models.backbones.folded_forward import folded_forward
+from abaw_mm.structures import FrameBatch
 
 
 @MODELS.register_module()

@@ -4,7 +4,7 @@ import torch
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
-from ...structures import FrameBatch
+from abaw_mm.structures import FrameBatch
 
 
 @MODELS.register_module()

@@ -7,9 +7,13 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmpretrain.registry import MODELS
 
-from ...datasets.keyed_random import uniform
-from ...structures import FrameBatch
-from .batch_crops import MAX_ATTEMPTS, crop_and_resize, random_resized_boxes
+from abaw_mm.datasets.samplers.keyed_random import uniform
+from abaw_mm.models.data_preprocessors.batch_crops import (
+    MAX_ATTEMPTS,
+    crop_and_resize,
+    random_resized_boxes,
+)
+from abaw_mm.structures import FrameBatch
 
 
 @MODELS.register_module()

@@ -1,0 +1,5 @@
+"""Which frames an epoch trains on."""
+
+from .frame_stride import FrameStrideSampler
+
+__all__ = ['FrameStrideSampler']

@@ -1,0 +1,237 @@
+"""The report's figures: matplotlib's SVG, to stand within a page."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from abaw_mm.visualization.report.calibration import Calibration
+from abaw_mm.visualization.report.timeline import (
+    columns_of,
+    draw_timeline,
+    range_of,
+    row_height,
+)
+
+WIDTH = 9.6  # inches of the page's whole width, 72 units each in the SVG; printed, 7.4 of paper
+RUNS = ('#1d5ea0', '#d98c10', '#2e8b6f', '#8457a8', '#c2577a', '#5b6673')  # a run each
+INK, GRID = '#30363f', '#dde1e7'
+STYLE = {
+    'svg.fonttype': 'none',  # text stays text: small, sharp, and one can search it
+    'svg.hashsalt': 'abaw_mm',  # the same figures give the same bytes
+    'text.parse_math': False,  # a clip's name may hold a $
+    'font.size': 8,
+    'font.family': 'sans-serif',
+    'axes.labelsize': 8,
+    'axes.titlesize': 9,
+    'axes.edgecolor': GRID,
+    'axes.labelcolor': INK,
+    'text.color': INK,
+    'xtick.color': INK,
+    'ytick.color': INK,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': False,
+    'grid.color': GRID,
+    'grid.linewidth': 0.6,
+    'xtick.major.size': 0,
+    'ytick.major.size': 0,
+    'legend.frameon': False,
+}
+TIMELINE_LEFT, TIMELINE_RIGHT = 0.85, 0.15  # inches
+PIXEL = 1 / 86  # inches of a pixel of a timeline's rows
+CONFIDENCE, AXIS = 0.42, 0.24  # inches of the confidence's panel, and of the numbers below
+
+
+def to_svg(figure: Figure, label: str) -> Markup:
+    """A figure as an ``<svg>`` element.
+
+    Args:
+        figure: To be drawn.
+        label (str): What it shows, for those who cannot see it.
+    """
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer,
+        format='svg',
+        transparent=True,
+        metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')),
+    )
+    svg = buffer.getvalue()
+    svg = svg[svg.index('<svg') :]
+    svg = re.sub(r'<g id="[^"]*"', '<g', svg)  # the same in every figure
+    svg = re.sub(r'<style.*?</style>', '', svg, flags=re.S)  # stands in the page, for all of them
+    svg = re.sub(r'(\d\.\d\d)\d+', r'\1', svg)  # a hundredth of 1/72 inch
+    return Markup(svg.replace('<svg', Markup('<svg role="img" aria-label="{}"').format(label), 1))
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure((width, height), layout='constrained')
+
+
+def draw_f1(
+    classes: Sequence[str],
+    f1: Sequence[np.ndarray],
+    intervals: Sequence[np.ndarray],
+    names: Sequence[str],
+) -> Markup:
+    """F1 of each class with its interval, the runs side by side.
+
+    Args:
+        classes: Names of the C classes.
+        f1: Of each run, (C, ) in %.
+        intervals: Of each run, (C, 2) in %.
+        names: Of the runs.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(WIDTH, 2.6)
+        axes = figure.subplots()
+        width = (0.45 if len(f1) == 1 else 0.75) / len(f1)
+        for run, (value, ends, name) in enumerate(zip(f1, intervals, names, strict=True)):
+            place = np.arange(len(classes)) + (run - (len(f1) - 1) / 2) * width
+            axes.bar(
+                place, value, 0.88 * width, color=RUNS[run % len(RUNS)], alpha=0.85, label=name
+            )
+            axes.vlines(place, ends[:, 0], ends[:, 1], color=INK, linewidth=1)
+        axes.set(ylabel='F1 (%)', ylim=(0, 100), xlim=(-0.6, len(classes) - 0.4))
+        axes.set_xticks(range(len(classes)), classes)
+        axes.grid(axis='y')
+        axes.set_axisbelow(True)
+        if len(f1) > 1:
+            figure.legend(loc='outside upper right', ncols=4)
+        return to_svg(figure, 'F1 of each class')
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], label: str) -> Markup:
+    """Confusion matrix (C, C), as counts and with rows of 100 %."""
+    support = confusion.sum(axis=1, keepdims=True)
+    percent = np.where(support > 0, 100 * confusion / np.maximum(support, 1), np.nan)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(WIDTH, 1.3 + 0.4 * len(classes))
+        left, right = figure.subplots(1, 2)
+        for axes, title, texts in (
+            (left, 'frames', [[f'{x:,}' for x in row] for row in confusion]),
+            (
+                right,
+                '% of the frames with this label',
+                [['–' if np.isnan(x) else f'{x:.1f}' for x in row] for row in percent],
+            ),
+        ):
+            shade = np.nan_to_num(percent)
+            axes.imshow(shade, cmap='Blues', vmin=0, vmax=110, aspect='auto', interpolation='none')
+            for i, row in enumerate(texts):
+                for j, text in enumerate(row):
+                    axes.text(
+                        j,
+                        i,
+                        text,
+                        ha='center',
+                        va='center',
+                        fontsize=7.5,
+                        color='white' if shade[i, j] > 60 else INK,
+                    )
+            axes.set_xticks(range(len(classes)), classes, rotation=30, ha='right')
+            axes.set_yticks(range(len(classes)), classes)
+            axes.set(xlabel='predicted', title=title)
+            axes.spines[:].set_visible(False)
+        left.set_ylabel('labelled')
+        return to_svg(figure, label)
+
+
+def draw_calibration(parts: dict[str, Calibration], label: str) -> Markup:
+    """Reliability diagrams, above how many frames have which confidence.
+
+    Args:
+        parts: Title to calibration, one or two.
+        label (str): What is shown.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(WIDTH / 2 * len(parts), 3.1)
+        panels = figure.subplots(2, len(parts), sharex=True, squeeze=False, height_ratios=(3, 1))
+        for (title, part), (axes, below) in zip(parts.items(), panels.T, strict=True):
+            middle, width = (part.edges[:-1] + part.edges[1:]) / 2, part.edges[1]
+            share = part.count / max(1, part.count.sum())
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle='--')
+            axes.bar(
+                middle,
+                np.nan_to_num(part.accuracy),
+                0.92 * width,
+                color=RUNS[0],
+                alpha=0.35,
+                label='accuracy of the frames in a bin',
+            )
+            axes.plot(
+                part.confidence,
+                part.accuracy,
+                'o',
+                color=RUNS[0],
+                markersize=3.5,
+                label='at their mean confidence',
+            )
+            axes.set(
+                title=f'{title}: expected calibration error {100 * part.error:.2f} %',
+                ylim=(0, 1),
+                xlim=(0, 1),
+                ylabel='accuracy',
+            )
+            axes.legend(loc='upper left', fontsize=7)
+            axes.grid()
+            axes.set_axisbelow(True)
+            below.bar(middle, 100 * share, 0.92 * width, color='#9aa3b0')
+            below.set(xlabel='confidence', ylabel='% of frames')
+        return to_svg(figure, label)
+
+
+def draw_clip(
+    frame_no: np.ndarray,
+    truth: np.ndarray,
+    tracks: Sequence[np.ndarray],
+    confidences: Sequence[np.ndarray],
+    classes: Sequence[str],
+    label: str,
+) -> Markup:
+    """A clip along its frames: truth and predictions by class, and confidence below.
+
+    Args:
+        frame_no (ndarray): (F, ) rising.
+        truth (ndarray): (F, ) labels.
+        tracks: Predictions (F, ), see :func:`draw_timeline`.
+        confidences: Of each run, (F, ) in 0-1: the mean of a column as a line, and for a single
+            run its range as a band.
+        classes: Names.
+        label (str): What is shown.
+    """
+    image, rows = draw_timeline(frame_no, truth, tracks, len(classes))
+    column, step = columns_of(frame_no)
+    height = row_height(len(tracks)) * PIXEL
+    total = len(rows) * height + CONFIDENCE + AXIS + 0.08
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((WIDTH, total))
+        left, width = TIMELINE_LEFT / WIDTH, 1 - (TIMELINE_LEFT + TIMELINE_RIGHT) / WIDTH
+        upper = figure.add_axes(
+            (left, (CONFIDENCE + AXIS + 0.06) / total, width, len(rows) * height / total)
+        )
+        lower = figure.add_axes((left, AXIS / total, width, CONFIDENCE / total))
+        ends = frame_no[0] - 0.5, frame_no[0] - 0.5 + image.shape[1] * step
+        upper.imshow(
+            image, aspect='auto', interpolation='none', extent=(*ends, len(rows) - 0.5, -0.5)
+        )
+        upper.set_yticks(range(len(rows)), [classes[row] for row in rows], fontsize=7)
+        upper.set_xticks([])
+        upper.spines[:].set_visible(False)
+        middle = frame_no[0] - 0.5 + (np.arange(image.shape[1]) + 0.5) * step
+        for run, confidence in enumerate(confidences):
+            low, mean, high = range_of(column, confidence)
+            if len(confidences) == 1 and step > 1:
+                lower.fill_between(middle, low, high, color=RUNS[0], alpha=0.18, linewidth=0)
+            lower.plot(middle, mean, color=RUNS[run % len(RUNS)], linewidth=0.9)
+        lower.set(xlim=ends, ylim=(0, 1.02), yticks=(0, 0.5, 1))
+        lower.set_yticklabels(['0', '', '1'], fontsize=6.5)
+        lower.set_ylabel('confidence', fontsize=7, rotation=0, ha='right', va='center')
+        lower.grid(axis='y')
+        lower.tick_params(axis='x', labelsize=7, pad=1.5)
+        return to_svg(figure, label)

@@ -1,0 +1,96 @@
+"""File names of crops, and what of them lies on disk."""
+
+import os
+
+import pytest
+
+from abaw_mm.datasets.crops import crop_folder as crops_module
+from abaw_mm.datasets.crops.crop_folder import (
+    CropFolder,
+    FilenameTemplate,
+    crop_path,
+    list_crops,
+)
+
+
+@pytest.mark.parametrize(
+    ('template', 'name', 'number'),
+    [
+        ('{:05d}.jpg', '00012.jpg', 12),
+        ('{:05d}.jpg', '123456.jpg', 123456),
+        ('{:05d}.jpg', '12.jpg', -1),
+        ('{:05d}.jpg', '000012.jpg', -1),
+        ('{:05d}.jpg', '00012.png', -1),
+        ('{:05d}.jpg', '0001a.jpg', -1),
+        ('{:05d}.jpg', '.DS_Store', -1),
+        ('frame_{:d}.png', 'frame_7.png', 7),
+        ('frame_{}.png', 'frame_70.png', 70),
+        ('img{:03d}', 'img1000', 1000),
+    ],
+)
+def test_filename_template(template, name, number):
+    filenames = FilenameTemplate(template)
+    assert filenames.number(name) == number
+    if number >= 0:
+        assert filenames.name(number) == name
+
+
+def test_many_names_are_read_as_one_is():
+    names = ['00012.jpg', '99999.jpg', '00012.png', '0001a.jpg', 'ü0012.jpg', '00/12.jpg']
+    template = FilenameTemplate('{:05d}.jpg')
+    for some in (names, [*names, '123456.jpg', 'thumbs.db'], []):
+        assert template.numbers(some).tolist() == [template.number(name) for name in some]
+
+
+@pytest.mark.parametrize('template', ['00001.jpg', '{:s}.jpg', '{:05d}_{:05d}.jpg', '{a}.jpg'])
+def test_filename_template_refuses(template):
+    with pytest.raises(ValueError, match='filename_tmpl'):
+        FilenameTemplate(template)
+
+
+def test_list_crops_of_two_roots(tmp_path):
+    for root, numbers in (('old', (1, 3)), ('new', (3, 4))):
+        (tmp_path / root / 'a').mkdir(parents=True)
+        for number in numbers:
+            (tmp_path / root / 'a' / f'{number:05d}.jpg').touch()
+    (tmp_path / 'old/a/thumbs.db').touch()
+    roots = [CropFolder(tmp_path / 'old'), CropFolder(tmp_path / 'new')]
+    crops = list_crops(roots, ['a', 'b'])
+    assert [column.tolist() for column in crops['a']] == [[1, 3, 4], [0, 0, 2]]
+    paths = [crop_path(roots, 'a', n, owner) for n, owner in zip(*crops['a'], strict=True)]
+    assert paths == [
+        str(tmp_path / path) for path in ('old/a/00001.jpg', 'old/a/00003.jpg', 'new/a/00004.jpg')
+    ]
+    assert [column.tolist() for column in crops['b']] == [[], []]
+
+
+def test_clips_are_the_folders(tmp_path):
+    for name in ('b', 'a b', '1-30-1280x720_left', '.hidden'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'notes.txt').touch()
+    assert CropFolder(tmp_path).clips() == ['1-30-1280x720_left', 'a b', 'b']
+
+
+def test_reading_does_not_depend_on_listing_order(tmp_path, monkeypatch):
+    (tmp_path / 'a').mkdir()
+    for number in (2, 1, 3):
+        (tmp_path / 'a' / f'{number:05d}.jpg').touch()
+    expected = list_crops([CropFolder(tmp_path)], ['a'])['a'][0].tolist()
+    listdir = os.listdir
+    monkeypatch.setattr(crops_module.os, 'listdir', lambda path: listdir(path)[::-1])
+    assert list_crops([CropFolder(tmp_path)], ['a'])['a'][0].tolist() == expected == [1, 2, 3]
+
+
+def test_png_beside_jpg(tmp_path):
+    for name in ('00001.png', '00002.jpg', '00002.png', '00003.bmp'):
+        (tmp_path / 'a').mkdir(exist_ok=True)
+        (tmp_path / 'a' / name).touch()
+    root = CropFolder(tmp_path)
+    numbers, variants = root.frames('a')
+    names = [os.path.basename(root.path('a', n, v)) for n, v in zip(numbers, variants, strict=True)]
+    assert names == ['00001.png', '00002.jpg']
+    names = [
+        os.path.basename(CropFolder(tmp_path, '{:05d}.png').path('a', n, v))
+        for n, v in zip(*CropFolder(tmp_path, '{:05d}.png').frames('a'), strict=True)
+    ]
+    assert names == ['00001.png', '00002.png']

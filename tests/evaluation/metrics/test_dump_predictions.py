@@ -1,0 +1,126 @@
+"""Files of predictions: complete, sorted, the same for any number of processes."""
+
+import csv
+import pickle
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmpretrain.structures import DataSample
+
+from abaw_mm.evaluation import (
+    DumpPredictions,
+    Predictions,
+)
+from abaw_mm.evaluation.predictions import predictions
+
+
+def frames(hidden=False):
+    out = []
+    for clip, number in [('b c', 2), ('a', 1), ('b c', 1), ('a', 3), ('a', 2)]:
+        sample = DataSample(metainfo=dict(clip=clip, frame_no=number))
+        if not hidden:
+            sample.set_gt_label(number)
+        score = torch.softmax(torch.arange(8.0) * number, 0)
+        out.append(sample.set_pred_score(score).set_pred_label(7).to_dict())
+    return out
+
+
+def dump(path, data):
+    metric = DumpPredictions(str(path))
+    metric.process(None, data)
+    assert metric.evaluate(len(data)) == {}
+
+
+def test_npz(tmp_path):
+    dump(tmp_path / 'deep/er/out.npz', frames() + frames()[:1])
+    data = np.load(tmp_path / 'deep/er/out.npz')  # allow_pickle stays False
+    assert data['clip'].tolist() == ['a', 'a', 'a', 'b c', 'b c']
+    assert data['frame_no'].tolist() == [1, 2, 3, 1, 2]
+    assert data['gt_label'].tolist() == [1, 2, 3, 1, 2]
+    assert data['pred_label'].tolist() == [7] * 5
+    assert data['classes'].tolist()[-1] == 'Other'
+    np.testing.assert_allclose(
+        data['pred_score'][2], torch.softmax(torch.arange(8.0) * 3, 0), rtol=1e-6
+    )
+
+
+def test_csv_and_hidden_labels(tmp_path):
+    dump(tmp_path / 'out.csv', frames(hidden=True))
+    rows = list(csv.DictReader((tmp_path / 'out.csv').open()))
+    assert [row['clip'] for row in rows] == ['a', 'a', 'a', 'b c', 'b c']
+    assert rows[0]['gt_label'] == '-1' and float(rows[0]['Other']) > 0.6
+    assert sum(float(rows[1][name]) for name in list(rows[1])[4:]) == pytest.approx(1, abs=1e-5)
+
+
+def test_pkl_is_mmpretrains(tmp_path):
+    dump(tmp_path / 'out.pkl', frames())
+    rows = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+    assert rows[0]['clip'] == 'a' and rows[0]['pred_score'].shape == (8,)
+    assert rows[0]['gt_label'].tolist() == [1]
+    assert rows[0]['classes'][-1] == 'Other' and rows[0]['config'] == ''
+
+
+@pytest.fixture
+def served(tmp_path):
+    """URL of a folder, over HTTP on this machine."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_says_where_they_come_from(tmp_path, served):
+    (tmp_path / 'x.pth').write_bytes(b'abc')
+    checksum = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'  # FIPS 180-2
+    for checkpoint in (tmp_path / 'x.pth', f'{served}/x.pth'):
+        metric = DumpPredictions(str(tmp_path / 'out.npz'), str(checkpoint), 'res18')
+        metric.process(None, frames())
+        metric.evaluate(5)
+        read = Predictions.read(tmp_path / 'out.npz')
+        assert (read.sha256, read.config) == (checksum, 'res18')
+
+
+def test_names_of_other_classes(tmp_path):
+    metric = DumpPredictions(str(tmp_path / 'out.npz'))
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    metric.process(None, frames())
+    metric.evaluate(5)
+    assert Predictions.read(tmp_path / 'out.npz').classes == tuple('01234567')
+
+
+def check_process(path):
+    dump_of_rank = frames()[get_rank() :: get_world_size()]
+    metric = DumpPredictions(path)
+    metric.process(None, dump_of_rank)
+    metric.evaluate(5)
+
+
+def test_two_processes_write_the_same_file(tmp_path, run_distributed):
+    dump(tmp_path / 'one.csv', frames())
+    run_distributed(check_process, str(tmp_path / 'two.csv'))
+    assert (tmp_path / 'one.csv').read_bytes() == (tmp_path / 'two.csv').read_bytes()
+
+
+def test_whole_or_not_at_all(tmp_path, monkeypatch):
+    def fails(path, predictions):
+        path.write_text('half')
+        raise OSError('disk full')
+
+    dump(tmp_path / 'out.csv', frames())
+    before = (tmp_path / 'out.csv').read_bytes()
+    monkeypatch.setitem(predictions.WRITERS, '.csv', fails)
+    with pytest.raises(OSError, match='disk full'):
+        dump(tmp_path / 'out.csv', frames()[:2])
+    assert (tmp_path / 'out.csv').read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ['out.csv']
+
+
+def test_refuses_other_kinds_of_file():
+    with pytest.raises(ValueError, match=r'\.npz, \.csv, \.pkl'):
+        DumpPredictions('out.json')

@@ -1,0 +1,146 @@
+"""Macro-F1 against scikit-learn and by hand, on one process and on two."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.logging import MMLogger
+from mmpretrain.registry import METRICS
+from mmpretrain.structures import DataSample
+from sklearn.metrics import accuracy_score, f1_score
+
+from abaw_mm.datasets import EXPRESSIONS
+from abaw_mm.evaluation import MacroF1
+from abaw_mm.evaluation.metrics.macro_f1 import f1_per_class
+
+
+def samples(pred, gt, scores=None):
+    """Data samples as mmengine's Evaluator hands them to a metric."""
+    out = []
+    for i, (p, g) in enumerate(zip(pred, gt, strict=True)):
+        sample = DataSample(metainfo=dict(clip=f'clip {i % 3}', frame_no=i // 3 + 1))
+        if g is not None:
+            sample.set_gt_label(int(g))
+        score = torch.eye(8)[int(p)] if scores is None else torch.as_tensor(scores[i])
+        sample.set_pred_score(score).set_pred_label(int(p))
+        out.append(sample.to_dict())
+    return out
+
+
+def evaluate(data, size=None, **kwargs):
+    metric = MacroF1(**kwargs)
+    metric.dataset_meta = dict(classes=EXPRESSIONS)
+    for start in range(0, len(data), 7):
+        metric.process(None, data[start : start + 7])
+    return metric.evaluate(len(data) if size is None else size)
+
+
+@pytest.fixture
+def log(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO)
+    yield lambda: [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('classes', [8, 5])
+def test_equals_scikit_learn(seed, classes):
+    rng = np.random.default_rng(seed)
+    gt = rng.integers(0, classes, 301)
+    pred = np.where(rng.random(301) < 0.6, gt, rng.integers(0, 8, 301))
+    metrics = evaluate(samples(pred, gt))
+    f1 = f1_score(gt, pred, labels=range(8), average=None, zero_division=0)
+    assert metrics['affwild2/macro_f1'] == pytest.approx(100 * f1.mean(), abs=1e-9)
+    assert metrics['affwild2/accuracy'] == pytest.approx(100 * accuracy_score(gt, pred), abs=1e-9)
+    for i, name in enumerate(EXPRESSIONS):
+        assert metrics[f'affwild2/f1_{name}'] == pytest.approx(100 * f1[i], abs=1e-9)
+        assert metrics[f'affwild2/support_{name}'] == (gt == i).sum()
+
+
+def test_formula_by_hand():
+    #  class 0: TP 2, FP 1, FN 0 -> 4/5;  class 1: TP 1, FP 0, FN 2 -> 2/4;  class 2: FP 1 -> 0
+    f1, support = f1_per_class(np.array([0, 0, 0, 1, 2]), np.array([0, 0, 1, 1, 1]), 3)
+    assert f1.tolist() == pytest.approx([0.8, 0.5, 0.0]) and support.tolist() == [2, 3, 0]
+
+
+def test_absent_class(log):
+    data = samples([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert evaluate(data)['affwild2/macro_f1'] == pytest.approx(100 * 5 / 8)
+    assert len(log()) == 1 and 'Sadness, Surprise, Other' in log()[0]
+    assert evaluate(data, absent='skip')['affwild2/macro_f1'] == pytest.approx(100)
+    with pytest.raises(ValueError, match="absent='nan', expected 'zero'"):
+        MacroF1(absent='nan')
+
+
+def test_a_frame_counts_once(log):
+    data = samples([0, 1, 2, 3, 4, 5, 6, 7, 0], [0, 1, 2, 3, 4, 5, 6, 7, 1])
+    expected = evaluate(data)
+    assert evaluate(data + data[:3], size=9) == expected  # as a sampler pads
+    assert not log()
+    conflicting = samples([0], [3])
+    with pytest.raises(ValueError, match=r"frame 1 of clip 'clip 0' was scored with the labels"):
+        evaluate(data + conflicting)
+
+
+def test_unscored_frames_are_reported(log):
+    evaluate(samples(range(8), range(8)), size=10)
+    assert '8 of the 10 frames' in log()[0]
+
+
+def check_process(pred, gt, expected, pad):
+    """Each rank scores its share; with ``pad`` the last rank repeats the first frame."""
+    data = samples(pred, gt)
+    share = data[get_rank() :: get_world_size()]
+    if pad and get_rank() == get_world_size() - 1:
+        share = share + data[:1]
+    metric = MacroF1()
+    metric.process(None, share)
+    assert metric.evaluate(len(data)) == expected  # exactly
+
+
+@pytest.mark.parametrize('pad', [True, False])
+def test_one_process_equals_two(run_distributed, pad):
+    rng = np.random.default_rng(0)
+    gt, pred = rng.integers(0, 8, 33), rng.integers(0, 8, 33)  # an odd number
+    run_distributed(check_process, pred, gt, evaluate(samples(pred, gt)), pad)
+
+
+def test_more_processes_than_frames(run_distributed):
+    run_distributed(check_process, [3], [3], evaluate(samples([3], [3])), False)
+
+
+def test_hidden_labels_give_no_score(log):
+    assert evaluate(samples([0, 1], [None, None])) == {}
+    assert 'hidden' in log()[0]
+    with pytest.raises(ValueError, match='1 of 2 frames have no label'):
+        evaluate(samples([0, 1], [0, None]))
+
+
+def test_refuses_scores_that_are_not_finite():
+    scores = np.full((1, 8), np.nan, np.float32)
+    with pytest.raises(ValueError, match='expected finite numbers'):
+        evaluate(samples([0], [0], scores))
+
+
+def test_refuses_classes_beyond_its_number():
+    with pytest.raises(ValueError, match=r'got class 7, expected 0\.\.6'):
+        evaluate(samples([7], [0]), num_classes=7)
+
+
+def test_seven_classes_of_the_first_edition():
+    metrics = evaluate(samples(range(7), range(7)), num_classes=7)
+    assert metrics['affwild2/macro_f1'] == pytest.approx(100) and 'affwild2/f1_Other' not in metrics
+
+
+def test_needs_to_know_the_frames():
+    sample = DataSample().set_gt_label(0).set_pred_score(torch.ones(8) / 8).set_pred_label(0)
+    with pytest.raises(KeyError, match='meta_keys'):
+        MacroF1().process(None, [sample.to_dict()])
+    sample.set_field('a.jpg', 'img_path', field_type='metainfo')
+    metric = METRICS.build(dict(type='MacroF1', prefix='other'))
+    metric.process(None, [sample.to_dict()])
+    assert metric.evaluate(1)['other/accuracy'] == 100

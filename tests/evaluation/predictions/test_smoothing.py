@@ -1,0 +1,78 @@
+"""Smoothing along real frame numbers, against loops over frames."""
+
+import numpy as np
+import pytest
+
+from abaw_mm.evaluation.predictions import smoothing
+from abaw_mm.evaluation.predictions.smoothing import (
+    hold_labels,
+    smooth_scores,
+)
+
+
+@pytest.fixture
+def clip():
+    rng = np.random.default_rng(0)
+    frame_no = np.sort(rng.choice(np.arange(1, 70), 40, replace=False))
+    return frame_no, rng.dirichlet(np.ones(8) / 2, 40).astype(np.float32)
+
+
+def by_hand(frame_no, score, method, width):
+    out = []
+    for n in frame_no:
+        distance = abs(frame_no - n)
+        inside = score[distance <= width].astype(float)
+        if method == 'box':
+            row = inside.mean(axis=0)
+        elif method == 'median':
+            row = np.median(inside, axis=0)
+        else:
+            weight = np.exp(-0.5 * (distance / width) ** 2)
+            row = (weight[:, None] * score).sum(axis=0)
+        out.append(row / row.sum())
+    return np.array(out)
+
+
+@pytest.mark.parametrize('method', smoothing.METHODS)
+@pytest.mark.parametrize('width', [1, 4, 30, 200])
+def test_equals_a_loop(clip, method, width, monkeypatch):
+    monkeypatch.setattr(smoothing, 'TAIL', 60)  # no weight is left out
+    monkeypatch.setattr(smoothing, 'CHUNK', 100)  # several chunks
+    smooth = smooth_scores(*clip, method, width)
+    assert smooth.dtype == np.float32
+    np.testing.assert_allclose(smooth, by_hand(*clip, method, width), atol=1e-6)
+
+
+def test_gaussian_without_its_tail_is_near(clip):
+    np.testing.assert_allclose(
+        smooth_scores(*clip, 'gaussian', 5), by_hand(*clip, 'gaussian', 5), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize('method', smoothing.METHODS)
+def test_nothing_reaches_over_a_wide_gap(method):
+    frame_no = np.array([1, 2, 3, 1000])
+    score = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
+    np.testing.assert_array_equal(smooth_scores(frame_no, score, method, 50), score)
+    assert smooth_scores(frame_no[:1], score[:1], method, 3).tolist() == [[1, 0]]
+
+
+def test_width_0_changes_nothing_and_a_median_of_zeros_neither(clip):
+    np.testing.assert_array_equal(smooth_scores(*clip, 'box', 0), clip[1])
+    changing = np.eye(3, dtype=np.float32)
+    np.testing.assert_array_equal(smooth_scores(np.arange(3), changing, 'median', 2), changing)
+
+
+@pytest.mark.parametrize(
+    ('frame_no', 'label', 'frames', 'expected'),
+    [
+        ([1, 2, 3, 4, 5], [0, 0, 1, 0, 0], 2, [0, 0, 0, 0, 0]),
+        ([1, 2, 3, 4, 5], [0, 0, 1, 2, 2], 2, [0, 0, 0, 2, 2]),
+        ([1, 2, 3, 4, 5], [3, 1, 1, 2, 2], 2, [1, 1, 1, 2, 2]),  # the first run is too short
+        ([1, 2, 8, 9], [0, 0, 1, 1], 3, [0, 0, 1, 1]),  # none is long enough
+        ([1, 2, 3, 9], [0, 0, 1, 1], 3, [1, 1, 1, 1]),  # a run over a gap is as long as the gap
+        ([5], [4], 9, [4]),
+    ],
+)
+def test_hold(frame_no, label, frames, expected):
+    assert hold_labels(np.array(frame_no), np.array(label), frames).tolist() == expected

@@ -1,0 +1,144 @@
+"""Batches on the device against mmpretrain's transforms, frame by frame."""
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.dataset import pseudo_collate
+from mmpretrain.datasets.transforms import PackInputs, RandomResizedCrop
+from mmpretrain.registry import MODELS, TRANSFORMS
+from scipy import stats
+
+from abaw_mm.datasets.samplers.keyed_random import (
+    random_keys,
+    uniform,
+)
+from abaw_mm.models import FrameDataPreprocessor
+from abaw_mm.models.data_preprocessors.batch_crops import (
+    MAX_ATTEMPTS,
+    crop_and_resize,
+    crop_and_resize_by_grid,
+    random_resized_boxes,
+)
+from abaw_mm.structures import collate_frames
+
+NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+def frames(number=6, height=112, width=112):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (number, height // 8, width // 8, 3))
+    images = np.kron(coarse, np.ones((1, 8, 8, 1))).astype(np.uint8)
+    return [
+        dict(
+            img=image,
+            img_path=f'{i}.jpg',
+            gt_label=i % 8,
+            sample_idx=i,
+            clip=f'c{i // 4}',
+            frame_no=i + 1,
+        )
+        for i, image in enumerate(images)
+    ]
+
+
+def stock(transforms, some):
+    """What the plain pipeline and ``ClsDataPreprocessor`` make of frames."""
+    pipeline = Compose([TRANSFORMS.build(t) for t in transforms])
+    pack = PackInputs()
+    batch = pseudo_collate([pack(pipeline(dict(frame))) for frame in some])
+    preprocess = MODELS.build(dict(type='ClsDataPreprocessor', to_rgb=True, **NORM))
+    return preprocess(batch, training=False)['inputs']
+
+
+@pytest.mark.parametrize(('height', 'width'), [(112, 112), (112, 96), (96, 120)])
+def test_evaluation_equals_the_plain_pipeline(height, width):
+    some = frames(height=height, width=width)
+    expected = stock(
+        [dict(type='ResizeEdge', scale=256, edge='short'), dict(type='CenterCrop', crop_size=224)],
+        some,
+    )
+    data = FrameDataPreprocessor(**NORM)(collate_frames(some), training=False)
+    assert data['inputs'].shape == (6, 3, 224, 224)
+    assert torch.equal(data['inputs'], expected)
+    (batch,) = data['data_samples']
+    assert batch.gt_label.tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.clips == ['c0', 'c1'] and batch.clip_id.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_random_crop_is_opencvs_of_the_same_box():
+    some = frames()
+    key = random_keys(0, 3, np.arange(6))
+    batch = dict(collate_frames(some), key=key)
+    ours = FrameDataPreprocessor(**NORM)(batch, training=True)['inputs']
+    numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)
+    boxes = random_resized_boxes(numbers[:, 1:], 112, 112, (0.6, 1.0), (1.0, 1.0))
+    for i, (left, top, width, height) in enumerate(boxes):
+        frame = dict(some[i], img=some[i]['img'][top : top + height, left : left + width])
+        flip = dict(type='RandomFlip', prob=float(numbers[i, 0] < 0.5), direction='horizontal')
+        expected = stock([dict(type='Resize', scale=(224, 224)), flip], [frame])
+        assert torch.equal(ours[i : i + 1], expected)
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'share', 'aspect'),
+    [
+        (112, 112, (0.6, 1.0), (1.0, 1.0)),
+        (112, 112, (0.08, 1.0), (3 / 4, 4 / 3)),
+        (60, 100, (0.6, 1.0), (1.0, 1.0)),
+    ],
+)
+def test_boxes_are_distributed_as_mmpretrains(height, width, share, aspect):
+    size = 4000
+    transform = RandomResizedCrop(224, crop_ratio_range=share, aspect_ratio_range=aspect)
+    np.random.seed(0)
+    image = np.zeros((height, width, 3), np.uint8)
+    expected = np.array([transform.rand_crop_params(image) for _ in range(size)])[:, [1, 0, 3, 2]]
+    numbers = uniform(random_keys(0, 0, np.arange(size)), 4 * MAX_ATTEMPTS)
+    boxes = random_resized_boxes(numbers, height, width, share, aspect)
+    for ours, theirs in zip(boxes.T, expected.T, strict=True):
+        assert stats.ks_2samp(ours, theirs).pvalue > 1e-3
+        assert (ours.min(), ours.max()) == pytest.approx((theirs.min(), theirs.max()), abs=2)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 0] + boxes[:, 2] <= width).all()
+    assert (boxes[:, 1] + boxes[:, 3] <= height).all()
+
+
+def test_half_of_the_frames_are_mirrored_and_each_key_draws_its_own():
+    numbers = uniform(random_keys(0, 0, np.arange(4000)), 1)
+    assert 0.46 < (numbers < 0.5).mean() < 0.54
+    some = frames(2)
+    batch = collate_frames([some[0]] * 8)
+    preprocess = FrameDataPreprocessor(**NORM)
+    first, again, next_epoch = (
+        preprocess(dict(batch, key=random_keys(0, epoch, np.arange(8))), training=True)['inputs']
+        for epoch in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert all(not torch.equal(a, b) for a, b in zip(first, next_epoch, strict=True))
+    assert all(not torch.equal(first[0], other) for other in first[1:])
+
+
+def test_the_gpus_way_gives_the_same_pixels():
+    """``grid_sample`` within one grey value of OpenCV, which rounds."""
+    images = collate_frames(frames(16))['inputs']
+    numbers = uniform(random_keys(0, 0, np.arange(16)), 4 * MAX_ATTEMPTS)
+    boxes = random_resized_boxes(numbers, 112, 112, (0.3, 1.0), (0.7, 1.4))
+    flip = np.arange(16) % 2 == 0
+    for size in ((224, 224), (64, 80)):
+        by_opencv = crop_and_resize(images, boxes, flip, size)
+        by_grid = crop_and_resize_by_grid(images, boxes, flip, size)
+        assert by_grid.shape == by_opencv.shape == (16, 3, *size)
+        assert (by_grid - by_opencv).abs().max() <= 1.01
+
+
+def test_what_it_does_not_take():
+    preprocess = FrameDataPreprocessor(**NORM)
+    with pytest.raises(ValueError, match='collate_frames'):
+        preprocess(dict(inputs=[], data_samples=[]))
+    with pytest.raises(ValueError, match='without keys'):
+        preprocess(collate_frames(frames()), training=True)
+    with pytest.raises(ValueError, match='resize_edge=200'):
+        FrameDataPreprocessor(**NORM, resize_edge=200)
+    with pytest.raises(ValueError, match='batch_augments'):
+        FrameDataPreprocessor(**NORM, batch_augments=dict(augments='Mixup'))

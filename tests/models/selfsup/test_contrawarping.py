@@ -1,0 +1,181 @@
+"""The loss by hand, and one step of the model."""
+
+import copy
+import math
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import MODELS
+
+from abaw_mm.models.losses.contrawarping_loss import (
+    ContraWarpingLoss,
+    contrawarping_loss,
+)
+
+
+def unit(degrees):
+    """(N, 2) vectors of some directions and any length."""
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
+    return 3 * torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def cos(degrees):
+    return math.cos(math.radians(degrees))
+
+
+def test_loss_by_hand():
+    positive, negative = contrawarping_loss(
+        predictions=(unit([0.0, 10.0]), unit([30.0, 20.0])),
+        targets=(unit([60.0, 0.0]), unit([90.0, 80.0])),
+        warped=unit([50.0, 70.0]),
+        margin=0.4,
+    )
+    # each prediction with the target of the other view
+    first = (2 - 2 * cos(90)) + (2 - 2 * cos(30))
+    second = (2 - 2 * cos(70)) + (2 - 2 * cos(20))
+    assert positive.item() == pytest.approx((first + second) / 2, abs=1e-5)
+    # the first view and its warped picture, both with the target of the other view
+    gaps = cos(40) - cos(90) + 0.4, cos(10) - cos(70) + 0.4
+    assert negative.item() == pytest.approx(sum(gaps) / 2, abs=1e-5)
+
+
+def test_positive_term_is_byols():
+    """mmpretrain leaves out the constant 4."""
+    a, b, c, d = torch.randn(4, 8, 16)
+    byol = MODELS.build(dict(type='CosineSimilarityLoss'))
+    positive, _ = contrawarping_loss((a, b), (c, d), a, 0.0)
+    torch.testing.assert_close(positive, 2 * (byol(a, d) + byol(b, c)) + 4)
+
+
+def test_push_ends_at_the_margin_and_reaches_no_target():
+    warped = unit([10.0, 80.0]).requires_grad_()
+    target = unit([0.0, 0.0]).requires_grad_()
+    losses = ContraWarpingLoss(negative_weight=3.0, margin=0.5)(
+        (unit([0.0, 0.0]), unit([0.0, 0.0])), (target, target), warped
+    )
+    assert losses['loss_negative'].item() == pytest.approx(3 * (cos(10) - 0.5) / 2, abs=1e-5)
+    sum(losses.values()).backward()
+    assert target.grad is None
+    assert warped.grad[0].abs().max() > 0 and (warped.grad[1] == 0).all()
+
+
+def test_nothing_is_won_by_moving_both_away():
+    """A cosine as the margin would be content with a warp and a view that are equally far."""
+    target, turned = unit([0.0, 0.0]), unit([80.0, 85.0])
+    _, near = contrawarping_loss((target, target), (target, target), target, 0.5)
+    _, far = contrawarping_loss((turned, turned), (target, target), turned, 0.5)
+    assert near.item() == pytest.approx(0.5) and far.item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(negative_weight=-1.0), dict(margin=-0.1), dict(margin=2.5)]
+)
+def test_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match=f'model.head.loss.{next(iter(settings))}'):
+        ContraWarpingLoss(**settings)
+
+
+def build(kind='ContraWarping', **settings):
+    torch.manual_seed(0)
+    neck = dict(
+        type='NonLinearNeck',
+        in_channels=64,
+        hid_channels=16,
+        out_channels=8,
+        with_last_bn=False,
+        norm_cfg=dict(type='BN1d'),
+    )
+    if kind == 'ContraWarping':
+        settings.update(warp=dict(type='RandomLocalWarp'))
+    loss = 'ContraWarpingLoss' if kind == 'ContraWarping' else 'CosineSimilarityLoss'
+    model = MODELS.build(
+        dict(
+            type=kind,
+            backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            neck=neck,
+            head=dict(
+                type='LatentPredictHead',
+                loss=dict(type=loss),
+                predictor=dict(neck, in_channels=8, with_avg_pool=False),
+            ),
+            data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+            **settings,
+        )
+    )
+    model.init_weights()
+    MessageHub.get_current_instance().update_info('max_iters', 10)
+    return model
+
+
+def batch(seed=0, faces=4):
+    rng = torch.Generator().manual_seed(seed)
+    views = [torch.randint(0, 256, (faces, 3, 32, 32), generator=rng).byte() for _ in range(2)]
+    return dict(inputs=views, data_samples=[None] * faces)
+
+
+def losses_of(model, data):
+    return model(**model.data_preprocessor(data, training=True), mode='loss')
+
+
+def test_gradients_reach_the_online_network_alone():
+    model = build().train()
+    losses = losses_of(model, batch())
+    assert set(losses) == {'loss_positive', 'loss_negative'}
+    assert 0 <= losses['loss_positive'] <= 8 and 0 <= losses['loss_negative'] <= 4 * 2.2
+    total, logged = model.parse_losses(losses)
+    torch.testing.assert_close(total, losses['loss_positive'] + losses['loss_negative'])
+    assert set(logged) == {'loss', *losses}
+    total.backward()
+    for name, parameter in model.named_parameters():
+        target = name.startswith('target_net.')
+        assert parameter.requires_grad is not target
+        assert (parameter.grad is None) is target, name
+
+
+def test_target_follows_by_the_formula():
+    model = build(base_momentum=0.1).train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    wrapper = OptimWrapper(optimizer)
+    model.train_step(batch(), wrapper)  # the first copies the online network
+    for step in (1, 2):
+        online = copy.deepcopy(model.neck.fc0.weight)
+        before = copy.deepcopy(model.target_net.module[1].fc0.weight)
+        model.train_step(batch(step), wrapper)
+        share = 0.1 * (math.cos(math.pi * step / 10) + 1) / 2  # BYOL's cosine to 0
+        torch.testing.assert_close(
+            model.target_net.module[1].fc0.weight, (1 - share) * before + share * online
+        )
+
+
+def test_without_the_negative_it_is_byol():
+    """Same gradients; the warped batch moves BN statistics only, which training does not read."""
+    ours, byol = build(), build('BYOL')
+    ours.head.loss_module.negative_weight = 0.0
+    byol.load_state_dict(ours.state_dict())
+    for model in (ours, byol):
+        model.train()
+        loss, _ = model.parse_losses(losses_of(model, batch()))
+        loss.backward()
+    for mine, theirs in zip(ours.backbone.parameters(), byol.backbone.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_a_step_pushes_the_warped_face_away():
+    """The negative term reaches the backbone through the warped faces, and a step lessens it."""
+    model = build().train()
+    model.head.loss_module.margin = 2.0
+    model.warp.strength = 0.2
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    seen = []
+    for _ in range(2):
+        torch.manual_seed(1)  # the same warp
+        loss = losses_of(model, batch())['loss_negative']
+        seen.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        assert model.backbone.conv1.weight.grad.abs().max() > 0
+        optimizer.step()
+        model.target_net.steps.fill_(10)  # the target stays where it is from now on
+    assert seen[1] < seen[0]

@@ -1,0 +1,464 @@
+"""The sweep: what runs, what is kept, what a kill may cost, what is told."""
+
+import json
+import os
+import signal
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from abaw_mm.paper import sweep as module
+from abaw_mm.paper.report import (
+    make_report,
+    to_markdown,
+)
+from abaw_mm.paper.rows import (
+    ROWS,
+    Training,
+)
+from abaw_mm.paper.sweep import (
+    RANDOM,
+    Sweep,
+    WorkDirInUseError,
+    last_error,
+    latest_checkpoint,
+)
+
+REPO = Path(__file__).parents[2]
+ITERS = 20
+# Stand-ins for tools/train.py and tools/test.py that take milliseconds. What the training learns
+# is a number that depends on seed and step, and on where it begins if it is not resumed rightly.
+TRAIN = """
+import argparse, json, os, sys, time, zipfile
+from pathlib import Path
+parser = argparse.ArgumentParser()
+parser.add_argument('config')
+for flag in ('--work-dir', '--resume', '--launcher'):
+    parser.add_argument(flag)
+parser.add_argument('--no-validate', action='store_true')
+parser.add_argument('--cfg-options', nargs='+')
+args = parser.parse_args()
+cfg = {}
+exec(Path(args.config).read_text(), cfg)
+iters = cfg['train_cfg']['max_iters']
+seed = int(args.cfg_options[0].split('=')[1])
+if cfg['optim_wrapper']['optimizer']['momentum'] == 0.123:
+    sys.exit('Traceback (most recent call last):\\n  ...\\nValueError: got 0.123, expected 0.9')
+step, value = 0, 1000 + seed
+if args.resume:
+    with zipfile.ZipFile(args.resume) as file:
+        step, value = json.loads(file.read('state'))
+work_dir = Path(args.work_dir)
+log = work_dir / f'{time.time():020.6f}/vis_data/scalars.json'
+log.parent.mkdir(parents=True)
+while step < iters:
+    time.sleep(SLEEP)
+    step += 1
+    value = (value * 31 + step) % 10007
+    with log.open('a') as file:
+        print(json.dumps(dict(step=step, time=0.01, loss=1.0)), file=file)
+    if step % 5 == 0:
+        path = work_dir / f'iter_{step}.pth'
+        path.write_bytes(b'half a checkpoint')
+        time.sleep(SLEEP)
+        with zipfile.ZipFile(path, 'w') as file:
+            file.writestr('state', json.dumps([step, value]))
+"""
+TEST = """
+import json, sys, zipfile
+from pathlib import Path
+checkpoint, out = sys.argv[2], sys.argv[sys.argv.index('--out') + 1]
+with zipfile.ZipFile(checkpoint) as file:
+    step, value = json.loads(file.read('state'))
+Path(out).write_text(json.dumps({
+    'affwild2/macro_f1': value / 107, 'affwild2/accuracy': 50.0, 'affwild2/f1_Fear': float(step)}))
+"""
+STATS = dict(trainable=9199624, total=11982408, flops=1839803904, shape=[224, 224], parts={})
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with our configs and the stand-ins."""
+    root = tmp_path / 'root'
+    (root / 'tools').mkdir(parents=True)
+    (root / 'configs').symlink_to(REPO / 'configs')
+    (root / 'tools/train.py').write_text(TRAIN.replace('SLEEP', '0.001'))
+    (root / 'tools/test.py').write_text(TEST)
+    return root
+
+
+@pytest.fixture
+def make(root, tiny, monkeypatch):
+    """A sweep of the stand-ins; its models are not counted anew."""
+
+    def make(name='work', names=('res18_gap', 'res18_frozen4'), **options):
+        options = (
+            dict(
+                init={'res18_contrawarping': RANDOM},
+                data_root=str(tiny),
+                cfg_options={'train_cfg.max_iters': ITERS},
+            )
+            | options
+        )
+        made = Sweep(root, root.parent / name, list(names), **options)
+        for training in made.runnable:
+            made.folder(training).mkdir(parents=True, exist_ok=True)
+            (made.folder(training) / 'stats.json').write_text(json.dumps(STATS))
+        return made
+
+    monkeypatch.setattr(module, 'POLL_S', 0.02)
+    return make
+
+
+def run(sweep):
+    return [at.finished for at in sweep.run() if at.finished]
+
+
+def report(sweep):
+    """The JSON report, apart from what tells of time and place."""
+    made = json.loads(json.dumps(make_report(sweep, ['x'], 'today'), default=str))
+    for table in made['tables']:
+        for row in table['rows']:
+            row.pop('time')
+            for result in row['runs']:
+                result.pop('time')
+    return json.loads(json.dumps(made).replace(str(sweep.work_dir), 'WORK_DIR'))
+
+
+def row_of(made, training):
+    return next(
+        row for table in made['tables'] for row in table['rows'] if row['training'] == training
+    )
+
+
+def scored(seed, iters=ITERS):
+    value = 1000 + seed
+    for step in range(1, iters + 1):
+        value = (value * 31 + step) % 10007
+    return value / 107
+
+
+def test_runs_each_training_once_and_reports_it_in_each_row(make):
+    sweep = make(names=['res18', 'res18_gap'], seeds=3)
+    told = run(sweep)
+    assert len(told) == 6 and told[0] == f'res18, seed 0: macro-F1 {scored(0):.2f}'
+    made = make_report(sweep, ['python', 'x y'], 'today')
+    scores = [scored(seed) for seed in range(3)]
+    mean = sum(scores) / 3
+    spread = (sum((score - mean) ** 2 for score in scores) / 2) ** 0.5
+    done = [row for table in made['tables'] for row in table['rows'] if row['state'] == 'done']
+    assert sorted(row['training'] for row in done) == ['res18'] * 5 + ['res18_gap']
+    for row in done:
+        assert row['mean'] == pytest.approx(mean) and row['spread'] == pytest.approx(spread)
+        assert row['difference'] == pytest.approx(mean - row['paper'])
+        assert row['trainable'] == 9199624 and row['flops'] == 1839803904
+        assert row['time'] == pytest.approx(dict(train_s=0.2, frames_per_s=12800))
+    assert made['command'] == "python 'x y'"
+    assert made['data']['train']['frames'] == 36 and made['data']['val']['clips'] == 2
+    text = to_markdown(made)
+    assert (
+        f'| GAP | 30.92 | {mean:.2f} ± {spread:.2f} | {mean - 30.92:+.2f} | random | 9.200 | '
+        '11.982 | 1.840 | 0:00 | 12800.0 |'
+    ) in text
+    assert '| BYOL | 31.74 | not run | - | - | - | - | - | - | - |' in text
+    assert '- Sup. MS1M; SimSiam; BYOL: not run: not asked for (--tables, --rows)' in text
+    for row in ROWS:
+        assert f'| {row.label} | {row.paper:.2f} | ' in text
+    # only the last checkpoint stays, and a second call has nothing to do
+    assert [path.name for path in sweep.folder('res18', 0).glob('*.pth')] == ['iter_20.pth']
+    assert run(make(names=['res18', 'res18_gap'], seeds=3)) == []
+
+
+def test_miniature_says_what_it_is(make):
+    sweep = make(names=['res18_gap'], budget='mini')
+    run(sweep)
+    assert 'prove only that things run' in to_markdown(make_report(sweep, ['x'], 'today'))
+    assert row_of(report(sweep), 'res18_gap')['options']['data_preprocessor.crop_size'] == 112
+
+
+def test_rows_that_are_not_run_say_why(make):
+    trainings = {
+        'res18': Training('res18_srp_affwild2.py', 'res18_contrawarping'),
+        'res18_byol': Training('res18_srp_affwild2.py', 'res18_byol'),
+        'res50': Training('gone.py', 'res18_contrawarping'),
+    }
+    sweep = make(names=trainings, trainings=trainings)
+    assert sweep.runnable == ['res18']
+    assert 'no weights res18_byol: give --init res18_byol=PATH' in sweep.why_not('res18_byol')
+    assert sweep.why_not('res50') == 'no config gone.py'
+    assert len(run(sweep)) == 1
+
+
+def test_a_failed_run_does_not_end_the_sweep(make):
+    bad = Training(
+        'res18_srp_affwild2.py', 'res18_contrawarping', {'optim_wrapper.optimizer.momentum': 0.123}
+    )
+    good = Training('res18_gap_affwild2.py', 'res18_contrawarping')
+    trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
+    names = ['res18_frozen4', 'res18_gap']
+    sweep = make(names=names, trainings=trainings, seeds=2)
+    told = run(sweep)
+    assert sum('failed: ValueError: got 0.123' in line for line in told) == 2
+    row = row_of(report(sweep), 'res18_frozen4')
+    assert row['state'] == 'failed' and row['mean'] is None
+    assert row['failures'][0] == dict(
+        seed=0, error='ValueError: got 0.123, expected 0.9', log='res18_frozen4/seed0/train.log'
+    )
+    assert (sweep.work_dir / row['failures'][0]['log']).is_file()
+    assert row_of(report(sweep), 'res18_gap')['state'] == 'done'
+    assert '| 4 | 32.65 | failed |' in to_markdown(make_report(sweep, ['x'], 'today'))
+    # the next sweep tries it again
+    good_now = make(names=names, trainings=trainings, seeds=2)
+    (good_now.root / 'tools/train.py').write_text(
+        TRAIN.replace('SLEEP', '0').replace('0.123', '0.456')
+    )
+    assert len(run(good_now)) == 2
+    assert row_of(report(good_now), 'res18_frozen4')['state'] == 'done'
+
+
+def test_a_model_that_cannot_be_built_is_a_failed_row(make):
+    """In a process of its own, with its traceback as the log."""
+    bad = Training(
+        'res18_srp_affwild2.py', 'res18_contrawarping', {'model.neck.type': 'NoSuchNeck'}
+    )
+    good = Training('res18_gap_affwild2.py', 'res18_contrawarping')
+    trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
+    sweep = make(names=['res18_frozen4', 'res18_gap'], trainings=trainings)
+    for name in sweep.names:
+        (sweep.folder(name) / 'stats.json').unlink()
+    assert len(run(sweep)) == 1
+    row = row_of(report(sweep), 'res18_frozen4')
+    assert row['state'] == 'failed' and 'NoSuchNeck' in row['failures'][0]['error']
+    assert 'Traceback' in (sweep.work_dir / row['failures'][0]['log']).read_text()
+    assert sweep.stats('res18_gap')['trainable'] == 8397832
+
+
+@pytest.mark.parametrize(
+    'change, named',
+    [
+        (dict(budget='mini'), 'budget (recorded full, now mini)'),
+        (dict(processes=2), 'processes (recorded 1, now 2)'),
+        (
+            dict(cfg_options={'train_cfg.max_iters': 30}),
+            'train_cfg.max_iters (recorded 20, now 30)',
+        ),
+    ],
+)
+def test_other_settings_are_refused_and_named(make, change, named):
+    run(make())
+    with pytest.raises(ValueError) as error:
+        run(make(**change))
+    assert named in str(error.value) and 'another --work-dir' in str(error.value)
+
+
+def test_other_weights_are_refused_and_new_ones_are_welcome(make, tmp_path):
+    weights = tmp_path / 'a.pth'
+    weights.write_bytes(b'one')
+    run(make(init={'res18_contrawarping': str(weights)}))
+    more = make(
+        names=['res18_byol', 'res18_gap'],
+        init={'res18_contrawarping': str(weights), 'res18_byol': RANDOM},
+    )
+    assert len(run(more)) == 1
+    elsewhere = tmp_path / 'b.pth'
+    weights.rename(elsewhere)  # the file counts, not its name
+    assert run(make(init={'res18_contrawarping': str(elsewhere)})) == []
+    elsewhere.write_bytes(b'two')
+    with pytest.raises(ValueError, match='weights.res18_contrawarping'):
+        run(make(init={'res18_contrawarping': str(elsewhere)}))
+
+
+@pytest.mark.parametrize(
+    'options, error, match',
+    [
+        (dict(init={'res19': RANDOM}), ValueError, "'res19'"),
+        (dict(init={'res18_byol': 'gone.pth'}), FileNotFoundError, 'res18_byol=gone.pth: no such'),
+        (dict(seeds=0), ValueError, '--seeds: got 0'),
+        (dict(processes=0), ValueError, '--nproc: got 0'),
+        (dict(budget='small'), ValueError, 'full, mini'),
+    ],
+)
+def test_bad_flags(make, options, error, match):
+    with pytest.raises(error, match=match):
+        make(**options)
+
+
+def test_no_data(make, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run(make(data_root=str(tmp_path / 'gone')))
+
+
+def test_two_sweeps_in_one_folder(make, monkeypatch):
+    monkeypatch.setattr(module, 'LOCK_S', 0.1)
+    first, second = make(), make()
+    with first.lock(), pytest.raises(WorkDirInUseError, match=f'processes {os.getpid()}'):
+        run(second)
+    assert len(run(second)) == 2
+
+
+def test_an_interrupted_sweep_ends_its_training(make):
+    (make().root / 'tools/train.py').write_text(
+        'import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n'
+    )
+    sweep = make(names=['res18_gap'])
+    going = sweep.run()
+    log = sweep.folder('res18_gap', 0) / 'train.log'
+    for _ in going:
+        if log.is_file() and log.read_text().strip():
+            break
+    going.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)
+
+
+def test_half_a_checkpoint_is_not_taken(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    for step in (5, 10):
+        with zipfile.ZipFile(tmp_path / f'iter_{step}.pth', 'w') as file:
+            file.writestr('state', 'x' * 1000)
+    whole = (tmp_path / 'iter_10.pth').read_bytes()
+    (tmp_path / 'iter_100.pth').write_bytes(whole[:500])
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_10.pth'
+    assert not (tmp_path / 'iter_100.pth').exists()
+
+
+def test_data_that_workers_crop_begin_anew(make):
+    """Their random states are in no checkpoint; arrays go on."""
+    plain = Training('res18_srp_affwild2_plain.py', 'res18_contrawarping')
+    sweep = make(
+        names=['res18_gap', 'res18'],
+        trainings={
+            row.training: plain
+            if row.training == 'res18_gap'
+            else Training('res18_srp_affwild2.py', 'res18_contrawarping')
+            for row in ROWS
+        },
+    )
+    for name in sweep.names:
+        folder = sweep.folder(name, 0)
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(folder / 'iter_5.pth', 'w') as file:
+            file.writestr('state', json.dumps([5, 77]))
+    run(sweep)
+    assert sweep.result('res18_gap', 0)['macro_f1'] == pytest.approx(scored(0))
+    assert sweep.result('res18', 0)['macro_f1'] != pytest.approx(scored(0))
+
+
+@pytest.mark.parametrize(
+    'log, line',
+    [
+        ('a\nValueError: x\n', 'ValueError: x'),
+        (
+            '[rank1]: torch.cuda.OutOfMemoryError: y\nE\n'
+            'torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n',
+            'torch.cuda.OutOfMemoryError: y',
+        ),
+        ('only this\n\n', 'only this'),
+        ('', 'an empty log'),
+    ],
+)
+def test_last_error(log, line):
+    assert last_error(log) == line
+
+
+def in_a_session_of_its_own(sweep):
+    """Run a sweep in another process, whose group can be killed; returns its id."""
+    pid = os.fork()  # importing all of it anew takes longer than the sweep
+    if pid == 0:
+        try:
+            os.setsid()
+            for _ in sweep.run():
+                pass
+        finally:
+            os._exit(0)
+    while os.getpgid(pid) != pid:
+        time.sleep(0.001)
+    return pid
+
+
+@pytest.mark.parametrize('after', [0.0, 0.2, 0.45])
+def test_killed_at_any_moment_and_started_again_it_ends_alike(make, root, after):
+    """kill -9 of all its processes, several times over, until it is through."""
+    (root / 'tools/train.py').write_text(TRAIN.replace('SLEEP', '0.01'))
+    names = ['res18_gap', 'res18_frozen4']
+    through = make('through', names, seeds=2)
+    run(through)
+    assert row_of(report(through), 'res18_frozen4')['runs'][1]['macro_f1'] == scored(1)
+    killed = 0
+    for attempt in range(4):
+        sweep = make('killed', names, seeds=2)
+        pid = in_a_session_of_its_own(sweep)
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not list(sweep.work_dir.glob('*/seed*')):
+            time.sleep(0.01)
+        time.sleep(after * (1 + attempt / 3))
+        os.killpg(pid, signal.SIGKILL)  # a child that nobody has waited for has its group still
+        killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert killed
+    again = make('killed', names, seeds=2)
+    run(again)
+    assert report(again) == report(through)
+
+
+def test_markdown_is_a_table_even_with_odd_texts():
+    made = json.loads(
+        json.dumps(
+            dict(
+                note='n',
+                command='c',
+                date='d',
+                processes=1,
+                budget='full',
+                seeds=1,
+                cfg_options={},
+                machine=dict.fromkeys(
+                    (
+                        'device',
+                        'processor',
+                        'cores',
+                        'python',
+                        'torch',
+                        'mmengine',
+                        'mmcv',
+                        'mmpretrain',
+                        'numpy',
+                        'abaw_mm',
+                    ),
+                    'x',
+                ),
+                data={},
+                tables=[
+                    dict(
+                        table=1,
+                        title='t',
+                        rows=[
+                            dict(
+                                label='a | b',
+                                paper=1.0,
+                                state='failed',
+                                reason='r',
+                                mean=None,
+                                spread=None,
+                                difference=None,
+                                weights=None,
+                                init='i',
+                                runs=[],
+                                trainable=None,
+                                total=None,
+                                flops=None,
+                                time=dict(train_s=4000, frames_per_s=None),
+                            )
+                        ],
+                    )
+                ],
+            )
+        )
+    )
+    text = to_markdown(made)
+    assert '| a \\| b | 1.00 | failed | - | - | - | - | - | 1:06:40 | - |' in text
+    widths = {
+        line.replace('\\|', '').count('|') for line in text.splitlines() if line.startswith('|')
+    }
+    assert len(widths) == 1

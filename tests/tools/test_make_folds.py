@@ -1,0 +1,122 @@
+"""tools/dataset_converters/make_folds.py, and a config that trains on what it writes."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmpretrain.registry import DATASETS
+
+REPO = Path(__file__).parents[2]
+TOOL = REPO / 'tools/dataset_converters/make_folds.py'
+
+spec = importlib.util.spec_from_file_location('make_folds', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.fixture
+def root(tmp_path, make_clip):
+    """Six videos in two splits; video0 is on both sides."""
+    root = tmp_path / 'affwild2'
+    for i in range(4):
+        make_clip(root, 'Train_Set', f'video{i}', [i, i, i + 1, -1] * 4, size=32)
+    make_clip(root, 'Validation_Set', 'video0_left', [7] * 8, size=32)
+    make_clip(root, 'Validation_Set', 'video9', [5, 6, 7, 0] * 4, size=32)
+    make_clip(root, 'Validation_Set', 'video9_right', [-1] * 8, size=32)
+    return root
+
+
+def test_lists_and_counts(root, capsys):
+    assert tool.main([str(root), '--folds', '2', '--out', str(root / 'folds')]) == 0
+    out = capsys.readouterr().out
+    lists = {p.name: p.read_text().split() for p in (root / 'folds').iterdir()}
+    assert sorted(lists) == [f'fold{i}of2_{name}.txt' for i in (0, 1) for name in ('train', 'val')]
+    assert lists['fold0of2_train.txt'] == lists['fold1of2_val.txt']
+    assert sorted(lists['fold0of2_val.txt'] + lists['fold0of2_train.txt']) == [
+        'video0',
+        'video0_left',
+        'video1',
+        'video2',
+        'video3',
+        'video9',
+    ]
+    rows = [line.split('|')[1:-1] for line in out.splitlines() if re.match(r'\| [01] ', line)]
+    counts = [[int(cell) for cell in row] for row in rows]
+    # 12 labelled frames of each training clip: 8 of its class, 4 of the next
+    assert [sum(column) for column in zip(*counts, strict=True)][3:] == [
+        8 + 4,
+        4 + 8,
+        4 + 8,
+        4 + 8,
+        4,
+        4,
+        4,
+        8 + 4,
+    ]
+    assert "1 clips without a label are in no fold: 'video9_right'" in out
+
+
+def test_train_only(root, capsys):
+    assert tool.main([str(root), '--folds', '4', '--train-only']) == 0
+    assert (root / 'folds/fold3of4_val.txt').is_file()
+    clips = ''.join(p.read_text() for p in (root / 'folds').glob('*_val.txt')).split()
+    assert sorted(clips) == ['video0', 'video1', 'video2', 'video3']
+    assert 'note: fold 0 has no frame of' in capsys.readouterr().out
+
+
+def test_mistakes_are_told(root):
+    with pytest.raises(ValueError, match='--folds: got 6, expected 2 to 5'):
+        tool.main([str(root), '--folds', '6'])
+    with pytest.raises(FileNotFoundError, match="got no annotations of 'train', 'val'"):
+        tool.main([str(root / 'folds')])
+    assert not (root / 'folds').exists()
+
+
+def test_the_config_of_the_docs_trains_on_a_fold(root, tmp_path):
+    tool.main([str(root)])
+    (text,) = re.findall(
+        r'```python\n(_base_[^`]*?fold0of5_[^`]*)```', (REPO / 'docs/data.md').read_text()
+    )
+    config = tmp_path / 'fold.py'
+    base = os.path.relpath(REPO / 'configs/res18_srp_affwild2.py', tmp_path)
+    text = text.replace('configs/res50_srp_affwild2.py', base)
+    for name in ('train', 'val'):
+        text += f'{name}_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)\n'
+        text += f"{name}_dataloader['dataset']['data_root'] = {str(root)!r}\n"
+    text += 'train_cfg = dict(max_iters=1, val_interval=1)\n'
+    config.write_text(text)
+    result = subprocess.run(
+        [sys.executable, REPO / 'tools/train.py', config, '--work-dir', tmp_path / 'run'],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+        env={**os.environ, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1'},
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+    clips = [
+        len((root / f'folds/fold0of5_{name}.txt').read_text().split()) for name in ('train', 'val')
+    ]
+    assert sum(clips) == 6
+    for number in clips:
+        assert f'Validation_Set: {number} clips' in result.stdout
+    assert 'affwild2/macro_f1' in result.stdout
+
+
+def test_a_clip_of_two_folders_is_refused(root, make_clip):
+    make_clip(root, 'Validation_Set', 'video1', [0])
+    folders = [f'annotations/EXPR_Recognition_Challenge/{x}_Set' for x in ('Train', 'Validation')]
+    dataset = dict(type='AffWild2Dataset', data_root=str(root))
+    with pytest.raises(ValueError, match="clip 'video1' twice, .*Train_Set.*Validation_Set"):
+        DATASETS.build(dict(dataset, ann_file=folders))
+    with pytest.raises(FileNotFoundError, match="no folder or file '.*gone'"):
+        DATASETS.build(dict(dataset, ann_file=[folders[0], 'gone']))
+    with pytest.raises(ValueError, match=r'ann_file=\[\], expected a folder'):
+        DATASETS.build(dict(dataset, ann_file=[]))
+    (root / folders[1] / 'video1.txt').unlink()
+    both = DATASETS.build(dict(dataset, ann_file=folders, clips=['video2', 'video9']))
+    assert both.frames.clips == ['video2', 'video9'] and len(both) == 12 + 16

@@ -1,0 +1,230 @@
+"""tools/report.py, as users type it, and its page in a real browser."""
+
+import html
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from abaw_mm.datasets import EXPRESSIONS
+from abaw_mm.evaluation import (
+    MacroF1,
+    Predictions,
+)
+
+TOOL = Path(__file__).parents[2] / 'tools/report.py'
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+HEADER = ','.join(EXPRESSIONS)
+STRANGE = '<img src=x onerror=alert(1)> & $1'  # a clip's name, and what no page may run
+CLIPS = [STRANGE] + [f'video{i:02d}' for i in range(13)]  # more than are open at first
+FRAMES = 12
+
+
+def write_predictions(path, seed, classes=EXPRESSIONS, keep=slice(None), labelled=True):
+    rng = np.random.default_rng(seed)
+    label = np.random.default_rng(9).integers(0, 7, len(CLIPS) * FRAMES)
+    score = rng.dirichlet(np.ones(8), len(label)) * 0.7 + 0.3 * np.eye(8)[label]
+    columns = dict(
+        clip=np.array(CLIPS).repeat(FRAMES),
+        frame_no=np.tile(np.arange(1, FRAMES + 1), len(CLIPS)),
+        gt_label=label if labelled else np.full(len(label), -1),
+        pred_score=score[:, : len(classes)] / score[:, : len(classes)].sum(axis=1, keepdims=True),
+    )
+    np.savez(
+        path,
+        classes=np.array(classes),
+        config=np.array('res18'),
+        **{name: column[keep] for name, column in columns.items()},
+    )
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Two runs, crops and annotations."""
+    root = tmp_path_factory.mktemp('report')
+    for seed in (0, 1):
+        write_predictions(root / f'{seed}.npz', seed)
+    picture = Image.new('RGB', (16, 16), 'red')
+    run = Predictions.read(root / '0.npz')
+    (root / 'ann').mkdir()
+    for clip in CLIPS:
+        crops = root / 'data/cropped_aligned' / clip
+        crops.mkdir(parents=True)
+        for number in range(1, FRAMES + 1):
+            picture.save(crops / f'{number:05d}.jpg')
+        labels = run.gt_label[run.clip_id == run.clips.index(clip)]
+        (root / f'ann/{clip}.txt').write_text('\n'.join([HEADER, *map(str, labels), '-1']) + '\n')
+    return root
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return runpy.run_path(str(TOOL))['main']
+
+
+@pytest.fixture(scope='module')
+def page(folder, tool):
+    """The page of both runs with everything on it."""
+    assert (
+        tool(
+            [
+                f'{folder}/0.npz',
+                f'{folder}/1.npz',
+                '--names',
+                'first',
+                'second <b>',
+                '--out',
+                f'{folder}/report.html',
+                '--data-root',
+                f'{folder}/data',
+                '--ann-file',
+                f'{folder}/ann',
+                '--width',
+                '2',
+                '--mistakes',
+                '5',
+            ]
+        )
+        == 0
+    )
+    return folder / 'report.html'
+
+
+def metrics_of(path):
+    metric = MacroF1()
+    return metric.compute_metrics(Predictions.read(path))
+
+
+def test_chromium_shows_it(folder, page):
+    sync_api = pytest.importorskip('playwright.sync_api')
+    if CHROMIUM is None:
+        pytest.skip('no chromium on this machine; apt-get install chromium')
+    told, asked = [], []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        tab = browser.new_page(viewport=dict(width=1366, height=768))
+        tab.on('console', lambda message: told.append(message.text))
+        tab.on('pageerror', lambda error: told.append(str(error)))
+        tab.on('dialog', lambda dialog: told.append(dialog.message))
+        tab.on('request', lambda request: asked.append(request.url))
+        tab.goto(page.as_uri())
+        scores = tab.locator('.macro-f1').all_text_contents()
+        intervals = tab.locator('.interval').all_text_contents()
+        tables = [
+            [row.split('\t') for row in table.splitlines()[-8:]]
+            for table in tab.locator('table.per-class').all_inner_texts()
+        ]
+        boxes = tab.evaluate("""[...document.querySelectorAll('svg')]
+            .filter(x => !x.closest('details')).map(x => x.getBoundingClientRect())
+            .map(box => [box.width, box.height])""")
+        pictures = tab.evaluate('[...document.images].map(x => x.naturalWidth)')
+        width = tab.evaluate('document.documentElement.scrollWidth')
+        first_clips = tab.locator('.clip h3').all_text_contents()
+        hidden = tab.locator('details .clip svg').last.is_visible()
+        tab.emulate_media(media='print')
+        printed = tab.locator('details .clip svg').last.is_visible()
+        pdf = tab.pdf()
+        browser.close()
+    assert told == []
+    assert [url for url in asked if not url.startswith('data:')] == [page.as_uri()]
+    assert width <= 1366 and pdf.startswith(b'%PDF')
+    assert len(boxes) == 1 + 2 + 2 + 12 and min(min(box) for box in boxes) > 60
+    assert pictures == [16] * 10
+    assert sorted(first_clips) == sorted(CLIPS)
+    assert printed and not hidden
+    for seed in (0, 1):
+        expected = metrics_of(folder / f'{seed}.npz')
+        low, high = map(float, intervals[seed].split(' to '))
+        assert low < expected['macro_f1'] < high
+        assert scores[seed] == f'{expected["macro_f1"]:.2f}'
+        for name, row in zip(EXPRESSIONS, tables[seed], strict=True):
+            assert row[0] == name
+            assert row[3] == f'{expected[f"f1_{name}"]:.2f}'
+            assert int(row[4]) == expected[f'support_{name}']
+
+
+def test_nothing_is_loaded_or_run(page):
+    text = page.read_text(encoding='utf-8')
+    assert '<script' not in text and STRANGE not in text and 'second <b>' not in text
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+    assert "default-src 'none'" in text
+
+
+def test_worst_clips_first(folder, page):
+    names = re.findall(r'<h3>(.+)</h3>\n<p class="facts">', page.read_text(encoding='utf-8'))
+    right = np.zeros(len(CLIPS), int)  # frames of both runs
+    for seed in (0, 1):
+        run = Predictions.read(folder / f'{seed}.npz')
+        right += np.bincount(run.clip_id, run.pred_label == run.gt_label).astype(int)
+    order = [right[run.clips.index(html.unescape(name))] for name in names]
+    assert len(names) == len(CLIPS) and order == sorted(right)
+
+
+def test_page_of_one_run_without_crops(folder, tool, capsys):
+    out = folder / 'plain.html'
+    assert tool([f'{folder}/1.npz', '--out', str(out), '--no-smoothing']) == 0
+    text = out.read_text(encoding='utf-8')
+    assert 'No pictures: the page was made without crops' in text
+    assert 'Before and after' not in text and '<h1>Expression predictions: 1</h1>' in text
+    assert '168 frames, clips: 14, runs: 1, ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'file, message',
+    [
+        (
+            dict(classes=EXPRESSIONS[:7]),
+            'x.npz: got 7 classes .* first difference is class 7, nothing instead of Other',
+        ),
+        (
+            dict(keep=slice(5, None)),
+            r"x.npz: lacks 5 frames that the other file has, such as '.*/1'",
+        ),
+        (dict(labelled=False), 'x.npz: got 168 frames and no label, as of the test split'),
+    ],
+)
+def test_bad_files(folder, tool, file, message):
+    write_predictions(folder / 'x.npz', 0, **file)
+    with pytest.raises(ValueError, match=message):
+        tool([f'{folder}/0.npz', f'{folder}/x.npz', '--out', f'{folder}/bad.html'])
+    assert not (folder / 'bad.html').exists()
+
+
+def test_frames_that_the_annotations_have(folder, tool):
+    write_predictions(folder / 'x.npz', 0, keep=slice(None, -3))
+    arguments = [
+        '--out',
+        f'{folder}/bad.html',
+        '--data-root',
+        f'{folder}/data',
+        '--ann-file',
+        f'{folder}/ann',
+    ]
+    with pytest.raises(ValueError, match="lacks 3 of the 168 labelled .* 'video12/10'"):
+        tool([f'{folder}/x.npz', *arguments])
+    text = (folder / 'ann/video03.txt').read_text().splitlines()
+    text[4] = '7'  # labels of the predictions go to 6
+    other = folder / 'other'
+    shutil.copytree(folder / 'ann', other)
+    (other / 'video03.txt').write_text('\n'.join(text) + '\n')
+    with pytest.raises(ValueError, match="has other labels for 1 of the 168 .* 'video03/4'"):
+        tool([f'{folder}/0.npz', *arguments[:-1], str(other)])
+
+
+def test_crops_that_are_not_there(folder, tool):
+    with pytest.raises(FileNotFoundError, match='no folder .*nowhere'):
+        tool([f'{folder}/0.npz', '--out', f'{folder}/bad.html', '--data-root', f'{folder}/nowhere'])
+    with pytest.raises(FileNotFoundError, match='no crop of 168 of the 168 frames'):
+        tool([f'{folder}/0.npz', '--out', f'{folder}/bad.html', '--data-root', f'{folder}/ann'])
+
+
+def test_names(tool):
+    names_of = tool.__globals__['names_of']
+    assert names_of(['a/val.npz', 'b/val.npz']) == ['a/val', 'b/val']
+    assert names_of(['a/x.npz', 'a/y.npz']) == ['x', 'y']
+    with pytest.raises(SystemExit):
+        tool(['a.npz', 'a.npz', '--out', 'x.html'])

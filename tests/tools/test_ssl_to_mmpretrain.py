@@ -1,0 +1,255 @@
+"""tools/model_converters/ssl_to_mmpretrain.py: what it writes, and what it refuses."""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from mmpretrain.models import ResNet
+
+import abaw_mm
+from abaw_mm.checkpoints.load import load_checkpoint_file
+
+REPO = Path(__file__).parents[2]
+TOOL = REPO / 'tools/model_converters/ssl_to_mmpretrain.py'
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location('ssl_to_mmpretrain', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load_tool()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command here: exit status, standard output, standard error."""
+
+    def run(*args):
+        try:
+            status = tool.main([*map(str, args)])
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def weights():
+    state = ResNet(18).state_dict()
+    generator = torch.Generator().manual_seed(0)
+    return {
+        k: torch.rand(v.shape, generator=generator) if v.is_floating_point() else v + 9
+        for k, v in state.items()
+    }
+
+
+@pytest.fixture
+def moco(tmp_path, weights):
+    state = {
+        **{f'module.encoder_q.{k}': v for k, v in weights.items()},
+        **{f'module.encoder_k.{k}': v + 1 for k, v in weights.items()},
+        'module.queue': torch.zeros(4),
+    }
+    torch.save(dict(state_dict=state, epoch=3), tmp_path / 'moco.pth')
+    return tmp_path / 'moco.pth'
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_writes_mmpretrains_own_layout(run, tmp_path, moco, weights, suffix):
+    out = tmp_path / f'new folder/out{suffix}'
+    status, text, error = run(moco, out)
+    assert (status, error) == (0, '')
+    assert '-> ResNet-18' in text and '100 of 100' in text and 'MoCo v1, v2' in text
+    assert "prefix='backbone.')" in text and f'checkpoint={out}' in text
+    if suffix == '.pth':
+        saved = torch.load(out, weights_only=True)  # by torch alone
+        state, meta = saved['state_dict'], saved['meta']
+    else:
+        state = safetensors.torch.load_file(out)
+        with safetensors.safe_open(out, 'pt') as file:
+            meta = file.metadata()
+        assert load_checkpoint_file(out)['meta'] == meta
+    assert state.keys() == {f'backbone.{name}' for name in weights}
+    assert all(torch.equal(state[f'backbone.{name}'], value) for name, value in weights.items())
+    assert meta == dict(
+        source='moco.pth',
+        sha256=hashlib.sha256(moco.read_bytes()).hexdigest(),
+        layout='MoCo v1, v2',
+        prefix='state_dict.module.encoder_q.',
+        matched='100 of 100',
+        abaw_mm_version=abaw_mm.__version__,
+    )
+    # and again by our own import
+    for cfg in (dict(type='SSLPretrained'), dict(type='Pretrained', prefix='backbone.')):
+        model = ResNet(18, init_cfg=dict(cfg, checkpoint=str(out)))
+        model.init_weights()
+        assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+
+
+def test_loads_in_mmpretrain_without_abaw_mm(run, tmp_path, moco, weights):
+    out = tmp_path / 'out.pth'
+    assert run(moco, out)[0] == 0
+    script = (
+        'import sys, torch\n'
+        'for name in ("nms", "qnms"):\n'  # torchvision for CUDA beside torch for the CPU
+        '    try: torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> '
+        'Tensor")\n'
+        '    except RuntimeError: pass\n'
+        'from mmpretrain.models import ResNet\n'
+        'cfg = dict(type="Pretrained", checkpoint=sys.argv[1], prefix="backbone.")\n'
+        'model = ResNet(18, init_cfg=cfg)\n'
+        'model.init_weights()\n'
+        'assert "abaw_mm" not in sys.modules\n'
+        'torch.save(model.state_dict(), sys.argv[2])\n'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', script, str(out), str(tmp_path / 'loaded.pth')],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    loaded = torch.load(tmp_path / 'loaded.pth', weights_only=True)
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.items())
+
+
+def test_is_a_small_file_of_its_own(run, tmp_path, weights):
+    """Tensors that share one large storage take only their own part of it along."""
+    large = torch.zeros(5_000_000)
+    view = large[:9408].view(64, 3, 7, 7)
+    torch.save({**weights, 'conv1.weight': view, 'large': large}, tmp_path / 'a.pth')
+    assert run(tmp_path / 'a.pth', tmp_path / 'b.pth')[0] == 0
+    need = sum(value.numel() * value.element_size() for value in weights.values())
+    assert (tmp_path / 'b.pth').stat().st_size < need + 200_000
+
+
+@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+def test_depth_is_seen_by_the_blocks(depth):
+    state = ResNet(depth).state_dict()
+    numbers = dict(conv1='0', bn1='1', layer1='4', layer2='5', layer3='6', layer4='7')
+    numbered = {
+        '.'.join(['backbone', numbers[k.split('.')[0]], *k.split('.')[1:]]): v
+        for k, v in state.items()
+    }
+    for found in (state, {f'module.encoder_q.{k}': v for k, v in state.items()}, numbered):
+        assert tool.infer_depth(found) == depth
+
+
+def test_flags(run, tmp_path, moco, weights, repo):
+    out = tmp_path / 'out.pth'
+    status, _, error = run(moco, out, '--backbone', 'resnet50')
+    assert status == 1 and 'mismatched' in error and not out.exists()
+    assert run(moco, out, '--backbone', 'resnet18')[0] == 0
+    assert run(moco, out, '--config', repo / 'configs/res18_srp_affwild2.py')[0] == 0
+    assert run(moco, out, '--prefix', 'encoder_k')[0] == 0
+    state = torch.load(out, weights_only=True)['state_dict']
+    assert torch.equal(state['backbone.bn1.bias'], weights['bn1.bias'] + 1)
+    status, _, error = run(moco, out, '--prefix', 'encoder')
+    assert status == 1 and 'none of the names' in error
+
+
+def test_a_part_needs_its_flag(run, tmp_path, weights):
+    del (less := dict(weights))['layer3.0.conv1.weight']
+    torch.save(less, tmp_path / 'less.pth')
+    out = tmp_path / 'out.pth'
+    status, _, error = run(tmp_path / 'less.pth', out)
+    assert status == 1 and 'layer3.0.conv1.weight: got nothing' in error and not out.exists()
+    status, text, _ = run(tmp_path / 'less.pth', out, '--allow-partial')
+    assert status == 0 and '99 of 100' in text
+    assert torch.load(out, weights_only=True)['meta']['matched'] == '99 of 100'
+
+
+def test_wrong_use(run, tmp_path, moco):
+    for args, message in (
+        ((tmp_path / 'gone.pth', tmp_path / 'a.pth'), 'gone.pth: no such file'),
+        ((moco, tmp_path / 'a.onnx'), 'expected a name with .pth, .pt, .safetensors'),
+        ((moco, moco), 'which is IN'),
+        ((moco, tmp_path / 'a.pth', '--config', 'gone.py'), '--config: gone.py: no such file'),
+        ((moco, moco / 'a.pth'), 'OUT: '),
+    ):
+        status, _, error = run(*args)
+        assert status == 2 and message in error
+    before = moco.read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(before[:2000])
+    status, _, error = run(tmp_path / 'cut.pth', tmp_path / 'a.pth')
+    assert status == 1 and 'the end is cut off' in error
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'a.pth')
+    status, _, error = run(tmp_path / 'a.pth', tmp_path / 'b.pth')
+    assert status == 1 and 'got (0, 0, 0, 0) blocks' in error
+
+
+class Opener:
+    """Pickles as a call that makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.path}',)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_trusted_arguments_of_a_training(run, tmp_path, weights, zipped):
+    args = argparse.Namespace(arch='resnet18', lr=0.03)
+    path, out = tmp_path / 'args.pth', tmp_path / 'out.pth'
+    torch.save(dict(state_dict=weights, args=args), path, _use_new_zipfile_serialization=zipped)
+    status, _, error = run(path, out)
+    assert status == 1 and 'argparse.Namespace' in error and '--trust-pickle' in error
+    assert not out.exists()
+    status, text, error = run(path, out, '--trust-pickle')
+    assert status == 0 and 'is given argparse.Namespace' in error and 'WARNING' in error
+    assert 'OrderedDict' not in error and '_rebuild' not in error
+    saved = torch.load(out, weights_only=True)
+    assert saved.keys() == {'state_dict', 'meta'} and len(saved['state_dict']) == len(weights)
+    assert saved['meta']['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_trust_is_what_it_says(run, tmp_path, weights):
+    """It runs what the file says, after it has named it; without the flag nothing runs."""
+    path, sentinel = tmp_path / 'bad.pth', tmp_path / 'was_run'
+    torch.save(dict(state_dict=weights, payload=Opener(sentinel)), path)
+    status, _, error = run(path, tmp_path / 'a.pth')
+    assert status == 1 and 'system' in error and not sentinel.exists()
+    status, _, error = run(path, tmp_path / 'a.pth', '--trust-pickle')
+    assert status == 0 and 'system' in error and sentinel.exists()
+    load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_a_trusted_file_whose_code_is_not_here(run, tmp_path, weights, monkeypatch):
+    module = type(sys)('their_repository')
+    module.Settings = type('Settings', (), dict(__module__='their_repository'))
+    monkeypatch.setitem(sys.modules, 'their_repository', module)
+    torch.save(dict(state_dict=weights, cfg=module.Settings()), tmp_path / 'a.pth')
+    monkeypatch.delitem(sys.modules, 'their_repository')
+    status, _, error = run(tmp_path / 'a.pth', tmp_path / 'b.pth', '--trust-pickle')
+    assert status == 1 and "author's code on PYTHONPATH" in error
+
+
+def test_the_package_has_no_way_to_trust(repo):
+    for path in (repo / 'abaw_mm').rglob('*.py'):
+        text = path.read_text().replace(' ', '')
+        assert 'weights_only=False' not in text and "weights_only']=False" not in text, path
+
+
+def test_as_a_command(tmp_path, moco):
+    result = subprocess.run(
+        [sys.executable, str(TOOL), str(moco), str(tmp_path / 'out.pth')],
+        cwd=REPO,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert '| matched' in result.stdout and (tmp_path / 'out.pth').is_file()

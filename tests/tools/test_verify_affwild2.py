@@ -1,0 +1,291 @@
+"""tools/misc/verify_affwild2.py: each problem made on purpose, and found."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+TOOL = REPO / 'tools/misc/verify_affwild2.py'
+ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
+OTHER_TRACK = 'valence,arousal'
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location('verify_affwild2', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load_tool()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command here: exit status, standard output, standard error."""
+
+    def run(*args):
+        status = tool.main([*map(str, args)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def report(run, tmp_path):
+    """Run the command for its ``--json``; the status must be the one that it states."""
+
+    def report(*args):
+        status, out, _ = run(*args, '--json', tmp_path / 'report.json')
+        found = json.loads((tmp_path / 'report.json').read_text())
+        assert status == found['status']
+        assert out.splitlines()[-1] == found['verdict']
+        return found
+
+    return report
+
+
+@pytest.fixture
+def healthy(tmp_path, make_clip):
+    """A set without any error or warning."""
+    root = tmp_path / 'affwild2'
+    make_clip(root, 'Train_Set', '1-30-1280x720', [0, 1, 2, 3, 4, 5, 6, 7, -1] * 4, missing=(3,))
+    make_clip(root, 'Train_Set', 'face clip 3', [0] * 20)
+    make_clip(root, 'Validation_Set', 'video11_right', [7, 6, 5, 4, 3, 2, 1, 0, -1] * 2)
+    return root
+
+
+def kinds(found, level=None):
+    return sorted({f['kind'] for f in found['findings'] if level in (None, f['level'])})
+
+
+def cells(out, title):
+    """Rows of a printed table, by the header's names."""
+    lines = out[out.index(title) :].splitlines()[1:]
+    start = next(i for i, line in enumerate(lines) if line.startswith('|'))
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith('|'):
+            break
+        rows.append([cell.strip() for cell in line.strip('|').split('|')])
+    header, _, *rows = rows
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+# ------------------------------------------------------------------------------------- healthy
+
+
+def test_a_healthy_set(healthy, report):
+    found = report(healthy, '--decode', '--workers', 2)
+    assert found['verdict'].startswith('Healthy: train with') and found['status'] == 0
+    assert kinds(found) == ['gaps', 'sizes', 'unlabelled']
+    assert [c['sizes'] for c in found['clips']] == [{'16x16': n} for n in (35, 20, 18)]
+
+
+def test_counts_of_real_faces(affwild2_mini, report):
+    facts = json.loads((affwild2_mini / 'facts.json').read_text())
+    found = report(affwild2_mini, '--frames', 'test_set_format.txt', '--decode', '--workers', 2)
+    assert found['status'] == 0 and kinds(found, 'error') == kinds(found, 'warning') == []
+    assert [total['split'] for total in found['splits']] == list(facts)
+    for total in found['splits']:
+        fact = facts[total['split']]
+        assert (total['clips'], total['lines'], total['crops']) == (
+            fact['clips'],
+            fact['lines'],
+            fact['frames'],
+        )
+        assert total['missing'] == fact['lines'] - fact['frames']
+        if total['split'] != 'test':
+            assert total['lines'] - total['unlabelled'] == fact['labelled']
+            assert total['labelled_with_crop'] == fact['labelled_with_frame']
+            assert total['per_class'] == fact['per_class']
+    decoded = sum(clip['sizes'].get('112x112', 0) for clip in found['clips'])
+    assert decoded == sum(fact['frames'] for fact in facts.values())
+
+
+def test_the_table_says_what_the_json_says(tiny, run, tmp_path):
+    status, out, _ = run(tiny, '--per-clip', '--json', tmp_path / 'report.json')
+    found = json.loads((tmp_path / 'report.json').read_text())
+    totals = cells(out, 'Lines against crops')
+    assert totals == [{key: str(total[key]) for key in totals[0]} for total in found['splits']]
+    for row, total in zip(cells(out, 'Frames with label'), found['splits'], strict=True):
+        assert [row[name] for name in found['classes']] == list(map(str, total['per_class']))
+    clips = {clip['clip']: clip for clip in found['clips']}
+    rows = cells(out, 'Clips')
+    assert {row['clip'] for row in rows} == set(clips)
+    for row in rows:
+        said = row.pop('findings')
+        assert row == {key: str(clips[row['clip']][key]) for key in row}
+        own = [f['kind'] for f in found['findings'] if f['clip'] == row['clip']]
+        assert said == ', '.join(own)
+    for finding in found['findings']:
+        assert re.search(f'^{finding["level"]}: .*{re.escape(finding["text"])}$', out, re.M)
+
+
+# -------------------------------------------------------------------------------- each problem
+
+
+def test_truncated_and_empty_files(healthy, report):
+    clip = healthy / 'cropped_aligned/face clip 3'
+    (clip / '00004.jpg').write_bytes((clip / '00004.jpg').read_bytes()[:-50])
+    (clip / '00007.jpg').write_bytes(b'')
+    assert report(healthy)['status'] == 0  # nobody looked
+    found = report(healthy, '--decode', '--workers', 1)
+    assert kinds(found, 'error') == ['broken_crop']
+    (bad,) = [c['broken'] for c in found['clips'] if c['broken']]
+    assert list(bad) == [str(clip / '00004.jpg'), str(clip / '00007.jpg')]
+    assert 'Premature end' in bad[str(clip / '00004.jpg')]
+    assert "for 1 clip ('face clip 3')" in found['verdict']
+
+
+def test_every_broken_annotation_is_told(healthy, make_clip, run):
+    make_clip(healthy, 'Train_Set', 'bad [1]', [0], header=OTHER_TRACK)
+    for number in range(tool.MAX_ROWS + 5):
+        make_clip(healthy, 'Validation_Set', f'bad{number}', [0, 9])
+    status, out, _ = run(healthy)
+    assert status == 1
+    assert f"bad [1].txt, line 1: got the header '{OTHER_TRACK}'" in out
+    assert all(f'bad{n}.txt, line 3: got the label 9' in out for n in range(tool.MAX_ROWS + 5))
+    assert 'folders of crops of no clip' not in out  # their crops are not strays
+
+
+def test_crops_from_0(healthy, make_clip, report):
+    make_clip(healthy, 'Train_Set', 'shifted', [0] * 5, start=0)
+    assert kinds(report(healthy), 'error') == ['start_index']
+
+
+def test_crops_beyond_the_last_line(healthy, report):
+    clip = healthy / 'cropped_aligned/face clip 3'
+    (clip / '00020.jpg').rename(clip / '00021.jpg')
+    assert kinds(report(healthy), 'error') == ['beyond']
+
+
+def test_clips_without_crops_and_crops_without_clip(healthy, report):
+    crops = healthy / 'cropped_aligned'
+    (crops / 'face clip 3').rename(crops / 'face_clip_3')
+    found = report(healthy)
+    assert {'no_clip_crops', 'stray_unmatched'} <= set(kinds(found, 'warning'))
+    assert found['status'] == 0 and found['strays'] == {'face_clip_3': 20}
+
+
+def test_no_crops_at_all(healthy, report):
+    (healthy / 'cropped_aligned').rename(healthy / 'faces')
+    found = report(healthy, '--decode')
+    assert kinds(found, 'error') == ['no_crops'] and found['crops'] == []
+    assert '--crops' in found['verdict']
+    assert report(healthy, '--crops', 'faces')['status'] == 0
+
+
+def test_a_raw_video_on_both_sides(healthy, make_clip, report):
+    make_clip(healthy, 'Train_Set', 'video11', [0])
+    found = report(healthy)
+    assert kinds(found, 'warning') == ['both_sides'] and found['status'] == 0
+    assert found['verdict'].startswith('Usable with 1 warning: group folds')
+
+
+def test_crops_of_two_sizes(healthy, make_clip, report):
+    make_clip(healthy, 'Train_Set', 'large', [0] * 5, size=24)
+    assert kinds(report(healthy, '--decode', '--workers', 1), 'warning') == ['size']
+
+
+def test_one_split_only(healthy, report):
+    (healthy / ANNOTATIONS / 'Validation_Set').rename(healthy / 'elsewhere')
+    assert 'no_split' in kinds(report(healthy), 'warning')
+    both = ('--ann-dir', f'{ANNOTATIONS}/Train_Set', healthy / 'elsewhere')
+    found = report(healthy, *both)
+    assert 'no_split' not in kinds(found)
+    assert [total['split'] for total in found['splits']] == ['train', 'elsewhere']
+
+
+def test_an_archive_that_was_not_merged(healthy, report):
+    (healthy / 'batch2').mkdir()
+    (healthy / 'cropped_aligned/face clip 3').rename(healthy / 'batch2/face clip 3')
+    assert 'no_clip_crops' in kinds(report(healthy))
+    found = report(healthy, '--crops', 'cropped_aligned', 'batch2')
+    assert kinds(found, 'warning') == [] and 'roots' in kinds(found, 'note')
+    (healthy / 'batch2').rename(healthy / 'cropped_aligned_new_50_vids')
+    assert kinds(report(healthy)) == kinds(found)
+
+
+def test_list_of_frames(tiny, report):
+    assert report(tiny)['strays'] == {'video65': 3}
+    found = report(tiny, '--frames', 'test_set_format.txt')
+    test = found['splits'][-1]
+    assert (test['split'], test['lines'], test['crops'], test['missing']) == ('test', 4, 3, 1)
+    assert test['per_class'] is None and found['strays'] == {}
+    (tiny / 'test_set_format.txt').write_text('nothing')
+    assert 'annotation' in kinds(report(tiny, '--frames', 'test_set_format.txt'), 'error')
+
+
+def test_many_findings_are_cut_short(healthy, make_clip, run):
+    for number in range(tool.MAX_ROWS + 3):
+        make_clip(healthy, 'Train_Set', f'gone {number}', [0, 0], missing=(1, 2))
+    _, out, _ = run(healthy)
+    assert len(cells(out, 'Clips')) == tool.MAX_ROWS
+    assert out.count('no crop for 2 lines') == tool.MAX_ROWS
+    assert '... and 3 more clips' in out and '... and 3 more findings' in out
+    _, out, _ = run(healthy, '--per-clip')
+    assert out.count('no crop for 2 lines') == tool.MAX_ROWS + 3 and '... and' not in out
+
+
+# ---------------------------------------------------------------------------------- the command
+
+
+def test_as_users_type_it(healthy):
+    """JSON alone on standard output, plain text on standard error."""
+    result = subprocess.run(
+        [sys.executable, str(TOOL), str(healthy), '--decode', '--json', '-'],
+        text=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
+    )
+    found = json.loads(result.stdout)
+    assert result.returncode == found['status'] == 0 and found['decoded']
+    assert result.stderr.splitlines()[-1] == found['verdict']
+    assert '\x1b' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['gone'], 'gone: no such folder'),
+        (['empty'], 'got no folder of EXPR annotations'),
+        (['affwild2', '--crops', 'gone'], 'gone: no such file or folder'),
+        (['affwild2', '--frames', 'gone.txt'], 'gone.txt: no such file or folder'),
+        (
+            ['affwild2', '--ann-dir', f'{ANNOTATIONS}/Train_Set', f'{ANNOTATIONS}/Train_Set'],
+            'two folders of one split',
+        ),
+        (['affwild2', '--crops', f'{ANNOTATIONS}/Train_Set/face clip 3.txt'], 'expected a folder'),
+        (['affwild2', '--filename-tmpl', '1.jpg'], 'filename_tmpl'),
+        (['affwild2', '--json', 'empty'], '--json empty: '),
+    ],
+)
+def test_nothing_to_check(healthy, run, monkeypatch, args, message):
+    monkeypatch.chdir(healthy.parent)
+    Path('empty').mkdir()
+    status, _, error = run(*args)
+    assert status == 2 and message in error and len(error.splitlines()) == 1
+
+
+def test_bad_number_of_workers(healthy, run, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run(healthy, '--workers', 0)
+    assert '--workers: got 0, expected 1 to 256' in capsys.readouterr().err
+
+
+def test_interrupted(healthy, run, monkeypatch, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, 'decode', interrupt)
+    status, _, error = run(healthy, '--decode', '--json', tmp_path / 'report.json')
+    assert status == 130 and 'interrupted' in error
+    assert not (tmp_path / 'report.json').exists()

@@ -1,0 +1,71 @@
+"""The bootstrap over clips, against sets that are drawn and scored one by one."""
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, f1_score
+
+from abaw_mm.evaluation.metrics.frame_metric import FrameResults
+from abaw_mm.evaluation.metrics.macro_f1 import (
+    f1_per_class,
+    mean_f1,
+    score_labels,
+)
+from abaw_mm.visualization.report.clip_bootstrap import (
+    confusion_per_clip,
+    interval,
+    resample_f1,
+)
+
+
+def results(seed=0, clips=5, frames=40, classes=4):
+    rng = np.random.default_rng(seed)
+    total = clips * frames
+    return FrameResults(
+        [f'v{i}' for i in range(clips)],
+        np.arange(clips).repeat(frames).astype(np.int32),
+        np.tile(np.arange(frames), clips),
+        rng.integers(0, classes - 1, total),
+        rng.integers(0, classes, total),
+        np.empty((total, 0)),
+    )
+
+
+def test_confusion():
+    r = results()
+    found = confusion_per_clip(r, 4)
+    for clip in range(5):
+        rows = r.clip_id == clip
+        expected = confusion_matrix(r.gt_label[rows], r.pred_label[rows], labels=range(4))
+        np.testing.assert_array_equal(found[clip], expected)
+
+
+def test_draws_are_those_of_whole_clips():
+    r = results()
+    f1, support = resample_f1(confusion_per_clip(r, 4), draws=20, seed=3)
+    times = np.random.default_rng(3).multinomial(5, np.full(5, 1 / 5), 20)
+    assert f1.shape == support.shape == (20, 4)
+    for row, counts in enumerate(times):
+        drawn = np.concatenate(
+            [np.flatnonzero(r.clip_id == clip) for clip in np.repeat(np.arange(5), counts)]
+        )
+        label, pred = r.gt_label[drawn], r.pred_label[drawn]
+        expected = f1_score(label, pred, labels=range(4), average=None, zero_division=0)
+        np.testing.assert_allclose(f1[row], expected)
+        for absent in ('zero', 'skip'):
+            score = score_labels(pred, label, list('abcd'), absent)['macro_f1']
+            np.testing.assert_allclose(100 * mean_f1(f1[row], support[row], absent), score)
+
+
+def test_interval_holds_95_percent():
+    low, high = interval(np.arange(1001.0))
+    assert (low, high) == (25, 975)
+
+
+def test_clips_that_differ_widen_it():
+    """Half of the clips all right, half all wrong: frames alone would give a narrow interval."""
+    r = results(clips=10, frames=500, classes=2)
+    r.gt_label = np.zeros(5000, int)
+    r.pred_label = (r.clip_id % 2).astype(int)
+    f1, _ = resample_f1(confusion_per_clip(r, 2))
+    low, high = interval(f1[:, 0])
+    assert high - low > 0.4
+    assert low < f1_per_class(r.pred_label, r.gt_label, 2)[0][0] < high

@@ -16,6 +16,7 @@ from abaw_mm.apis.config import (
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.files import atomic_write
+from abaw_mm.structures import uses_frame_batches
 
 OUT_ITEMS = ('metrics', 'pred')
 METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl')
@@ -143,9 +144,9 @@ def use_plain_pipeline(cfg: Config) -> None:
     Args:
         cfg (Config): Changed in place; left as it is if it hands over objects.
     """
-    made = cfg.get('data_preprocessor') or {}
-    if made.get('type') != 'FrameDataPreprocessor':
+    if not uses_frame_batches(cfg.test_dataloader):
         return
+    made = cfg.data_preprocessor
     cfg.test_dataloader.collate_fn = dict(type='default_collate')
     cfg.test_dataloader.dataset.pipeline += [
         dict(type='ResizeEdge', scale=made.get('resize_edge', 256), edge='short'),

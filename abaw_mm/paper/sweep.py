@@ -31,6 +31,7 @@ from abaw_mm.paper.rows import (
     TRAININGS,
     Training,
 )
+from abaw_mm.structures import uses_frame_batches
 
 BUDGETS = ('full', 'mini')
 RANDOM = 'random'  # in place of a path: the training starts from random weights
@@ -576,7 +577,7 @@ class Sweep:
 
 def resumes_exactly(cfg: Config) -> bool:
     """Whether a training that goes on from a checkpoint ends as one that was not cut off."""
-    return (cfg.train_dataloader.get('collate_fn') or {}).get('type') == 'collate_frames'
+    return uses_frame_batches(cfg.train_dataloader)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

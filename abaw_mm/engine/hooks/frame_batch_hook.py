@@ -3,17 +3,11 @@
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
-from torch.utils.data import DataLoader
 
 from abaw_mm.datasets.samplers.frame_stride import FrameStrideSampler
 from abaw_mm.datasets.unwrap_datasets import check_frames_apart
 from abaw_mm.evaluation import FrameMetric
-from abaw_mm.structures.collate_frames import collate_frames
-
-
-def uses_frame_batches(loader: DataLoader) -> bool:
-    """Whether batches are those of ``collate_frames``."""
-    return getattr(loader.collate_fn, 'func', loader.collate_fn) is collate_frames
+from abaw_mm.structures import is_frame_batch, uses_frame_batches
 
 
 @HOOKS.register_module()
@@ -69,7 +63,7 @@ class FrameBatchHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
         """Ask the sampler for the keys of this process's next frames."""
-        if 'clips' not in data_batch:
+        if not is_frame_batch(data_batch):
             return
         loader = runner.train_loop.dataloader
         # An endless sampler counts on from the first step of the run, another one each epoch.

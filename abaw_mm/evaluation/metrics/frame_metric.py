@@ -15,6 +15,7 @@ from abaw_mm.datasets.annotations import (
     EXPRESSIONS,
     UNLABELLED,
 )
+from abaw_mm.structures import is_frame_batch
 
 
 @dataclass
@@ -117,7 +118,7 @@ class FrameMetric(BaseMetric):
         """
         if not data_samples:
             return
-        if 'clip_id' in data_samples[0]:
+        if is_frame_batch(data_samples[0]):
             parts = [self._of_batch(batch) for batch in data_samples]
         else:
             parts = [self._of_frames(data_samples)]

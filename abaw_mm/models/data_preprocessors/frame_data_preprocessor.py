@@ -13,7 +13,7 @@ from abaw_mm.models.data_preprocessors.batch_crops import (
     crop_and_resize,
     random_resized_boxes,
 )
-from abaw_mm.structures import FrameBatch
+from abaw_mm.structures import FrameBatch, is_frame_batch
 
 
 @MODELS.register_module()
@@ -87,13 +87,12 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
             dict: ``inputs`` (N, 3, crop_size, crop_size) float32 and ``data_samples``, a list of
             one ``FrameBatch``.
         """
-        if 'clips' not in data:
+        if not is_frame_batch(data):
             raise ValueError(
                 f'FrameDataPreprocessor: got a batch with {sorted(data)}, expected what '
                 "collate_frames returns; set collate_fn=dict(type='collate_frames') of the data "
                 'loader, and a pipeline of LoadFaceCrop alone'
             )
-        clips = data['clips'].numpy().tobytes().decode(errors='surrogateescape').split('\0')
         key = data.get('key')
         tensors = {k: v for k, v in data.items() if k not in ('clips', 'key')}
         tensors = self.cast_data(tensors)
@@ -102,7 +101,9 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
             images = images.flip(-1)
         inputs = self._random_crop(images, key) if training else self._centre_crop(images)
         inputs = inputs.sub_(self.mean).div_(self.std)  # the crop made them: in place
-        return dict(inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=clips), **tensors)])
+        return dict(
+            inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=data['clips']), **tensors)]
+        )
 
     def _random_crop(self, images: torch.Tensor, key: np.ndarray | None) -> torch.Tensor:
         if key is None:

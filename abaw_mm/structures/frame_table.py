@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -62,6 +62,35 @@ class FrameTable:
             },
         )
 
+    @classmethod
+    def from_rows(
+        cls, clip: Sequence[str] | np.ndarray, frame_no: Sequence[int] | np.ndarray, **columns: Any
+    ) -> 'FrameTable':
+        """Build a table from the clip name and the frame number of each row.
+
+        Args:
+            clip (Sequence[str]): (F,) clip name of each row, in any order.
+            frame_no (Sequence[int]): (F,) frame number of each row.
+            **columns: (F,) or (F, K) further columns.
+
+        Returns:
+            FrameTable: A plain table whose rows keep their order and whose ``clips`` are sorted.
+
+        >>> table = FrameTable.from_rows(['b', 'a', 'b'], [7, 1, 8])
+        >>> table.clips, table.clip_id.tolist()
+        (['a', 'b'], [1, 0, 1])
+        """
+        names = np.asarray(clip, dtype=str)
+        # Frames of a clip are mostly neighbours: one name per run is much faster to sort.
+        starts = np.append(True, names[1:] != names[:-1])[: len(names)]
+        clips, run_id = np.unique(names[starts], return_inverse=True)
+        return FrameTable(
+            clips.tolist(),
+            run_id.astype(np.int32)[np.cumsum(starts) - 1],
+            np.asarray(frame_no, np.int32),
+            {name: np.asarray(column) for name, column in columns.items()},
+        )
+
     def __len__(self) -> int:
         return len(self.frame_no)
 
@@ -86,6 +115,11 @@ class FrameTable:
     def describe(self, row: int) -> str:
         """Name a frame in a message, such as ``frame 12 of 'video2'``."""
         return f'frame {self.frame_no[row]} of {self.clips[self.clip_id[row]]!r}'
+
+    def name_frames(self, rows: np.ndarray | slice = slice(None)) -> list[str]:
+        """Name frames for a list in a message, such as ``video2/12``."""
+        ids, numbers = self.clip_id[rows].tolist(), self.frame_no[rows].tolist()
+        return [f'{self.clips[i]}/{number}' for i, number in zip(ids, numbers, strict=True)]
 
     def rows_by_clip(self) -> list[slice] | list[np.ndarray]:
         """Return the rows of each clip, which index columns.

@@ -1,57 +1,48 @@
 #!/usr/bin/env python
-"""Write features of every frame that has a crop, for temporal models.
+"""Extract features of every frame that has a crop, for temporal models.
 
-    python tools/extract_features.py configs/res50_srp_affwild2.py CHECKPOINT \
+    python tools/extract_features.py configs/res50_srp_affwild2.py CHECKPOINT \\
         --out features/res50_srp_affwild2 --layer neck
-    python tools/launch.py --standalone --nproc_per_node=2 tools/extract_features.py \
+    python tools/launch.py --standalone --nproc_per_node=2 tools/extract_features.py \\
         CONFIG CHECKPOINT --out FOLDER --launcher pytorch
 
-One float16 array a clip, (frames with a crop, D), an index and what they were made by;
-docs/temporal.md has the layout. Images pass the test pipeline. The same command goes on where a
-run was killed.
-
-Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=1: where it arose);
-2 for wrong flags.
+Writes one float16 array (frames with a crop, D) per clip, an index, and a record of the config and
+checkpoint; docs/temporal.md describes the layout. Images go through the test pipeline. Run the same
+command again to continue an interrupted extraction.
 """
 
 import sys
 
 from abaw_mm.apis import extract_features
-from abaw_mm.apis.extract_features import (
-    LAYERS,
-    SPLITS,
-)
-from abaw_mm.cli import (
-    ToolParser,
-    report_errors,
-)
+from abaw_mm.apis.extract_features import LAYERS, SPLITS
+from abaw_mm.cli import RunParser, report_errors
 
 
 @report_errors
 def main() -> None:
-    """Extract."""
-    parser = ToolParser(
-        'Write features of every frame', 'test_dataloader.dataset.ann_file=test_set_format.txt'
-    )
+    """Extract the features."""
+    parser = RunParser(__doc__, 'test_dataloader.dataset.ann_file=test_set_format.txt')
     parser.add_argument(
-        'checkpoint', help='path of the checkpoint; for --layer backbone self-supervised ones, too'
+        'checkpoint',
+        help='path of the checkpoint; --layer backbone also takes self-supervised ones',
     )
-    parser.add_argument('--out', required=True, help='folder of the features')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the features')
     parser.add_argument(
         '--split',
         nargs='+',
         choices=SPLITS,
         default=list(SPLITS),
-        help="whose clips; default: all three of the config's data loaders",
+        help='data loaders of the config whose clips to extract (default: all three)',
     )
     parser.add_argument(
         '--layer',
         choices=LAYERS,
         default='backbone',
-        help="backbone: its last map's mean (default); neck: what the head gets",
+        help="backbone: spatial mean of its last map; neck: the head's input "
+        '(default: %(default)s)',
     )
     parser.add_argument(
-        '--batch-size', type=int, help="frames at once; default: the test data loader's"
+        '--batch-size', type=int, help="frames per batch (default: the test data loader's)"
     )
     extract_features(**parser.parse())
 

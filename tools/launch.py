@@ -1,9 +1,9 @@
-"""torchrun without its own report of a failure that a process has told of already.
+"""Start several processes as torchrun does, and print the first error of all of them only once.
 
     python tools/launch.py --nproc_per_node=2 tools/train.py CONFIG --launcher pytorch
 
-Flags and exit status as torchrun's, but the status of a process that failed is passed on. A process
-that was killed from outside, as by a lack of memory, told of nothing: then torchrun's report stays.
+Arguments as torchrun's. The exit status is that of a process that failed. A process that a signal
+killed, for example for lack of memory, could not report anything: torchrun's report is shown.
 """
 
 import logging
@@ -21,19 +21,36 @@ def main() -> int:
     if os.environ.get('ABAW_MM_TRACEBACK'):
         run.main()
         return 0
-    # It logs each process that failed, and each that was stopped for that.
+    os.environ['ABAW_MM_LAUNCHED'] = '1'  # the processes only record their errors
+    # This logger reports every process that failed, and every one stopped because of that.
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
     try:
         run.run(run.parse_args(sys.argv[1:]))
     except ChildFailedError as error:
-        statuses = {failure.exitcode for failure in error.failures.values()}
-        statuses.discard(-signal.SIGTERM)  # stopped by torchrun, after another one's failure
-        if not statuses or min(statuses) < 0:
-            raise
-        return max(statuses)
-    except SignalException as error:  # Ctrl-C, or the end of a job's time
+        return report(error)
+    except SignalException as error:  # Ctrl-C, or a time limit of the cluster
+        if error.sigval == signal.SIGINT:
+            print('interrupted', file=sys.stderr)
         return 128 + error.sigval
     return 0
+
+
+def report(error: ChildFailedError) -> int:
+    """Print the first recorded failure and return the exit status.
+
+    Raises:
+        ChildFailedError: If a signal killed a process, other than torchrun's own SIGTERM.
+    """
+    statuses = {failure.exitcode for failure in error.failures.values()}
+    statuses.discard(-signal.SIGTERM)
+    if not statuses or min(statuses) < 0:
+        raise error
+    recorded = [f for f in error.failures.values() if os.path.isfile(f.error_file)]
+    if recorded:
+        first = min(recorded, key=lambda failure: failure.timestamp)
+        text = first.error_file_data['message']['message']
+        print(text.removeprefix('UserError: '), file=sys.stderr)
+    return max(statuses)
 
 
 if __name__ == '__main__':

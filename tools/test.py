@@ -4,35 +4,52 @@
     python tools/test.py configs/res50_srp_affwild2.py CHECKPOINT --out predictions.npz
     bash tools/dist_test.sh configs/res50_srp_affwild2.py CHECKPOINT 2
 
-Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=1: where it arose);
-2 for wrong flags.
+Arguments are named as in mmpretrain's own tools.
 """
 
 import sys
 
 from abaw_mm.apis import test
-from abaw_mm.cli import (
-    ToolParser,
-    report_errors,
-)
+from abaw_mm.cli import RunParser, report_errors
 
 
 @report_errors
 def main() -> None:
-    """Test."""
-    parser = ToolParser('Score a checkpoint', 'test_evaluator.absent=skip')
+    """Score the checkpoint."""
+    parser = RunParser(__doc__, 'test_evaluator.absent=skip')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument(
-        '--out', help="file for every frame's scores (.npz, .csv, .pkl) or the metrics (.json)"
+        '--out',
+        metavar='FILE',
+        help='file for the scores of every frame (.npz, .csv, .pkl), or for the metrics (.json)',
     )
     parser.add_argument(
-        '--out-item', choices=['metrics', 'pred'], default='pred', help='what goes to --out'
+        '--out-item',
+        choices=['metrics', 'pred'],
+        default='pred',
+        help='what to write to --out (default: %(default)s)',
     )
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', metavar='DIR', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
-    parser.add_argument('--interval', type=int, default=1, help='a picture every so many frames')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--interval',
+        type=int,
+        default=1,
+        metavar='FRAMES',
+        help='frames from one picture to the next (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2,
+        metavar='SECONDS',
+        help='how long a window stays open (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: average the scores of each frame and its mirror image',
+    )
     test(**parser.parse())
 
 

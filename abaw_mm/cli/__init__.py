@@ -1,6 +1,44 @@
-"""What the commands share: arguments, error reports, tables."""
+"""What the commands share: arguments, error reporting, tables.
 
+Every command ends with one of these exit statuses:
+
+====== ==============================================================================
+status meaning
+====== ==============================================================================
+0      Done; or what was checked is in order.
+1      Failed, with one line on what to fix; or what was checked is not in order. A
+       bug also ends with 1, and shows its traceback.
+2      Wrong arguments, as argparse reports them.
+130    Interrupted with Ctrl-C.
+====== ==============================================================================
+"""
+
+from .arguments import (
+    absent_argument,
+    cfg_options_argument,
+    fill_arguments,
+    json_argument,
+    smoothing_arguments,
+    start_index_argument,
+    template_argument,
+)
+from .command_parser import CommandParser
 from .report_errors import report_errors
-from .tool_parser import ToolParser
+from .run_parser import RunParser
+from .tables import make_console, make_table, write_json
 
-__all__ = ['ToolParser', 'report_errors']
+__all__ = [
+    'CommandParser',
+    'RunParser',
+    'absent_argument',
+    'cfg_options_argument',
+    'fill_arguments',
+    'json_argument',
+    'make_console',
+    'make_table',
+    'report_errors',
+    'smoothing_arguments',
+    'start_index_argument',
+    'template_argument',
+    'write_json',
+]

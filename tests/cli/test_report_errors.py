@@ -1,117 +1,111 @@
-"""What is told of an error, by whom, and with which status."""
+"""What a command prints when it fails, and its exit status."""
 
-import faulthandler
-import os
+import json
 import sys
 
 import pytest
-from mmengine.registry import MODELS
-from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from abaw_mm.cli import report_errors
-from abaw_mm.cli.report_errors import (
-    AHEAD,
-    first_to_fail,
-    is_advice,
-)
-from abaw_mm.datasets import AffWild2Dataset
-from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-
-MODELS.register_module('TellErrorsToy', module=nn.Linear, force=True)
-
-
-def caught(function, *args, **kwargs):
-    try:
-        function(*args, **kwargs)
-    except Exception as error:
-        return error
-
-
-def bug_in_ours():
-    """A TypeError within the package, which nobody raised."""
-    FilenameTemplate('{:05d}.jpg').numbers([1, 2])
-
-
-def raised_here():
-    raise ValueError('of a program that uses this package')
-
-
-@pytest.mark.parametrize(
-    ('function', 'expected'),
-    [
-        (lambda: AffWild2Dataset('x', start_index=-1), True),
-        (
-            lambda: AffWild2Dataset('x', strat_index=1),
-            False,
-        ),  # called by this test, not by a config
-        (lambda: MODELS.build(dict(type='TellErrorsToy', in_features=1, out=1)), True),
-        (lambda: MODELS.build(dict(type='NoSuchModel')), True),
-        (lambda: MODELS.build(dict(type='TellErrorsToy', in_features='a', out_features=1)), False),
-        (bug_in_ours, False),
-        (raised_here, False),
-        (lambda: int('x'), False),
-    ],
-)
-def test_is_advice(function, expected):
-    error = caught(function)
-    assert isinstance(error, Exception) and is_advice(error) == expected
-
-
-def test_an_error_that_was_never_raised_is_none():
-    assert not is_advice(ValueError('x'))
+from abaw_mm.errors import InvalidValueError, MissingFileError
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
+def single_process(monkeypatch):
     for name in (
-        'TORCHELASTIC_ERROR_FILE',
-        'RANK',
-        'SLURM_PROCID',
-        'OMPI_COMM_WORLD_RANK',
+        'ABAW_MM_LAUNCHED',
         'ABAW_MM_TRACEBACK',
+        'OMPI_COMM_WORLD_SIZE',
+        'SLURM_NTASKS',
+        'TORCHELASTIC_ERROR_FILE',
+        'WORLD_SIZE',
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, 'argv', ['tools/some.py'])
-    monkeypatch.setattr(faulthandler, 'enable', lambda **kwargs: None)  # needs a real stderr
 
 
-def test_status_and_words(capsys, monkeypatch):
-    assert report_errors(lambda: None)() == 0
+def fail(error):
+    def main():
+        raise error
+
+    return report_errors(main)
+
+
+class BrokenDataset(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        try:
+            raise OSError('disk')
+        except OSError as error:
+            raise MissingFileError(f'frame {index}: no such file; copy it again') from error
+
+
+@pytest.mark.parametrize('result', [None, 0, 1])
+def test_status_is_what_main_returns(capsys, result):
+    assert report_errors(lambda: result)() == (result or 0)
     assert capsys.readouterr() == ('', '')
 
-    assert report_errors(lambda: AffWild2Dataset('x', start_index=-1))() == 1
+
+def test_arguments_reach_main():
+    assert report_errors(lambda argv: len(argv))(['a', 'b', 'c']) == 3
+
+
+def test_user_error_is_one_line_and_a_hint(capsys):
+    assert fail(InvalidValueError('--width: got -1, expected 0 or more'))() == 1
     out, err = capsys.readouterr()
-    assert not out and 'Traceback' not in err
-    assert err.startswith('\nsome.py: AffWild2Dataset: start_index=-1, expected')
-    assert err.endswith('ABAW_MM_TRACEBACK=1)\n')
+    assert not out and err.splitlines() == [
+        'some.py: --width: got -1, expected 0 or more',
+        '(ABAW_MM_TRACEBACK=1 shows where the error arose)',
+    ]
 
-    assert report_errors(lambda: MODELS.build(dict(type='NoSuchModel')))() == 1
-    assert 'some.py: NoSuchModel is not in the' in capsys.readouterr().err  # no quotes of KeyError
 
-    assert report_errors(bug_in_ours)() == 1
-    err = capsys.readouterr().err
-    assert err.startswith('Traceback') and 'in bug_in_ours' in err
+def test_error_of_a_dataloader_worker_is_one_line(capsys):
+    assert report_errors(lambda: list(DataLoader(BrokenDataset(), num_workers=1)))() == 1
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line == 'some.py: frame 0: no such file; copy it again'
 
-    def interrupted():
-        raise KeyboardInterrupt
 
-    assert report_errors(interrupted)() == 130
+def test_interrupt_has_status_130(capsys):
+    assert fail(KeyboardInterrupt())() == 130
     assert capsys.readouterr().err == 'interrupted\n'
 
+
+@pytest.mark.parametrize('error', [ValueError('x'), KeyError('x'), RuntimeError('x')])
+def test_other_exceptions_pass_through(error):
+    with pytest.raises(type(error)):
+        fail(error)()
+
+
+def test_traceback_on_request(monkeypatch):
     monkeypatch.setenv('ABAW_MM_TRACEBACK', '1')
-    with pytest.raises(ValueError, match='start_index=-1'):
-        report_errors(lambda: AffWild2Dataset('x', start_index=-1))()
+    with pytest.raises(InvalidValueError):
+        fail(InvalidValueError('x'))()
 
 
-def test_the_first_process_tells_and_rank_0_goes_ahead(tmp_path, monkeypatch):
-    slept = []
-    monkeypatch.setattr('time.sleep', slept.append)
-    for rank in (0, 1):
-        folder = tmp_path / f'attempt_0/{rank}'
-        folder.mkdir(parents=True)
-        monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(folder / 'error.json'))
-        monkeypatch.setenv('RANK', str(rank))
-        assert first_to_fail() == (rank == 0)
-    assert slept == [AHEAD]
-    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', os.path.join(tmp_path, 'gone/0/error.json'))
-    assert first_to_fail()  # better twice than never
+@pytest.mark.parametrize(
+    ('variables', 'prefix'),
+    [
+        (dict(WORLD_SIZE='2', RANK='1'), '[rank 1] '),
+        (dict(SLURM_NTASKS='4', SLURM_PROCID='3'), '[rank 3] '),
+        (dict(OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_RANK='0'), '[rank 0] '),
+        (dict(WORLD_SIZE='1', RANK='0'), ''),
+    ],
+)
+def test_each_rank_prints_its_own_line(monkeypatch, capsys, variables, prefix):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert fail(InvalidValueError('x'))() == 1
+    assert capsys.readouterr().err.startswith(f'{prefix}some.py: x\n')
+
+
+def test_ranks_of_the_launcher_only_record_the_error(tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'error.json'
+    monkeypatch.setenv('ABAW_MM_LAUNCHED', '1')
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(path))
+    assert fail(InvalidValueError('wrong'))() == 1
+    assert fail(KeyboardInterrupt())() == 130
+    assert capsys.readouterr() == ('', '')
+    message = json.loads(path.read_text())['message']['message']
+    assert message.startswith('UserError: some.py: wrong\n')

@@ -1,37 +1,34 @@
 #!/usr/bin/env python
-"""Count trainable and total parameters and the FLOPs of a config's model.
+"""Count the parameters and FLOPs of a config's model.
 
     python tools/analysis_tools/model_stats.py configs/res18_srp_affwild2.py
-    python tools/analysis_tools/model_stats.py configs/res18_srp_affwild2.py \
+    python tools/analysis_tools/model_stats.py configs/res18_srp_affwild2.py \\
         --cfg-options model.backbone.frozen_stages=4 'model.neck.kernel_sizes=(1,3)'
 
-A FLOP is a multiplication with its addition, as in OpenMMLab's tables (elsewhere: MAC). Weights
-are neither read nor downloaded, data need not be there.
+A FLOP is a multiplication with its addition (a MAC), as in OpenMMLab's tables. Neither weights nor
+data are needed.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from abaw_mm.apis import (
-    load_config,
-    model_stats,
+from abaw_mm.apis import load_config, model_stats
+from abaw_mm.cli import (
+    CommandParser,
+    cfg_options_argument,
+    json_argument,
+    make_console,
+    make_table,
+    report_errors,
+    write_json,
 )
-from abaw_mm.files import atomic_write
-
-PLAIN_WIDTH = 100  # columns where the output is no terminal
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Flags, named as those of mmpretrain's `get_flops.py`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Parse arguments, named as those of mmpretrain's `get_flops.py`."""
+    parser = CommandParser(
+        __doc__, json_argument(), cfg_options_argument('model.backbone.frozen_stages=4')
     )
     parser.add_argument('config', help='path of the config')
     parser.add_argument(
@@ -39,15 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='PIXELS',
-        help="side, or height and width, of the image (default: what the config's pipeline makes)",
-    )
-    parser.add_argument('--json', metavar='FILE', help='write the figures there, too')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='overrides of the config, e.g. model.backbone.frozen_stages=4',
+        help="side, or height and width, of the image (default: the size of the config's pipeline)",
     )
     args = parser.parse_args(argv)
     if args.shape is not None:
@@ -57,31 +46,28 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@report_errors
+def main(argv: Sequence[str] | None = None) -> None:
     """Count and print."""
     args = parse_args(argv)
     stats = model_stats(load_config(args.config, cfg_options=args.cfg_options), args.shape)
-    grid = Table(box=box.MARKDOWN)
-    for name in ('', 'trainable', 'parameters', 'FLOPs'):
-        grid.add_column(name, justify='right' if name else 'left')
-    for name, part in (*stats['parts'].items(), ('model', stats)):
-        grid.add_row(
+    rows = [
+        (
             name,
             f'{part["trainable"] / 1e6:.3f} M',
             f'{part["total"] / 1e6:.3f} M',
             f'{part["flops"] / 1e9:.3f} G',
         )
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        for name, part in (*stats['parts'].items(), ('model', stats))
+    ]
+    console = make_console()
     console.print(
         f'{args.config}, an image of {stats["shape"][0]}x{stats["shape"][1]} pixels; '
-        'a FLOP is a multiplication with its addition',
-        soft_wrap=True,
+        'a FLOP is a multiplication with its addition'
     )
-    console.print(grid)
+    console.print(make_table(('', 'trainable', 'parameters', 'FLOPs'), rows))
     if args.json:
-        with atomic_write(args.json) as draft:
-            draft.write_text(json.dumps(stats, indent=1) + '\n')
-    return 0
+        write_json(args.json, stats)
 
 
 if __name__ == '__main__':

@@ -1,26 +1,21 @@
 #!/usr/bin/env python
-"""Draw where on faces a classifier looks, as a contact sheet: a row a face, a column a map.
+"""Draw where on faces a classifier looks, as a contact sheet: one row per face, one column per map.
 
     python tools/visualization/attention_maps.py CONFIG CHECKPOINT face.jpg folder/
     python tools/visualization/attention_maps.py CONFIG CHECKPOINT CLIP --class Happiness
 
-The maps: the backbone's spatial attention; for APViT the one by which it keeps patches; Grad-CAM of
-a class; and what each cell of Spatial Reserve Pooling adds to that class's logit. What they mean is
-in docs/attention_maps.md. A map that the model does not have is left out, and a line says why.
-
-Exit status: 0; 1 after an error, of which one message tells (ABAW_MM_TRACEBACK=1: where it arose);
-2 for wrong flags.
+The maps are the backbone's spatial attention, the map by which APViT selects patches, Grad-CAM of a
+class, and what each cell of Spatial Reserve Pooling adds to the logit of that class;
+docs/attention_maps.md explains them. Maps that the model does not have are left out, and a line
+gives the reason.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from abaw_mm.apis.explain import explain
-from abaw_mm.cli import report_errors
+from abaw_mm.cli import CommandParser, cfg_options_argument, report_errors
 from abaw_mm.visualization.attention.contact_sheet import draw_sheet
 
 NAMES = dict(
@@ -31,10 +26,11 @@ NAMES = dict(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@report_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the contact sheet."""
+    parser = CommandParser(
+        __doc__, cfg_options_argument('val_dataloader.dataset.data_root=data/affwild2')
     )
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', help='path or URL of its checkpoint')
@@ -60,14 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--num-frames',
         type=int,
         default=8,
-        help='evenly spaced, of each clip and folder (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='overrides of the config, e.g. val_dataloader.dataset.data_root=data/affwild2',
+        help='evenly spaced frames to draw from each clip and folder (default: %(default)s)',
     )
     args = parser.parse_args(argv)
     if args.out.suffix.lower() != '.png':
@@ -79,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, reason in faces[0].maps.absent.items():
         print(f'left out: {NAMES[name]}, {reason}')
     print(f'{args.out}: {len(faces)} faces')
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(report_errors(main)())
+    sys.exit(main())

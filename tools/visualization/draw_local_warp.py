@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Draw faces beside what RandomLocalWarp makes of them, and how each displacement bends a grid.
+"""Draw faces beside their RandomLocalWarp views, with a grid that shows each displacement.
 
-python demo/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
-python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
+    python demo/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
+    python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
+
+The faces are spread evenly over the folder.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ import cv2
 import numpy as np
 import torch
 
-from abaw_mm.cli import report_errors
+from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.datasets.crops.load_face_crop import read_crop
+from abaw_mm.errors import MissingFileError
 from abaw_mm.files import atomic_write
 from abaw_mm.models.selfsup.local_warp import (
     RandomLocalWarp,
@@ -25,11 +27,11 @@ from abaw_mm.models.selfsup.local_warp import (
 WHITE, GREY, GAP = 255, 110, 4
 
 
-def grid_picture(field: torch.Tensor, lines: int = 14) -> np.ndarray:
-    """A grid bent by a field (H, W, 2) as the faces are, (H, W, 3) uint8."""
+def draw_grid(field: torch.Tensor, lines: int = 14) -> np.ndarray:
+    """Draw a grid warped by a field (H, W, 2), as (H, W, 3) uint8."""
     height, width = field.shape[:2]
     grid = np.full((4 * height, 4 * width, 3), WHITE, np.float32)
-    for i in range(lines + 1):  # drawn four times as large, for thin lines
+    for i in range(lines + 1):  # drawn at four times the size, for thin lines
         x, y = round(i * (4 * width - 1) / lines), round(i * (4 * height - 1) / lines)
         cv2.line(grid, (x, 0), (x, 4 * height), (GREY,) * 3, 2)
         cv2.line(grid, (0, y), (4 * width, y), (GREY,) * 3, 2)
@@ -42,26 +44,29 @@ def grid_picture(field: torch.Tensor, lines: int = 14) -> np.ndarray:
 
 
 def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> np.ndarray:
-    """A face, and for each warp the face and the grid."""
+    """Draw a face, then the warped face and the grid for each warp."""
     generator = torch.Generator().manual_seed(seed)
     fields = warp.draw(warps, *face.shape[:2], generator=generator)
     images = torch.from_numpy(face).permute(2, 0, 1)[None].float().expand(warps, -1, -1, -1)
     warped = warp_images(images, fields).permute(0, 2, 3, 1).round().byte().numpy()
     tiles = [face]
     for image, field in zip(warped, fields, strict=True):
-        tiles += [image, grid_picture(field)]
+        tiles += [image, draw_grid(field)]
     return np.concatenate(
         [np.pad(t, [(GAP, GAP), (GAP, GAP), (0, 0)], constant_values=WHITE) for t in tiles], axis=1
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+@report_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the picture."""
+    parser = CommandParser(__doc__)
     parser.add_argument('out', type=Path, help='picture to write (.png)')
-    parser.add_argument('folder', type=Path, help='faces, at any depth')
-    parser.add_argument('--faces', type=int, default=3, help='rows: faces, spread over the folder')
-    parser.add_argument('--warps', type=int, default=2, help='of each face')
+    parser.add_argument('folder', type=Path, help='folder of faces, searched recursively')
+    parser.add_argument(
+        '--faces', type=int, default=3, help='number of faces, one row each (default: %(default)s)'
+    )
+    parser.add_argument('--warps', type=int, default=2, help='warps per face')
     parser.add_argument('--strength', type=float, default=0.06)
     parser.add_argument('--radius', type=float, default=0.2)
     parser.add_argument('--num-points', type=int, default=8)
@@ -69,11 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     paths = sorted(p for p in args.folder.rglob('*') if p.suffix.lower() in ('.jpg', '.png'))
     if not paths:
-        print(
-            f'{args.folder}: got no .jpg or .png, expected faces; name another folder',
-            file=sys.stderr,
+        raise MissingFileError(
+            f'{args.folder}: got no .jpg or .png, expected faces; name another folder'
         )
-        return 2
     warp = RandomLocalWarp(args.num_points, args.radius, args.strength)
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.faces + 2).astype(int)[1:-1]]
     rows = [
@@ -82,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     with atomic_write(args.out) as draft:
         cv2.imwrite(str(draft), np.concatenate(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(report_errors(main)())
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Arguments that several commands share, as parents for :class:`CommandParser`.
+
+>>> args = argparse.ArgumentParser(parents=[fill_arguments()]).parse_args(['--fill', 'previous'])
+>>> args.fill, args.start_class, args.empty_clip
+('previous', 'Other', None)
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.config import DictAction
+
+from abaw_mm.evaluation.metrics.macro_f1 import ABSENT
+from abaw_mm.evaluation.predictions.smoothing import METHODS
+from abaw_mm.evaluation.submission.gap_filler import RULES
+
+
+class _CfgOptions(DictAction):
+    """mmengine's action, with errors reported as wrong arguments."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        for value in values or ():
+            if not value.split('=')[0] or '=' not in value:
+                raise argparse.ArgumentError(
+                    self,
+                    f'got {value!r}, expected KEY=VALUE without spaces, such as '
+                    'train_cfg.max_iters=100',
+                )
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # unbalanced brackets
+            raise argparse.ArgumentError(self, f'{error}; quote a value with brackets') from error
+
+
+def cfg_options_argument(example: str) -> argparse.ArgumentParser:
+    """``--cfg-options KEY=VALUE ...``, with an example for the help."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_CfgOptions,
+        metavar='KEY=VALUE',
+        help=f'overrides of the config, e.g. {example}',
+    )
+    return parent
+
+
+def json_argument() -> argparse.ArgumentParser:
+    """``--json FILE``."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument('--json', metavar='FILE', help='also write the figures to this file')
+    return parent
+
+
+def fill_arguments() -> argparse.ArgumentParser:
+    """``--fill``, ``--start-class`` and ``--empty-clip``, the arguments of ``GapFiller``."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--fill',
+        default='interpolate',
+        metavar='RULE',
+        help=f'class of frames without a crop: {", ".join(RULES)}, or the name of a class '
+        '(default: %(default)s)',
+    )
+    parent.add_argument(
+        '--start-class',
+        default='Other',
+        metavar='CLASS',
+        help="class of frames before a clip's first crop under --fill previous "
+        '(default: %(default)s)',
+    )
+    parent.add_argument(
+        '--empty-clip',
+        metavar='CLASS',
+        help='class of clips without any crop (default: report an error)',
+    )
+    return parent
+
+
+def smoothing_arguments(width: int = 0) -> argparse.ArgumentParser:
+    """``--method``, ``--width`` and ``--hold``, with a default width in frames."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--method', choices=METHODS, default='box', help='smoothing filter (default: %(default)s)'
+    )
+    parent.add_argument(
+        '--width',
+        type=int,
+        default=width,
+        help='frames on each side that the filter covers; standard deviation of gaussian '
+        '(default: %(default)s)',
+    )
+    parent.add_argument(
+        '--hold',
+        type=int,
+        default=0,
+        help='minimum duration of a class in frames; shorter runs take the class before them '
+        '(default: %(default)s)',
+    )
+    return parent
+
+
+def absent_argument() -> argparse.ArgumentParser:
+    """``--absent``, how macro-F1 counts classes without labelled frames."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--absent',
+        choices=ABSENT,
+        default='zero',
+        help='F1 of a class without labelled frames: zero, as in the challenge, or skip to leave '
+        'the class out of the mean (default: %(default)s)',
+    )
+    return parent
+
+
+def start_index_argument() -> argparse.ArgumentParser:
+    """``--start-index``, the number of a clip's first frame."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--start-index',
+        type=int,
+        default=1,
+        help="number of a clip's first frame (default: %(default)s)",
+    )
+    return parent
+
+
+def template_argument() -> argparse.ArgumentParser:
+    """``--filename-tmpl``, the file name of a frame."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--filename-tmpl',
+        default='{:05d}.jpg',
+        help='file name of a frame, as in the dataset (default: %(default)s)',
+    )
+    return parent

@@ -1,0 +1,37 @@
+"""Arguments of the commands that run a model over a config's data."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from abaw_mm.cli.arguments import cfg_options_argument
+from abaw_mm.cli.command_parser import CommandParser
+
+
+class RunParser(CommandParser):
+    """Arguments of training, testing and feature extraction, named as in mmpretrain's tools.
+
+    Args:
+        doc (str): Docstring of the tool.
+        example (str): Example of ``--cfg-options`` for the help.
+    """
+
+    def __init__(self, doc: str | None, example: str) -> None:
+        super().__init__(doc, cfg_options_argument(example))
+        self.add_argument('config', help='path of the config')
+        self.add_argument('--work-dir', help='folder for logs and checkpoints')
+        self.add_argument('--amp', action='store_true', help='automatic mixed precision')
+        self.add_argument(
+            '--no-pin-memory',
+            dest='pin_memory',
+            action='store_false',
+            help='do not pin host memory for transfers to the GPU',
+        )
+        self.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+        self.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
+
+    def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
+        """Parse arguments into keywords of the API function, and export ``LOCAL_RANK``."""
+        args = vars(self.parse_args(argv))
+        os.environ.setdefault('LOCAL_RANK', str(args.pop('local_rank')))
+        return args

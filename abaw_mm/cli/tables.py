@@ -1,0 +1,57 @@
+"""Print tables and messages, and write figures as JSON."""
+
+import json
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from abaw_mm.files import atomic_write
+
+PLAIN_WIDTH = 150  # columns of a table where the output is no terminal
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """Make a console for tables and plain lines, which are neither wrapped nor highlighted.
+
+    Args:
+        stream (TextIO, optional): Where to print. Defaults to standard output.
+    """
+    stream = sys.stdout if stream is None else stream
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else PLAIN_WIDTH,
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+def make_table(
+    header: Sequence[str], rows: Iterable[Sequence[Any]], left: Collection[str] | None = None
+) -> Table:
+    """Make a table in Markdown, which also reads well as plain text.
+
+    Args:
+        header (Sequence[str]): Names of the columns.
+        rows (Iterable[Sequence]): Cells; None is shown as a dash.
+        left (Collection[str], optional): Names of the columns aligned to the left. The others are
+            aligned to the right. Defaults to the first column.
+    """
+    left = header[:1] if left is None else left
+    table = Table(box=box.MARKDOWN)
+    for name in header:
+        table.add_column(name, justify='left' if name in left else 'right', overflow='fold')
+    for row in rows:
+        table.add_row(*(Text('-' if cell is None else str(cell)) for cell in row))
+    return table
+
+
+def write_json(path: str, figures: Any) -> None:
+    """Write figures to a JSON file, atomically."""
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps(figures, indent=1) + '\n')

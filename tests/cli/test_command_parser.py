@@ -1,0 +1,50 @@
+"""Arguments of commands and how wrong ones are reported."""
+
+import os
+
+import pytest
+
+from abaw_mm.cli import CommandParser, RunParser, cfg_options_argument, smoothing_arguments
+
+
+def test_help_shows_docstring_parents_and_exit_statuses(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        CommandParser('Do it.\n\n    example --width 5\n', smoothing_arguments()).parse_args(['-h'])
+    text = capsys.readouterr().out
+    assert exit_info.value.code == 0
+    assert 'Do it.\n\n    example --width 5\n' in text
+    assert '--hold' in text and 'exit status: 0 done' in text
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        ('amp', "got 'amp', expected KEY=VALUE"),
+        ('=3', "got '=3', expected KEY=VALUE"),
+        ('x=[1,(2]', 'quote a value with brackets'),
+    ],
+)
+def test_wrong_override_is_a_wrong_argument(capsys, value, message):
+    with pytest.raises(SystemExit) as exit_info:
+        CommandParser('x', cfg_options_argument('a=1')).parse_args(['--cfg-options', value])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('usage: ') and message in error
+
+
+def test_run_parser_returns_keywords_and_exports_the_local_rank(monkeypatch):
+    environment = dict(os.environ)
+    environment.pop('LOCAL_RANK', None)
+    monkeypatch.setattr(os, 'environ', environment)
+    args = RunParser('x', 'a=1').parse(
+        ['c.py', '--amp', '--local_rank', '1', '--cfg-options', 'a.b=(1,2)', 'c=d']
+    )
+    assert args == dict(
+        config='c.py',
+        work_dir=None,
+        amp=True,
+        pin_memory=True,
+        cfg_options={'a.b': (1, 2), 'c': 'd'},
+        launcher='none',
+    )
+    assert environment['LOCAL_RANK'] == '1'

@@ -1,0 +1,32 @@
+"""Tables and JSON as the commands write them."""
+
+import io
+import json
+
+from abaw_mm.cli import make_console, make_table, write_json
+
+
+def test_table_is_plain_markdown():
+    stream = io.StringIO()
+    table = make_table(['name', 'F1'], [['a', None], ['[b]', 12.5]])
+    make_console(stream).print(table)
+    lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
+    assert lines == ['| name |   F1 |', '|------|------|', '| a    |    - |', '| [b]  | 12.5 |']
+
+
+def test_columns_aligned_to_the_left():
+    stream = io.StringIO()
+    make_console(stream).print(make_table(['number', 'text'], [[1, 'x']], left=['text']))
+    assert '|      1 | x    |' in stream.getvalue()
+
+
+def test_lines_are_neither_wrapped_nor_interpreted():
+    stream = io.StringIO()
+    make_console(stream).print('[bold] ' + 'x' * 300)
+    assert stream.getvalue() == '[bold] ' + 'x' * 300 + '\n'
+
+
+def test_json_ends_with_a_newline(tmp_path):
+    write_json(str(tmp_path / 'a/b.json'), dict(x=[1]))
+    text = (tmp_path / 'a/b.json').read_text()
+    assert json.loads(text) == dict(x=[1]) and text.endswith('}\n')

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+TRACEBACK = 'ABAW_MM_TRACEBACK'  # environment variable: commands show every traceback
 MAX_LISTED = 5  # names that a message lists before it only counts the rest
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 
 REPO = Path(__file__).parents[1]
+TOOLS = REPO / 'tools'
 SHARED = REPO.parent / 'shared'  # real faces and outputs of the released code, where there are any
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
 
@@ -28,6 +30,20 @@ HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
 def mmpretrain_scope() -> None:
     """Names are looked up in mmpretrain's registries, whatever a test before has left."""
     init_default_scope('mmpretrain')
+
+
+@pytest.fixture(scope='session')
+def load_tool() -> Callable[[str], ModuleType]:
+    """Import a script of ``tools/`` as a module: ``load_tool('report.py').main([...])``."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f'tool_{Path(path).stem}', TOOLS / path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from abaw_mm.compat.cpu import LAUNCHERS
-from abaw_mm.errors import UserError
+from abaw_mm.errors import TRACEBACK, UserError
 
-TRACEBACK = 'ABAW_MM_TRACEBACK'  # environment variable: show every error as Python does
 LAUNCHED = 'ABAW_MM_LAUNCHED'  # set by tools/launch.py, which prints the first recorded failure
 
 

@@ -1,4 +1,4 @@
-"""The paper's tables beside ours: one dict for JSON, and its Markdown."""
+"""Report of a sweep: the paper's figures beside ours, as a dict and as Markdown."""
 
 import os
 import platform
@@ -13,23 +13,16 @@ import mmpretrain
 import numpy as np
 import torch
 
-import abaw_mm
-from abaw_mm.paper.rows import (
-    ROWS,
-    TITLES,
-    Row,
-)
-from abaw_mm.paper.sweep import (
-    RANDOM,
-    Sweep,
-)
+from abaw_mm.paper.rows import ROWS, TITLES, Row
+from abaw_mm.paper.sweep import RANDOM, Sweep
+from abaw_mm.version import __version__
 
 NOTES = {
-    'full': 'Settings are those of the configs; the figures are macro-F1 in %, of the last '
-    'checkpoint, on the validation frames that have a label and a crop.',
-    'mini': 'This is a miniature: few iterations, small images, small batches, and weights that '
-    'are not those of the paper. Its figures prove only that things run; their '
-    'differences from the paper and from one another mean nothing.',
+    'full': 'Settings are those of the configs. Figures are macro-F1 in % of the last checkpoint, '
+    'on the validation frames that have a label and a crop.',
+    'mini': 'This is a miniature: few iterations, small images, small batches, and weights other '
+    'than those of the paper. Its figures prove only that everything runs; their differences from '
+    'the paper and from one another mean nothing.',
 }
 HEADER = (
     'row',
@@ -45,8 +38,8 @@ HEADER = (
 )
 
 
-def machine() -> dict:
-    """Device, cores, and versions of what computes."""
+def describe_machine() -> dict:
+    """Return device, cores, and versions of Python and the packages."""
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         device = f'{count} x {torch.cuda.get_device_name(0)}'
@@ -54,7 +47,7 @@ def machine() -> dict:
         device = 'CPU'
     return dict(
         device=device,
-        processor=_processor(),
+        processor=_find_processor(),
         cores=len(os.sched_getaffinity(0)),
         system=platform.platform(terse=True),
         python=platform.python_version(),
@@ -63,11 +56,11 @@ def machine() -> dict:
         mmcv=mmcv.__version__,
         mmpretrain=mmpretrain.__version__,
         numpy=np.__version__,
-        abaw_mm=abaw_mm.__version__,
+        abaw_mm=__version__,
     )
 
 
-def _processor() -> str:
+def _find_processor() -> str:
     info = Path('/proc/cpuinfo')
     for line in info.read_text().splitlines() if info.is_file() else ():
         if line.startswith('model name'):
@@ -76,7 +69,7 @@ def _processor() -> str:
 
 
 def mean_and_spread(scores: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean, and standard deviation of a sample (n - 1); None for what there is not.
+    """Return mean and sample standard deviation (n - 1); None where there are too few scores.
 
     >>> mean_and_spread([28.37, 25.56, 22.26])[0].__round__(2), mean_and_spread([3.0])
     (25.4, (3.0, None))
@@ -88,35 +81,29 @@ def mean_and_spread(scores: Sequence[float]) -> tuple[float | None, float | None
 
 
 def make_row(sweep: Sweep, row: Row) -> dict:
-    """What is known of a row: the paper's figure, ours, and why there is none if there is none.
+    """Return the paper's figure of a row beside ours, as far as the sweep has run.
 
-    ``state`` is ``'done'``, ``'failed'`` (a run of it did), ``'pending'`` or ``'not run'``. A
-    ``reason`` goes with all but the first.
+    Returns:
+        dict: Among others ``state``: ``'done'``, ``'failed'`` (at least one run failed),
+        ``'pending'`` or ``'not run'``, and ``reason``, None if there is nothing to explain.
     """
     name, training = row.training, sweep.trainings[row.training]
-    runs = [result for seed in range(sweep.seeds) if (result := sweep.result(name, seed))]
+    seeds = range(sweep.seeds)
+    runs = [run for seed in seeds if (run := sweep.work_dir.read_result(name, seed))]
     failures = [
         dict(seed=seed, **failure)
-        for seed in range(sweep.seeds)
-        if (failure := sweep.failure(name, seed))
+        for seed in seeds
+        if (failure := sweep.work_dir.read_failure(name, seed))
     ]
+    state, reason = _find_state(sweep, name, len(runs), failures)
     mean, spread = mean_and_spread([run['macro_f1'] for run in runs])
-    why_not = sweep.why_not(name)
-    state, reason = 'done', None
-    if failures:
-        state = 'failed'
-        reason = f'{failures[0]["error"]} (log: {failures[0]["log"]})'
-    elif not runs and why_not:
-        state, reason = 'not run', why_not
-    elif len(runs) < sweep.seeds:
-        state = 'pending' if why_not is None else 'done'
-        reason = f'{len(runs)} of {sweep.seeds} seeds so far' + (f': {why_not}' if why_not else '')
-    stats = sweep.stats(name) or {}
-    times = [run['time'] for run in runs]
+    stats = sweep.work_dir.read_stats(name) or {}
     weights = sweep.weights.get(training.init)
     options = {
-        key: value for key, value in sweep.options(name).items() if not key.endswith('data_root')
-    }  # a place on this machine, no setting
+        key: value
+        for key, value in sweep.make_options(name).items()
+        if not key.endswith('data_root')  # a path of this machine, not a setting
+    }
     return dict(
         label=row.label,
         paper=row.paper,
@@ -134,19 +121,34 @@ def make_row(sweep: Sweep, row: Row) -> dict:
         runs=runs,
         failures=failures,
         time={
-            key: mean_and_spread([time[key] for time in times])[0]
+            key: mean_and_spread([run['time'][key] for run in runs])[0]
             for key in ('train_s', 'frames_per_s')
         },
     )
 
 
+def _find_state(
+    sweep: Sweep, name: str, num_runs: int, failures: Sequence[dict]
+) -> tuple[str, str | None]:
+    """Return ``state`` and ``reason`` of a row."""
+    skip_reason = sweep.find_skip_reason(name)
+    if failures:
+        return 'failed', f'{failures[0]["error"]} (log: {failures[0]["log"]})'
+    if not num_runs and skip_reason:
+        return 'not run', skip_reason
+    if num_runs == sweep.seeds:
+        return 'done', None
+    seeds = f'{num_runs} of {sweep.seeds} seeds so far'
+    return ('done', f'{seeds}: {skip_reason}') if skip_reason else ('pending', seeds)
+
+
 def make_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
-    """All five tables, as far as the work dir has them.
+    """Return all five tables, as far as the sweep has run.
 
     Args:
-        sweep (Sweep): After its ``prepare``.
-        command (Sequence[str]): What was typed.
-        date (str): When.
+        sweep (Sweep): Sweep whose ``prepare`` or ``run`` was called.
+        command (Sequence[str]): Command that the user typed.
+        date (str): Date of the command.
     """
     tables = [
         dict(
@@ -160,7 +162,7 @@ def make_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
         note=NOTES[sweep.budget],
         command=shlex.join(command),
         date=date,
-        machine=machine(),
+        machine=describe_machine(),
         data=sweep.data,
         budget=sweep.budget,
         processes=sweep.processes,
@@ -170,11 +172,11 @@ def make_report(sweep: Sweep, command: Sequence[str], date: str) -> dict:
     )
 
 
-def _figure(value: float | None, form: str, scale: float = 1) -> str:
-    return '-' if value is None else format(value / scale, form)
+def _format_number(value: float | None, form: str, unit: float = 1) -> str:
+    return '-' if value is None else format(value / unit, form)
 
 
-def _time(seconds: float | None) -> str:
+def _format_time(seconds: float | None) -> str:
     if seconds is None:
         return '-'
     minutes, seconds = divmod(round(seconds), 60)
@@ -182,8 +184,8 @@ def _time(seconds: float | None) -> str:
     return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'
 
 
-def markdown_row(row: dict) -> list[str]:
-    """Cells of a row of :func:`make_row`."""
+def format_row(row: dict) -> list[str]:
+    """Return the cells of a row of :func:`make_row`, in the order of ``HEADER``."""
     ours = row['state'] if row['mean'] is None else f'{row["mean"]:.2f}'
     if row['spread'] is not None:
         ours += f' ± {row["spread"]:.2f}'
@@ -196,67 +198,70 @@ def markdown_row(row: dict) -> list[str]:
         row['label'],
         f'{row["paper"]:.2f}',
         ours,
-        _figure(row['difference'], '+.2f'),
+        _format_number(row['difference'], '+.2f'),
         weights or '-',
-        _figure(row['trainable'], '.3f', 1e6),
-        _figure(row['total'], '.3f', 1e6),
-        _figure(row['flops'], '.3f', 1e9),
-        _time(row['time']['train_s']),
-        _figure(row['time']['frames_per_s'], '.1f'),
+        _format_number(row['trainable'], '.3f', 1e6),
+        _format_number(row['total'], '.3f', 1e6),
+        _format_number(row['flops'], '.3f', 1e9),
+        _format_time(row['time']['train_s']),
+        _format_number(row['time']['frames_per_s'], '.1f'),
     ]
 
 
 def to_markdown(report: dict) -> str:
-    """The report for people."""
-    machine, data = report['machine'], report['data']
-    versions = ('python', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'numpy', 'abaw_mm')
+    """Format a report of :func:`make_report` as Markdown."""
     lines = [
         "# The paper's tables, and ours",
         '',
         report['note'],
         '',
-        f'- command: `{report["command"]}`',
-        f'- date: {report["date"]}',
-        f'- machine: {machine["device"]}, {machine["processor"]}, {machine["cores"]} cores; '
-        f'{report["processes"]} {"process" if report["processes"] == 1 else "processes"} a run',
-        f'- versions: {", ".join(f"{name} {machine[name]}" for name in versions)}',
-        *(
-            f'- data, {split}: {counts["frames"]} frames with label and crop in {counts["clips"]} '
-            f'clips'
-            for split, counts in data.items()
-        ),
-        f'- budget: {report["budget"]}; seeds: {", ".join(map(str, range(report["seeds"])))}'
-        + ''.join(f'; {key}={value}' for key, value in report['cfg_options'].items()),
+        *_format_settings(report),
         '',
         'Ours: macro-F1 in %, mean ± standard deviation over seeds. Weights: `random`, or the '
-        'beginning of the SHA-256 of the file. FLOPs: of one image of the size that the run has; '
-        'a multiplication with its addition counts once. Time and frames/s: of the training steps '
-        'of one run, data included.',
+        'first digits of the SHA-256 of the file. FLOPs: for one image at the size of the run; a '
+        'multiplication with its addition counts once. Time and frames/s: training steps of one '
+        'run, data loading included.',
     ]
     for table in report['tables']:
-        lines += [
-            '',
-            f'## Table {table["table"]}: {table["title"]}',
-            '',
-            f'| {" | ".join(HEADER)} |',
-            f'|{" --- |" * len(HEADER)}',
-        ]
-        lines += [f'| {" | ".join(_escape(markdown_row(row)))} |' for row in table['rows']]
-        rows_of = {}
-        for row in table['rows']:
-            if row['reason']:
-                rows_of.setdefault(f'{row["state"]}: {row["reason"]}', []).append(row['label'])
-        notes = [f'- {"; ".join(rows)}: {reason}' for reason, rows in rows_of.items()]
-        lines += ['', *notes] if notes else []
+        lines += ['', f'## Table {table["table"]}: {table["title"]}', '', *_format_table(table)]
     return '\n'.join(lines) + '\n'
 
 
-def _escape(cells: Sequence[str]) -> list[str]:
-    return [cell.replace('|', '\\|') for cell in cells]
+def _format_settings(report: dict) -> list[str]:
+    machine = report['machine']
+    versions = ('python', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'numpy', 'abaw_mm')
+    plural = '' if report['processes'] == 1 else 'es'
+    return [
+        f'- command: `{report["command"]}`',
+        f'- date: {report["date"]}',
+        f'- machine: {machine["device"]}, {machine["processor"]}, {machine["cores"]} cores; '
+        f'{report["processes"]} process{plural} per run',
+        f'- versions: {", ".join(f"{name} {machine[name]}" for name in versions)}',
+        *(
+            f'- data, {split}: {counts["frames"]} frames with label and crop in {counts["clips"]} '
+            'clips'
+            for split, counts in report['data'].items()
+        ),
+        f'- budget: {report["budget"]}; seeds: {", ".join(map(str, range(report["seeds"])))}'
+        + ''.join(f'; {key}={value}' for key, value in report['cfg_options'].items()),
+    ]
 
 
-def by_hand(row: Row, sweep: Sweep) -> str:
-    """The command that trains a row without a sweep."""
+def _format_table(table: dict) -> list[str]:
+    """Return a table, and one note for all rows that have the same reason."""
+    lines = [f'| {" | ".join(HEADER)} |', f'|{" --- |" * len(HEADER)}']
+    reasons: dict[str, list[str]] = {}
+    for row in table['rows']:
+        cells = [cell.replace('|', '\\|') for cell in format_row(row)]
+        lines.append(f'| {" | ".join(cells)} |')
+        if row['reason']:
+            reasons.setdefault(f'{row["state"]}: {row["reason"]}', []).append(row['label'])
+    notes = [f'- {"; ".join(labels)}: {reason}' for reason, labels in reasons.items()]
+    return [*lines, '', *notes] if notes else lines
+
+
+def make_train_command(row: Row, sweep: Sweep) -> str:
+    """Return the command that trains a row without a sweep."""
     training = sweep.trainings[row.training]
     weights = sweep.init.get(training.init, f'{training.init.upper()}.pth')
     options = training.options if weights == RANDOM else {'checkpoint': weights, **training.options}

@@ -1,16 +1,16 @@
-"""Tables 1 to 5 of Xue, Sun and Yang (2023) as data: each row, its figure, and its training.
+"""Tables 1 to 5 of Xue, Sun and Yang (2023) as data: rows, figures and trainings.
 
-A row names a training, and several rows may name the same one: Res-18 with ContraWarping weights,
-Spatial Reserve Pooling, one frame of ten and three frozen stages is a row of every table.
+Several rows may share a training: Res-18 with ContraWarping weights, Spatial Reserve Pooling, one
+frame in ten and three frozen stages is a row of every table.
 """
 
 from dataclasses import dataclass, field
 
-RES18 = 'res18_srp_affwild2.py'  # three frozen stages, SRP, 1/10, as in the paper
-FROZEN = 'model.backbone.frozen_stages'  # parameters and BN statistics; -1: none, 4: all stages
+RES18 = 'res18_srp_affwild2.py'  # the paper's recipe: three frozen stages, SRP, 1/10
+FROZEN = 'model.backbone.frozen_stages'  # -1: no stage, 4: all stages
 MINI_RESNET = {
-    # The crops keep their 112 pixels, and the last stage its 7x7 cells: it does not halve them.
-    # No weight changes its name or shape by that.
+    # At 112 pixels, the last stage must not halve its map, so that SRP gets 7x7 cells. Strides
+    # change neither names nor shapes of weights.
     'data_preprocessor.crop_size': 112,
     'data_preprocessor.resize_edge': 128,
     'model.backbone.strides': (1, 2, 2, 1),
@@ -19,15 +19,16 @@ MINI_RESNET = {
 
 @dataclass(frozen=True)
 class Training:
-    """A training that one row of the tables or several need.
+    """Training behind one or several rows.
 
     Attributes:
         config (str): File in ``configs/``.
-        init (str): Name of the weights that it starts from, as ``--init`` of
-            ``tools/reproduce_tables.py`` takes it.
+        init (str): Name of the pre-trained weights, as in ``--init`` of
+            ``tools/reproduce_tables.py``.
         options (dict): Overrides of the config.
-        mini (dict): Further overrides, and ``mini_iters`` x ``mini_batch`` frames, make it one for
-            two CPU cores.
+        mini (dict): Further overrides for the miniature, which two CPU cores can train.
+        mini_iters (int): Iterations of the miniature.
+        mini_batch (int): Batch size of the miniature, in frames over all processes.
     """
 
     config: str
@@ -40,12 +41,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """Row of a table.
 
     Attributes:
         table (int): Number of the table.
-        label (str): What the paper prints in the row, cells parted by commas.
-        paper (float): Macro-F1 in %, on the validation set, as the paper prints it.
+        label (str): The paper's cells before the figure, separated by commas.
+        paper (float): Macro-F1 in % on the validation set, as printed in the paper.
         training (str): Key of ``TRAININGS``.
     """
 

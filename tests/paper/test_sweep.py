@@ -1,4 +1,4 @@
-"""The sweep: what runs, what is kept, what a kill may cost, what is told."""
+"""Sweep: runs, records, interruptions and changed settings."""
 
 import json
 import os
@@ -10,26 +10,15 @@ from pathlib import Path
 import pytest
 
 from abaw_mm.paper import sweep as module
-from abaw_mm.paper.report import (
-    make_report,
-    to_markdown,
-)
-from abaw_mm.paper.rows import (
-    ROWS,
-    Training,
-)
-from abaw_mm.paper.sweep import (
-    RANDOM,
-    Sweep,
-    WorkDirInUseError,
-    last_error,
-    latest_checkpoint,
-)
+from abaw_mm.paper.report import make_report, to_markdown
+from abaw_mm.paper.rows import ROWS, Training
+from abaw_mm.paper.sweep import RANDOM, Sweep
+from abaw_mm.paper.work_dir import WorkDir, WorkDirInUseError
 
 REPO = Path(__file__).parents[2]
 ITERS = 20
-# Stand-ins for tools/train.py and tools/test.py that take milliseconds. What the training learns
-# is a number that depends on seed and step, and on where it begins if it is not resumed rightly.
+# Replacements for tools/train.py and tools/test.py that take milliseconds. The "weights" are a
+# number that depends on seed and step, and on the checkpoint that a resumed training starts from.
 TRAIN = """
 import argparse, json, os, sys, time, zipfile
 from pathlib import Path
@@ -80,10 +69,11 @@ STATS = dict(trainable=9199624, total=11982408, flops=1839803904, shape=[224, 22
 
 @pytest.fixture
 def root(tmp_path):
-    """A repository with our configs and the stand-ins."""
+    """A repository with our configs and the replaced tools."""
     root = tmp_path / 'root'
     (root / 'tools').mkdir(parents=True)
     (root / 'configs').symlink_to(REPO / 'configs')
+    (root / 'tools/analysis_tools').symlink_to(REPO / 'tools/analysis_tools')
     (root / 'tools/train.py').write_text(TRAIN.replace('SLEEP', '0.001'))
     (root / 'tools/test.py').write_text(TEST)
     return root
@@ -91,7 +81,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def make(root, tiny, monkeypatch):
-    """A sweep of the stand-ins; its models are not counted anew."""
+    """Make a sweep with the replaced tools; statistics of its models are given."""
 
     def make(name='work', names=('res18_gap', 'res18_frozen4'), **options):
         options = (
@@ -102,10 +92,11 @@ def make(root, tiny, monkeypatch):
             )
             | options
         )
-        made = Sweep(root, root.parent / name, list(names), **options)
+        made = Sweep(root, WorkDir(root.parent / name), list(names), **options)
         for training in made.runnable:
-            made.folder(training).mkdir(parents=True, exist_ok=True)
-            (made.folder(training) / 'stats.json').write_text(json.dumps(STATS))
+            folder = made.work_dir.folder(training)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / 'stats.json').write_text(json.dumps(STATS))
         return made
 
     monkeypatch.setattr(module, 'POLL_S', 0.02)
@@ -117,14 +108,14 @@ def run(sweep):
 
 
 def report(sweep):
-    """The JSON report, apart from what tells of time and place."""
+    """Return the JSON report without times and paths."""
     made = json.loads(json.dumps(make_report(sweep, ['x'], 'today'), default=str))
     for table in made['tables']:
         for row in table['rows']:
             row.pop('time')
             for result in row['runs']:
                 result.pop('time')
-    return json.loads(json.dumps(made).replace(str(sweep.work_dir), 'WORK_DIR'))
+    return json.loads(json.dumps(made).replace(str(sweep.work_dir.path), 'WORK_DIR'))
 
 
 def row_of(made, training):
@@ -142,8 +133,9 @@ def scored(seed, iters=ITERS):
 
 def test_runs_each_training_once_and_reports_it_in_each_row(make):
     sweep = make(names=['res18', 'res18_gap'], seeds=3)
-    told = run(sweep)
-    assert len(told) == 6 and told[0] == f'res18, seed 0: macro-F1 {scored(0):.2f}'
+    finished = run(sweep)
+    assert len(finished) == 6
+    assert finished[0] == f'res18, seed 0: macro-F1 {scored(0):.2f}'
     made = make_report(sweep, ['python', 'x y'], 'today')
     scores = [scored(seed) for seed in range(3)]
     mean = sum(scores) / 3
@@ -166,19 +158,20 @@ def test_runs_each_training_once_and_reports_it_in_each_row(make):
     assert '- Sup. MS1M; SimSiam; BYOL: not run: not asked for (--tables, --rows)' in text
     for row in ROWS:
         assert f'| {row.label} | {row.paper:.2f} | ' in text
-    # only the last checkpoint stays, and a second call has nothing to do
-    assert [path.name for path in sweep.folder('res18', 0).glob('*.pth')] == ['iter_20.pth']
+    # Only the last checkpoint remains, and a second call has nothing to do.
+    checkpoints = sweep.work_dir.folder('res18', 0).glob('*.pth')
+    assert [path.name for path in checkpoints] == ['iter_20.pth']
     assert run(make(names=['res18', 'res18_gap'], seeds=3)) == []
 
 
-def test_miniature_says_what_it_is(make):
+def test_report_of_a_miniature_says_so(make):
     sweep = make(names=['res18_gap'], budget='mini')
     run(sweep)
-    assert 'prove only that things run' in to_markdown(make_report(sweep, ['x'], 'today'))
+    assert 'prove only that everything runs' in to_markdown(make_report(sweep, ['x'], 'today'))
     assert row_of(report(sweep), 'res18_gap')['options']['data_preprocessor.crop_size'] == 112
 
 
-def test_rows_that_are_not_run_say_why(make):
+def test_skipped_trainings_have_a_reason(make):
     trainings = {
         'res18': Training('res18_srp_affwild2.py', 'res18_contrawarping'),
         'res18_byol': Training('res18_srp_affwild2.py', 'res18_byol'),
@@ -186,12 +179,14 @@ def test_rows_that_are_not_run_say_why(make):
     }
     sweep = make(names=trainings, trainings=trainings)
     assert sweep.runnable == ['res18']
-    assert 'no weights res18_byol: give --init res18_byol=PATH' in sweep.why_not('res18_byol')
-    assert sweep.why_not('res50') == 'no config gone.py'
+    assert 'no weights res18_byol: give --init res18_byol=PATH' in sweep.find_skip_reason(
+        'res18_byol'
+    )
+    assert sweep.find_skip_reason('res50') == 'no config gone.py'
     assert len(run(sweep)) == 1
 
 
-def test_a_failed_run_does_not_end_the_sweep(make):
+def test_failed_run_does_not_end_the_sweep(make):
     bad = Training(
         'res18_srp_affwild2.py', 'res18_contrawarping', {'optim_wrapper.optimizer.momentum': 0.123}
     )
@@ -199,17 +194,16 @@ def test_a_failed_run_does_not_end_the_sweep(make):
     trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
     names = ['res18_frozen4', 'res18_gap']
     sweep = make(names=names, trainings=trainings, seeds=2)
-    told = run(sweep)
-    assert sum('failed: ValueError: got 0.123' in line for line in told) == 2
+    assert sum('failed: ValueError: got 0.123' in line for line in run(sweep)) == 2
     row = row_of(report(sweep), 'res18_frozen4')
     assert row['state'] == 'failed' and row['mean'] is None
     assert row['failures'][0] == dict(
         seed=0, error='ValueError: got 0.123, expected 0.9', log='res18_frozen4/seed0/train.log'
     )
-    assert (sweep.work_dir / row['failures'][0]['log']).is_file()
+    assert (sweep.work_dir.path / row['failures'][0]['log']).is_file()
     assert row_of(report(sweep), 'res18_gap')['state'] == 'done'
     assert '| 4 | 32.65 | failed |' in to_markdown(make_report(sweep, ['x'], 'today'))
-    # the next sweep tries it again
+    # The next sweep tries it again.
     good_now = make(names=names, trainings=trainings, seeds=2)
     (good_now.root / 'tools/train.py').write_text(
         TRAIN.replace('SLEEP', '0').replace('0.123', '0.456')
@@ -218,8 +212,7 @@ def test_a_failed_run_does_not_end_the_sweep(make):
     assert row_of(report(good_now), 'res18_frozen4')['state'] == 'done'
 
 
-def test_a_model_that_cannot_be_built_is_a_failed_row(make):
-    """In a process of its own, with its traceback as the log."""
+def test_model_that_cannot_be_built_is_a_failed_row(make):
     bad = Training(
         'res18_srp_affwild2.py', 'res18_contrawarping', {'model.neck.type': 'NoSuchNeck'}
     )
@@ -227,12 +220,12 @@ def test_a_model_that_cannot_be_built_is_a_failed_row(make):
     trainings = {row.training: good for row in ROWS} | {'res18_frozen4': bad}
     sweep = make(names=['res18_frozen4', 'res18_gap'], trainings=trainings)
     for name in sweep.names:
-        (sweep.folder(name) / 'stats.json').unlink()
-    assert len(run(sweep)) == 1
+        (sweep.work_dir.folder(name) / 'stats.json').unlink()
+    assert ['failed' in line for line in run(sweep)] == [False, True]
     row = row_of(report(sweep), 'res18_frozen4')
     assert row['state'] == 'failed' and 'NoSuchNeck' in row['failures'][0]['error']
-    assert 'Traceback' in (sweep.work_dir / row['failures'][0]['log']).read_text()
-    assert sweep.stats('res18_gap')['trainable'] == 8397832
+    assert 'Traceback' in (sweep.work_dir.path / row['failures'][0]['log']).read_text()
+    assert sweep.work_dir.read_stats('res18_gap')['trainable'] == 8397832
 
 
 @pytest.mark.parametrize(
@@ -246,14 +239,14 @@ def test_a_model_that_cannot_be_built_is_a_failed_row(make):
         ),
     ],
 )
-def test_other_settings_are_refused_and_named(make, change, named):
+def test_changed_settings_are_refused_and_named(make, change, named):
     run(make())
     with pytest.raises(ValueError) as error:
         run(make(**change))
     assert named in str(error.value) and 'another --work-dir' in str(error.value)
 
 
-def test_other_weights_are_refused_and_new_ones_are_welcome(make, tmp_path):
+def test_changed_weights_are_refused_and_new_ones_are_added(make, tmp_path):
     weights = tmp_path / 'a.pth'
     weights.write_bytes(b'one')
     run(make(init={'res18_contrawarping': str(weights)}))
@@ -263,7 +256,7 @@ def test_other_weights_are_refused_and_new_ones_are_welcome(make, tmp_path):
     )
     assert len(run(more)) == 1
     elsewhere = tmp_path / 'b.pth'
-    weights.rename(elsewhere)  # the file counts, not its name
+    weights.rename(elsewhere)  # the content counts, not the path
     assert run(make(init={'res18_contrawarping': str(elsewhere)})) == []
     elsewhere.write_bytes(b'two')
     with pytest.raises(ValueError, match='weights.res18_contrawarping'):
@@ -280,52 +273,40 @@ def test_other_weights_are_refused_and_new_ones_are_welcome(make, tmp_path):
         (dict(budget='small'), ValueError, 'full, mini'),
     ],
 )
-def test_bad_flags(make, options, error, match):
+def test_invalid_arguments_are_refused(make, options, error, match):
     with pytest.raises(error, match=match):
         make(**options)
 
 
-def test_no_data(make, tmp_path):
+def test_missing_data_is_refused(make, tmp_path):
     with pytest.raises(FileNotFoundError):
         run(make(data_root=str(tmp_path / 'gone')))
 
 
-def test_two_sweeps_in_one_folder(make, monkeypatch):
-    monkeypatch.setattr(module, 'LOCK_S', 0.1)
+def test_second_sweep_in_one_folder_is_refused(make):
     first, second = make(), make()
-    with first.lock(), pytest.raises(WorkDirInUseError, match=f'processes {os.getpid()}'):
+    with first.work_dir.lock(), pytest.raises(WorkDirInUseError, match=str(os.getpid())):
         run(second)
     assert len(run(second)) == 2
 
 
-def test_an_interrupted_sweep_ends_its_training(make):
+def test_interrupted_sweep_ends_its_training(make):
     (make().root / 'tools/train.py').write_text(
         'import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n'
     )
     sweep = make(names=['res18_gap'])
-    going = sweep.run()
-    log = sweep.folder('res18_gap', 0) / 'train.log'
-    for _ in going:
+    progress = sweep.run()
+    log = sweep.work_dir.folder('res18_gap', 0) / 'train.log'
+    for _ in progress:
         if log.is_file() and log.read_text().strip():
             break
-    going.close()
+    progress.close()
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text()), 0)
 
 
-def test_half_a_checkpoint_is_not_taken(tmp_path):
-    assert latest_checkpoint(tmp_path) is None
-    for step in (5, 10):
-        with zipfile.ZipFile(tmp_path / f'iter_{step}.pth', 'w') as file:
-            file.writestr('state', 'x' * 1000)
-    whole = (tmp_path / 'iter_10.pth').read_bytes()
-    (tmp_path / 'iter_100.pth').write_bytes(whole[:500])
-    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_10.pth'
-    assert not (tmp_path / 'iter_100.pth').exists()
-
-
-def test_data_that_workers_crop_begin_anew(make):
-    """Their random states are in no checkpoint; arrays go on."""
+def test_training_resumes_only_if_that_is_exact(make):
+    """Checkpoints do not hold the random states of workers that crop."""
     plain = Training('res18_srp_affwild2_plain.py', 'res18_contrawarping')
     sweep = make(
         names=['res18_gap', 'res18'],
@@ -337,35 +318,18 @@ def test_data_that_workers_crop_begin_anew(make):
         },
     )
     for name in sweep.names:
-        folder = sweep.folder(name, 0)
+        folder = sweep.work_dir.folder(name, 0)
         folder.mkdir(parents=True)
         with zipfile.ZipFile(folder / 'iter_5.pth', 'w') as file:
             file.writestr('state', json.dumps([5, 77]))
     run(sweep)
-    assert sweep.result('res18_gap', 0)['macro_f1'] == pytest.approx(scored(0))
-    assert sweep.result('res18', 0)['macro_f1'] != pytest.approx(scored(0))
+    assert sweep.work_dir.read_result('res18_gap', 0)['macro_f1'] == pytest.approx(scored(0))
+    assert sweep.work_dir.read_result('res18', 0)['macro_f1'] != pytest.approx(scored(0))
 
 
-@pytest.mark.parametrize(
-    'log, line',
-    [
-        ('a\nValueError: x\n', 'ValueError: x'),
-        (
-            '[rank1]: torch.cuda.OutOfMemoryError: y\nE\n'
-            'torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n',
-            'torch.cuda.OutOfMemoryError: y',
-        ),
-        ('only this\n\n', 'only this'),
-        ('', 'an empty log'),
-    ],
-)
-def test_last_error(log, line):
-    assert last_error(log) == line
-
-
-def in_a_session_of_its_own(sweep):
-    """Run a sweep in another process, whose group can be killed; returns its id."""
-    pid = os.fork()  # importing all of it anew takes longer than the sweep
+def start_process_group(sweep):
+    """Run a sweep in a forked process that leads its own group; returns its ID."""
+    pid = os.fork()  # importing everything again would take longer than the sweep
     if pid == 0:
         try:
             os.setsid()
@@ -378,87 +342,38 @@ def in_a_session_of_its_own(sweep):
     return pid
 
 
+def wait_until_unlocked(work_dir):
+    """Wait until all killed processes have ended."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            with work_dir.lock():
+                return
+        except WorkDirInUseError:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize('after', [0.0, 0.2, 0.45])
-def test_killed_at_any_moment_and_started_again_it_ends_alike(make, root, after):
-    """kill -9 of all its processes, several times over, until it is through."""
+def test_killed_sweep_resumes_to_the_same_report(make, root, after):
+    """Kill all processes several times before the sweep may finish."""
     (root / 'tools/train.py').write_text(TRAIN.replace('SLEEP', '0.01'))
     names = ['res18_gap', 'res18_frozen4']
-    through = make('through', names, seeds=2)
-    run(through)
-    assert row_of(report(through), 'res18_frozen4')['runs'][1]['macro_f1'] == scored(1)
+    uninterrupted = make('uninterrupted', names, seeds=2)
+    run(uninterrupted)
+    assert row_of(report(uninterrupted), 'res18_frozen4')['runs'][1]['macro_f1'] == scored(1)
     killed = 0
     for attempt in range(4):
         sweep = make('killed', names, seeds=2)
-        pid = in_a_session_of_its_own(sweep)
+        pid = start_process_group(sweep)
         end = time.monotonic() + 20
-        while time.monotonic() < end and not list(sweep.work_dir.glob('*/seed*')):
+        while time.monotonic() < end and not list(sweep.work_dir.path.glob('*/seed*')):
             time.sleep(0.01)
         time.sleep(after * (1 + attempt / 3))
-        os.killpg(pid, signal.SIGKILL)  # a child that nobody has waited for has its group still
+        os.killpg(pid, signal.SIGKILL)  # the group exists until its leader is waited for
         killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        wait_until_unlocked(sweep.work_dir)
     assert killed
-    again = make('killed', names, seeds=2)
-    run(again)
-    assert report(again) == report(through)
-
-
-def test_markdown_is_a_table_even_with_odd_texts():
-    made = json.loads(
-        json.dumps(
-            dict(
-                note='n',
-                command='c',
-                date='d',
-                processes=1,
-                budget='full',
-                seeds=1,
-                cfg_options={},
-                machine=dict.fromkeys(
-                    (
-                        'device',
-                        'processor',
-                        'cores',
-                        'python',
-                        'torch',
-                        'mmengine',
-                        'mmcv',
-                        'mmpretrain',
-                        'numpy',
-                        'abaw_mm',
-                    ),
-                    'x',
-                ),
-                data={},
-                tables=[
-                    dict(
-                        table=1,
-                        title='t',
-                        rows=[
-                            dict(
-                                label='a | b',
-                                paper=1.0,
-                                state='failed',
-                                reason='r',
-                                mean=None,
-                                spread=None,
-                                difference=None,
-                                weights=None,
-                                init='i',
-                                runs=[],
-                                trainable=None,
-                                total=None,
-                                flops=None,
-                                time=dict(train_s=4000, frames_per_s=None),
-                            )
-                        ],
-                    )
-                ],
-            )
-        )
-    )
-    text = to_markdown(made)
-    assert '| a \\| b | 1.00 | failed | - | - | - | - | - | 1:06:40 | - |' in text
-    widths = {
-        line.replace('\\|', '').count('|') for line in text.splitlines() if line.startswith('|')
-    }
-    assert len(widths) == 1
+    resumed = make('killed', names, seeds=2)
+    run(resumed)
+    assert report(resumed) == report(uninterrupted)

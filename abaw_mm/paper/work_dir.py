@@ -1,0 +1,181 @@
+"""Files of a sweep: what its work dir holds, and how logs and checkpoints are read."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from abaw_mm.errors import UserError
+from abaw_mm.files import atomic_write
+
+
+class WorkDirInUseError(UserError, RuntimeError):
+    """Another sweep, or a training that it started, uses the work dir."""
+
+
+class WorkDir:
+    """Work dir of a sweep.
+
+    ::
+
+        settings.json           settings that all runs share
+        lock                    locked while a sweep or one of its trainings runs
+        <training>/config.py    complete config
+        <training>/stats.json   parameters and FLOPs
+        <training>/seed<n>/     one run
+            model.log, train.log, test.log
+            iter_<i>.pth        checkpoints; only the last one remains
+            metrics.json        scores
+            result.json         written last: the run is finished
+            failed.json         error of the last attempt, if it failed
+
+    Args:
+        path (str | os.PathLike): Folder. It is created when it is first needed.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path).absolute()
+
+    def folder(self, name: str, seed: int | None = None) -> Path:
+        """Return the folder of a training, or of one of its runs."""
+        return self.path / name / ('' if seed is None else f'seed{seed}')
+
+    def read_settings(self) -> dict:
+        """Return the settings of the earlier sweeps in this folder; empty if there were none."""
+        return read_json(self.path / 'settings.json') or {}
+
+    def read_stats(self, name: str) -> dict | None:
+        """Return parameters and FLOPs of a training's model, None if not counted yet."""
+        return read_json(self.folder(name) / 'stats.json')
+
+    def read_result(self, name: str, seed: int) -> dict | None:
+        """Return the scores of a run, None unless it is finished."""
+        return read_json(self.folder(name, seed) / 'result.json')
+
+    def read_failure(self, name: str, seed: int) -> dict | None:
+        """Return ``error`` and ``log`` of a run, None unless its last attempt failed."""
+        return read_json(self.folder(name, seed) / 'failed.json')
+
+    @contextmanager
+    def lock(self) -> Iterator[int]:
+        """Lock the folder for one sweep.
+
+        The lock belongs to an open file. Child processes that inherit the file keep the lock, so
+        that no second sweep writes beside a training whose sweep was killed. The system releases
+        the lock when the last of these processes ends.
+
+        Yields:
+            int: File descriptor to pass to child processes.
+
+        Raises:
+            WorkDirInUseError: If another sweep, or a training of it, holds the lock.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / 'lock', 'a+') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise WorkDirInUseError(
+                    f'--work-dir {self.path}: in use by the sweep {file.read().strip()}, or by a '
+                    'training that it started; wait until it ends, or give another --work-dir'
+                ) from error
+            file.truncate(0)
+            file.write(f'with process ID {os.getpid()} on {socket.gethostname()}\n')
+            file.flush()
+            yield file.fileno()
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, None if it does not exist."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file atomically."""
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps(content, indent=1, default=str) + '\n')
+
+
+def find_error(log: str) -> str:
+    """Return the line of a log that names the error.
+
+    This is the last line that begins with the name of an exception. torchrun's own
+    ``ChildFailedError``, which follows each error of a process, does not count.
+
+    >>> find_error('Traceback ...\\nValueError: got 3, expected 4\\n[rank0] bye\\n')
+    'ValueError: got 3, expected 4'
+    """
+    lines = [re.sub(r'^\[rank\d+\]:\s*', '', line.strip()) for line in log.splitlines()]
+    lines = [line for line in lines if line]
+    errors = [
+        line
+        for line in lines
+        if re.match(r'[\w.]*(Error|Exception|Interrupt)\b', line) and 'ChildFailedError' not in line
+    ]
+    return (errors or lines or ['the log is empty'])[-1]
+
+
+def find_last_checkpoint(folder: Path) -> Path | None:
+    """Return the last complete checkpoint of a run, None if there is none.
+
+    Checkpoints that were cut off by a kill are removed.
+    """
+    paths = sorted(folder.glob('iter_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
+    for path in reversed(paths):
+        if zipfile.is_zipfile(path):  # a zip file ends with its directory
+            return path
+        path.unlink()
+    return None
+
+
+def read_step_times(folder: Path) -> dict[int, float]:
+    """Return the logged training steps of a run, and the mean seconds per step at each.
+
+    A step that two attempts have logged has the time of the later attempt.
+    """
+    times = {}
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # cut off by a kill, or being written
+                continue
+            if 'time' in record and 'loss' in record:
+                times[record['step']] = record['time']
+    return times
+
+
+def flatten(node: object, prefix: str = '') -> dict[str, Any]:
+    """Flatten a nested dict to dotted keys. Tuples become lists, as in JSON.
+
+    >>> flatten(dict(a=dict(b=1, c=(2, 3)), d=[]))
+    {'a.b': 1, 'a.c': [2, 3], 'd': []}
+    """
+    if not isinstance(node, dict) or not node:
+        return {prefix: json.loads(json.dumps(node, default=str))}
+    return {
+        key: value
+        for name, child in node.items()
+        for key, value in flatten(child, f'{prefix}.{name}' if prefix else str(name)).items()
+    }
+
+
+def find_differences(recorded: dict, current: dict) -> list[str]:
+    """Compare two nested dicts; return one text per key that differs.
+
+    >>> find_differences(dict(a=dict(b=1)), dict(a=dict(b=2), c=3))
+    ['a.b (recorded 1, now 2)', 'c (recorded nothing, now 3)']
+    """
+    recorded, current = flatten(recorded), flatten(current)
+    return [
+        f'{key} (recorded {recorded.get(key, "nothing")}, now {current.get(key, "nothing")})'
+        for key in sorted(recorded | current)
+        if (key in recorded, recorded.get(key)) != (key in current, current.get(key))
+    ]

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,24 @@ def load_tool() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture
+def run_tool(load_tool: Callable, capsys: pytest.CaptureFixture) -> Callable:
+    """Run a script of ``tools/`` in this process: exit status, standard output and error."""
+
+    def run(path: str, *args: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = load_tool(path).main([str(arg) for arg in args])
+        except SystemExit as error:  # wrong arguments
+            status = error.code
+        except (ValueError, OSError) as error:  # until all packages raise a UserError
+            status = 1
+            print(error, file=sys.stderr)
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 #!/usr/bin/env python
 """Train and score the rows of the paper's Tables 1 to 5 and report them beside its figures.
 
-    python tools/reproduce_tables.py --data-root data/affwild2 --seeds 3 --nproc 2 \
+    python tools/reproduce_tables.py --data-root data/affwild2 --seeds 3 --nproc 2 \\
         --init res18_contrawarping=weights/r18.pth res50_contrawarping=weights/r50.pth
     python tools/reproduce_tables.py --list
 
 Writes report.md and report.json to --work-dir after each run. After an interruption the same
-command resumes. A row without its weights does not run; the report gives the reason. See
-docs/reproducing.md.
-
-Exit status: 0 all runs succeeded; 1 a run or the command failed; 2 wrong arguments; 130
-interrupted.
+command resumes. A row without its weights does not run; the report gives the reason. Status 1
+means that a run failed. See docs/reproducing.md.
 """
 
 import argparse
@@ -22,13 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as ProgressBar
 
-from abaw_mm.cli import report_errors
+from abaw_mm.cli import CommandParser, cfg_options_argument, report_errors
 from abaw_mm.files import atomic_write
 from abaw_mm.paper.report import make_report, make_train_command, to_markdown
 from abaw_mm.paper.rows import ROWS, TITLES, TRAININGS
@@ -40,9 +36,7 @@ REPO = Path(__file__).resolve().parents[1]
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(__doc__, cfg_options_argument('train_cfg.max_iters=100'))
     parser.add_argument(
         '--tables',
         type=int,
@@ -83,14 +77,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default='full',
         help="full: the paper's recipe; mini: few iterations on small images, for two CPU cores, "
         'which only shows that everything runs; default: full',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='overrides of the config of every row, applied after those of the budget',
     )
     parser.add_argument(
         '--list', action='store_true', help='print the rows and the command to train each by hand'
@@ -156,6 +142,7 @@ def run_sweep(sweep: Sweep, command: Sequence[str], date: str) -> None:
                 write_report(sweep, command, date)
 
 
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep."""
     args = parse_args(argv)
@@ -169,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         data_root=args.data_root,
         budget=args.budget,
         processes=args.nproc,
-        cfg_options=args.cfg_options,
+        cfg_options=args.cfg_options or {},
     )
     if args.list:
         print_rows(sweep, args.tables)
@@ -188,4 +175,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(report_errors(main)())
+    sys.exit(main())

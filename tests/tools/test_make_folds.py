@@ -1,6 +1,5 @@
-"""tools/dataset_converters/make_folds.py, and a config that trains on what it writes."""
+"""tools/dataset_converters/make_folds.py, and a config that trains on a fold."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,16 +10,12 @@ import pytest
 from mmpretrain.registry import DATASETS
 
 REPO = Path(__file__).parents[2]
-TOOL = REPO / 'tools/dataset_converters/make_folds.py'
-
-spec = importlib.util.spec_from_file_location('make_folds', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+TOOL = 'dataset_converters/make_folds.py'
 
 
 @pytest.fixture
 def root(tmp_path, make_clip):
-    """Six videos in two splits; video0 is on both sides."""
+    """Six videos in two splits; video0 is in both."""
     root = tmp_path / 'affwild2'
     for i in range(4):
         make_clip(root, 'Train_Set', f'video{i}', [i, i, i + 1, -1] * 4, size=32)
@@ -30,9 +25,9 @@ def root(tmp_path, make_clip):
     return root
 
 
-def test_lists_and_counts(root, capsys):
-    assert tool.main([str(root), '--folds', '2', '--out', str(root / 'folds')]) == 0
-    out = capsys.readouterr().out
+def test_lists_and_counts(root, run_tool):
+    status, out, _ = run_tool(TOOL, root, '--folds', 2, '--out', root / 'folds')
+    assert status == 0
     lists = {p.name: p.read_text().split() for p in (root / 'folds').iterdir()}
     assert sorted(lists) == [f'fold{i}of2_{name}.txt' for i in (0, 1) for name in ('train', 'val')]
     assert lists['fold0of2_train.txt'] == lists['fold1of2_val.txt']
@@ -46,7 +41,7 @@ def test_lists_and_counts(root, capsys):
     ]
     rows = [line.split('|')[1:-1] for line in out.splitlines() if re.match(r'\| [01] ', line)]
     counts = [[int(cell) for cell in row] for row in rows]
-    # 12 labelled frames of each training clip: 8 of its class, 4 of the next
+    # Each training clip has 12 labelled frames: 8 of its class, 4 of the next.
     assert [sum(column) for column in zip(*counts, strict=True)][3:] == [
         8 + 4,
         4 + 8,
@@ -57,27 +52,27 @@ def test_lists_and_counts(root, capsys):
         4,
         8 + 4,
     ]
-    assert "1 clips without a label are in no fold: 'video9_right'" in out
+    assert "1 clips without labels are in no fold: 'video9_right'" in out
 
 
-def test_train_only(root, capsys):
-    assert tool.main([str(root), '--folds', '4', '--train-only']) == 0
+def test_train_only(root, run_tool):
+    status, out, _ = run_tool(TOOL, root, '--folds', 4, '--train-only')
+    assert status == 0 and 'note: fold 0 has no frame of' in out
     assert (root / 'folds/fold3of4_val.txt').is_file()
     clips = ''.join(p.read_text() for p in (root / 'folds').glob('*_val.txt')).split()
     assert sorted(clips) == ['video0', 'video1', 'video2', 'video3']
-    assert 'note: fold 0 has no frame of' in capsys.readouterr().out
 
 
-def test_mistakes_are_told(root):
-    with pytest.raises(ValueError, match='--folds: got 6, expected 2 to 5'):
-        tool.main([str(root), '--folds', '6'])
-    with pytest.raises(FileNotFoundError, match="got no annotations of 'train', 'val'"):
-        tool.main([str(root / 'folds')])
+def test_user_errors(root, run_tool):
+    status, _, error = run_tool(TOOL, root, '--folds', 6)
+    assert status == 1 and '--folds: got 6, expected 2 to 5' in error
+    status, _, error = run_tool(TOOL, root / 'folds')
+    assert status == 1 and "got no annotations of 'train', 'val'" in error
     assert not (root / 'folds').exists()
 
 
-def test_the_config_of_the_docs_trains_on_a_fold(root, tmp_path):
-    tool.main([str(root)])
+def test_config_of_the_docs_trains_on_a_fold(root, tmp_path, run_tool):
+    run_tool(TOOL, root)
     (text,) = re.findall(
         r'```python\n(_base_[^`]*?fold0of5_[^`]*)```', (REPO / 'docs/data.md').read_text()
     )
@@ -107,7 +102,7 @@ def test_the_config_of_the_docs_trains_on_a_fold(root, tmp_path):
     assert 'affwild2/macro_f1' in result.stdout
 
 
-def test_a_clip_of_two_folders_is_refused(root, make_clip):
+def test_clip_in_two_folders_is_refused(root, make_clip):
     make_clip(root, 'Validation_Set', 'video1', [0])
     folders = [f'annotations/EXPR_Recognition_Challenge/{x}_Set' for x in ('Train', 'Validation')]
     dataset = dict(type='AffWild2Dataset', data_root=str(root))

@@ -1,8 +1,6 @@
-"""postprocess_predictions.py and search_smoothing.py, as users type them."""
+"""tools/analysis_tools/postprocess_predictions.py and search_smoothing.py."""
 
 import json
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +8,13 @@ import pytest
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
 
-TOOLS = Path(__file__).parents[2] / 'tools/analysis_tools'
+TOOL = 'analysis_tools/postprocess_predictions.py'
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two files of 6 clips whose class never changes, and scores that are wrong in places."""
+    """Two files of six clips with constant labels and partly wrong scores."""
     for seed in (0, 1):
         rng = np.random.default_rng(seed)
         label = np.arange(6).repeat(30)
@@ -36,65 +34,47 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def main_of(name):
-    return runpy.run_path(str(TOOLS / f'{name}.py'))['main']
-
-
 def accuracy(path):
     p = Predictions.read(path)
     return np.mean(p.pred_label == p.gt_label)
 
 
-def test_postprocess(folder, capsys):
-    main = main_of('postprocess_predictions')
-    assert main(['0.npz', '1.npz', '--out', 'mean.npz']) == 0
-    assert accuracy('mean.npz') > accuracy('0.npz')
-    assert 'mean.npz: 180 frames, 0 of another class than in the mean of 2 files' in (
-        capsys.readouterr().out
-    )
-    assert main(['0.npz', '--out', 'smooth.npz', '--width', '10', '--hold', '9']) == 0
-    assert accuracy('smooth.npz') == 1
+def test_mean_smoothing_and_prior(folder, run_tool):
+    status, out, _ = run_tool(TOOL, '0.npz', '1.npz', '--out', 'mean.npz')
+    assert status == 0 and accuracy('mean.npz') > accuracy('0.npz')
+    assert 'mean.npz: 180 frames, 0 with another class than in the mean of 2 files' in out
+    smooth = ('--out', 'smooth.npz', '--width', 10, '--hold', 9)
+    status, out, _ = run_tool(TOOL, '0.npz', *smooth)
+    assert status == 0 and accuracy('smooth.npz') == 1
     changed = round((1 - accuracy('0.npz')) * 180)
-    assert f'{changed} of another class than in 0.npz' in capsys.readouterr().out
-    assert main(['0.npz', '--out', 'tau.npz', '--tau', '1', '--prior-from', 'ann']) == 0
+    assert f'{changed} with another class than in 0.npz' in out
+    prior = ('--tau', 1, '--prior-from', 'ann')
+    assert run_tool(TOOL, '0.npz', '--out', 'tau.npz', *prior)[0] == 0
     before, after = Predictions.read('0.npz').pred_score, Predictions.read('tau.npz').pred_score
     odds = (after[:, 0] / after[:, 1]) / (before[:, 0] / before[:, 1])
-    np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames are Neutral, 2 are Anger
+    np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames of Neutral, 2 of Anger
 
 
-def test_search(folder, capsys):
-    assert (
-        main_of('search_smoothing')(
-            [
-                '0.npz',
-                '--methods',
-                'box',
-                'median',
-                '--widths',
-                '2',
-                '20',
-                '--folds',
-                '3',
-                '--json',
-                'out.json',
-            ]
-        )
-        == 0
-    )
-    out = capsys.readouterr().out
+def test_search(folder, run_tool):
+    flags = ['--methods', 'box', 'median', '--widths', 2, 20, '--folds', 3, '--json', 'out.json']
+    status, out, _ = run_tool('analysis_tools/search_smoothing.py', '0.npz', *flags)
+    assert status == 0
     figures = json.loads((folder / 'out.json').read_text())
     assert figures['candidates'][0] == 'none' and len(figures['scores']) == 5
     gain = figures['held_out'] - figures['before']
     assert gain > 5 and f'gain on clips left out: {gain:+.2f}' in out
-    assert figures['scores'][figures['best']] == pytest.approx(75)  # of 8 classes 6 are there
+    assert figures['scores'][figures['best']] == pytest.approx(75)  # 6 of the 8 classes are present
 
 
-def test_mistakes_are_told(folder):
-    main = main_of('postprocess_predictions')
-    with pytest.raises(ValueError, match='--tau: got 1.0 without a prior'):
-        main(['0.npz', '--out', 'x.npz', '--tau', '1'])
-    with pytest.raises(SystemExit):
-        main(['0.npz', '--out', 'x.npz', '--prior-from', 'ann'])
-    with pytest.raises(ValueError, match='ends in one of .npz'):
-        main(['0.npz', '--out', 'x.json'])
+@pytest.mark.parametrize(
+    ('args', 'status', 'message'),
+    [
+        (['--out', 'x.npz', '--tau', 1], 1, '--tau: got 1.0 without a prior'),
+        (['--out', 'x.npz', '--prior-from', 'ann'], 2, '--prior-from: got no --tau'),
+        (['--out', 'x.json'], 1, 'ends in one of .npz'),
+    ],
+)
+def test_user_errors(folder, run_tool, args, status, message):
+    got, _, error = run_tool(TOOL, '0.npz', *args)
+    assert got == status and message in error
     assert not list(folder.glob('x.*'))

@@ -1,10 +1,8 @@
-"""tools/report.py, as users type it, and its page in a real browser."""
+"""tools/report.py, and its page in a real browser."""
 
 import html
 import re
-import runpy
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +14,11 @@ from abaw_mm.evaluation import (
     Predictions,
 )
 
-TOOL = Path(__file__).parents[2] / 'tools/report.py'
+TOOL = 'report.py'
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 HEADER = ','.join(EXPRESSIONS)
-STRANGE = '<img src=x onerror=alert(1)> & $1'  # a clip's name, and what no page may run
-CLIPS = [STRANGE] + [f'video{i:02d}' for i in range(13)]  # more than are open at first
+STRANGE = '<img src=x onerror=alert(1)> & $1'  # name of a clip; must be escaped
+CLIPS = [STRANGE] + [f'video{i:02d}' for i in range(13)]  # more than are shown at first
 FRAMES = 12
 
 
@@ -62,55 +60,31 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def tool():
-    return runpy.run_path(str(TOOL))['main']
-
-
-@pytest.fixture(scope='module')
-def page(folder, tool):
-    """The page of both runs with everything on it."""
-    assert (
-        tool(
-            [
-                f'{folder}/0.npz',
-                f'{folder}/1.npz',
-                '--names',
-                'first',
-                'second <b>',
-                '--out',
-                f'{folder}/report.html',
-                '--data-root',
-                f'{folder}/data',
-                '--ann-file',
-                f'{folder}/ann',
-                '--width',
-                '2',
-                '--mistakes',
-                '5',
-            ]
-        )
-        == 0
-    )
+def page(folder, load_tool):
+    """The complete page of both runs."""
+    files = [f'{folder}/0.npz', f'{folder}/1.npz', '--out', f'{folder}/report.html']
+    data = ['--data-root', f'{folder}/data', '--ann-file', f'{folder}/ann']
+    flags = ['--names', 'first', 'second <b>', '--width', '2', '--mistakes', '5']
+    assert load_tool(TOOL).main(files + data + flags) == 0
     return folder / 'report.html'
 
 
-def metrics_of(path):
-    metric = MacroF1()
-    return metric.compute_metrics(Predictions.read(path))
+def compute_metrics(path):
+    return MacroF1().compute_metrics(Predictions.read(path))
 
 
-def test_chromium_shows_it(folder, page):
+def test_page_in_chromium(folder, page):
     sync_api = pytest.importorskip('playwright.sync_api')
     if CHROMIUM is None:
         pytest.skip('no chromium on this machine; apt-get install chromium')
-    told, asked = [], []
+    messages, requests = [], []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         tab = browser.new_page(viewport=dict(width=1366, height=768))
-        tab.on('console', lambda message: told.append(message.text))
-        tab.on('pageerror', lambda error: told.append(str(error)))
-        tab.on('dialog', lambda dialog: told.append(dialog.message))
-        tab.on('request', lambda request: asked.append(request.url))
+        tab.on('console', lambda message: messages.append(message.text))
+        tab.on('pageerror', lambda error: messages.append(str(error)))
+        tab.on('dialog', lambda dialog: messages.append(dialog.message))
+        tab.on('request', lambda request: requests.append(request.url))
         tab.goto(page.as_uri())
         scores = tab.locator('.macro-f1').all_text_contents()
         intervals = tab.locator('.interval').all_text_contents()
@@ -129,15 +103,15 @@ def test_chromium_shows_it(folder, page):
         printed = tab.locator('details .clip svg').last.is_visible()
         pdf = tab.pdf()
         browser.close()
-    assert told == []
-    assert [url for url in asked if not url.startswith('data:')] == [page.as_uri()]
+    assert messages == []
+    assert [url for url in requests if not url.startswith('data:')] == [page.as_uri()]
     assert width <= 1366 and pdf.startswith(b'%PDF')
     assert len(boxes) == 1 + 2 + 2 + 12 and min(min(box) for box in boxes) > 60
     assert pictures == [16] * 10
     assert sorted(first_clips) == sorted(CLIPS)
     assert printed and not hidden
     for seed in (0, 1):
-        expected = metrics_of(folder / f'{seed}.npz')
+        expected = compute_metrics(folder / f'{seed}.npz')
         low, high = map(float, intervals[seed].split(' to '))
         assert low < expected['macro_f1'] < high
         assert scores[seed] == f'{expected["macro_f1"]:.2f}'
@@ -147,7 +121,7 @@ def test_chromium_shows_it(folder, page):
             assert int(row[4]) == expected[f'support_{name}']
 
 
-def test_nothing_is_loaded_or_run(page):
+def test_page_loads_and_runs_nothing(page):
     text = page.read_text(encoding='utf-8')
     assert '<script' not in text and STRANGE not in text and 'second <b>' not in text
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
@@ -164,13 +138,14 @@ def test_worst_clips_first(folder, page):
     assert len(names) == len(CLIPS) and order == sorted(right)
 
 
-def test_page_of_one_run_without_crops(folder, tool, capsys):
+def test_page_of_one_run_without_crops(folder, run_tool):
     out = folder / 'plain.html'
-    assert tool([f'{folder}/1.npz', '--out', str(out), '--no-smoothing']) == 0
+    status, printed, _ = run_tool(TOOL, folder / '1.npz', '--out', out, '--no-smoothing')
+    assert status == 0
     text = out.read_text(encoding='utf-8')
     assert 'No pictures: the page was made without crops' in text
     assert 'Before and after' not in text and '<h1>Expression predictions: 1</h1>' in text
-    assert '168 frames, clips: 14, runs: 1, ' in capsys.readouterr().out
+    assert '168 frames, clips: 14, runs: 1, ' in printed
 
 
 @pytest.mark.parametrize(
@@ -187,44 +162,40 @@ def test_page_of_one_run_without_crops(folder, tool, capsys):
         (dict(labelled=False), 'x.npz: got 168 frames and no label, as of the test split'),
     ],
 )
-def test_bad_files(folder, tool, file, message):
+def test_unsuitable_files_are_refused(folder, run_tool, file, message):
     write_predictions(folder / 'x.npz', 0, **file)
-    with pytest.raises(ValueError, match=message):
-        tool([f'{folder}/0.npz', f'{folder}/x.npz', '--out', f'{folder}/bad.html'])
+    files = (folder / '0.npz', folder / 'x.npz')
+    status, _, error = run_tool(TOOL, *files, '--out', folder / 'bad.html')
+    assert status == 1 and re.search(message, error)
     assert not (folder / 'bad.html').exists()
 
 
-def test_frames_that_the_annotations_have(folder, tool):
+def test_predictions_must_match_the_annotations(folder, run_tool):
     write_predictions(folder / 'x.npz', 0, keep=slice(None, -3))
-    arguments = [
-        '--out',
-        f'{folder}/bad.html',
-        '--data-root',
-        f'{folder}/data',
-        '--ann-file',
-        f'{folder}/ann',
-    ]
-    with pytest.raises(ValueError, match="lacks 3 of the 168 labelled .* 'video12/10'"):
-        tool([f'{folder}/x.npz', *arguments])
+    flags = ('--out', folder / 'bad.html', '--data-root', folder / 'data', '--ann-file')
+    status, _, error = run_tool(TOOL, folder / 'x.npz', *flags, folder / 'ann')
+    assert status == 1 and re.search("lacks 3 of the 168 labelled .* 'video12/10'", error)
     text = (folder / 'ann/video03.txt').read_text().splitlines()
     text[4] = '7'  # labels of the predictions go to 6
     other = folder / 'other'
     shutil.copytree(folder / 'ann', other)
     (other / 'video03.txt').write_text('\n'.join(text) + '\n')
-    with pytest.raises(ValueError, match="has other labels for 1 of the 168 .* 'video03/4'"):
-        tool([f'{folder}/0.npz', *arguments[:-1], str(other)])
+    status, _, error = run_tool(TOOL, folder / '0.npz', *flags, other)
+    assert status == 1 and re.search("has other labels for 1 of the 168 .* 'video03/4'", error)
 
 
-def test_crops_that_are_not_there(folder, tool):
-    with pytest.raises(FileNotFoundError, match='no folder .*nowhere'):
-        tool([f'{folder}/0.npz', '--out', f'{folder}/bad.html', '--data-root', f'{folder}/nowhere'])
-    with pytest.raises(FileNotFoundError, match='no crop of 168 of the 168 frames'):
-        tool([f'{folder}/0.npz', '--out', f'{folder}/bad.html', '--data-root', f'{folder}/ann'])
+@pytest.mark.parametrize(
+    'root, message',
+    [('nowhere', 'no folder .*nowhere'), ('ann', 'no crop of 168 of the 168 frames')],
+)
+def test_missing_crops(folder, run_tool, root, message):
+    flags = ('--out', folder / 'bad.html', '--data-root', folder / root)
+    status, _, error = run_tool(TOOL, folder / '0.npz', *flags)
+    assert status == 1 and re.search(message, error)
 
 
-def test_names(tool):
-    names_of = tool.__globals__['names_of']
-    assert names_of(['a/val.npz', 'b/val.npz']) == ['a/val', 'b/val']
-    assert names_of(['a/x.npz', 'a/y.npz']) == ['x', 'y']
-    with pytest.raises(SystemExit):
-        tool(['a.npz', 'a.npz', '--out', 'x.html'])
+def test_names_of_runs(load_tool, run_tool):
+    make_names = load_tool(TOOL).make_names
+    assert make_names(['a/val.npz', 'b/val.npz']) == ['a/val', 'b/val']
+    assert make_names(['a/x.npz', 'a/y.npz']) == ['x', 'y']
+    assert run_tool(TOOL, 'a.npz', 'a.npz', '--out', 'x.html')[0] == 2

@@ -1,23 +1,17 @@
-"""tools/analysis_tools/score_predictions.py, as users type it."""
+"""tools/analysis_tools/score_predictions.py."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools/analysis_tools/score_predictions.py'
+TOOL = 'analysis_tools/score_predictions.py'
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-
-spec = importlib.util.spec_from_file_location('score_predictions_tool', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A clip of 6 frames, labelled 0 0 -1 0 1 1, with predictions 0, 1, 1 of frames 1, 4 and 6."""
+    """A clip with labels 0 0 -1 0 1 1, and predictions 0, 1, 1 for frames 1, 4 and 6."""
     np.savez(
         tmp_path / 'predictions.npz',
         clip=np.array(['v'] * 3),
@@ -34,15 +28,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_both_figures(folder, capsys):
-    assert (
-        tool.main(
-            ['predictions.npz', '--ann-file', 'ann', '--clips', 'clips.txt', '--json', 'out.json']
-        )
-        == 0
-    )
-    out = capsys.readouterr().out
-    # With a crop: Neutral and Anger 2/3. Filled are frame 2 as 0 and 5 as 1: both 4/5.
+def test_both_figures(folder, run_tool):
+    flags = ('--ann-file', 'ann', '--clips', 'clips.txt', '--json', 'out.json')
+    status, out, _ = run_tool(TOOL, 'predictions.npz', *flags)
+    assert status == 0
+    # With a crop, F1 of Neutral and Anger is 2/3. Frames 2 and 5 are filled with 0 and 1: 4/5.
     assert [line.split('|')[2:-1] for line in out.splitlines() if 'macro-F1' in line] == [
         ['       16.67 ', '      3 ', '        20.00 ', '      5 ']
     ]
@@ -52,14 +42,13 @@ def test_both_figures(folder, capsys):
     assert figures['with_crop']['support_Neutral'] == 2
 
 
-def test_one_figure_without_annotations(folder, capsys):
-    assert tool.main(['predictions.npz', '--absent', 'skip']) == 0
-    out = capsys.readouterr().out
-    assert '66.67' in out and '--ann-file gives them' in out
+def test_one_figure_without_annotations(folder, run_tool):
+    status, out, _ = run_tool(TOOL, 'predictions.npz', '--absent', 'skip')
+    assert status == 0 and '66.67' in out and '--ann-file adds the figure' in out
 
 
-def test_mistakes_are_told(folder):
-    with pytest.raises(ValueError, match="'w', .*--empty-clip"):
-        tool.main(['predictions.npz', '--ann-file', 'ann'])
-    with pytest.raises(SystemExit):
-        tool.main(['predictions.npz', '--clips', 'clips.txt'])
+def test_user_errors(folder, run_tool):
+    status, _, error = run_tool(TOOL, 'predictions.npz', '--ann-file', 'ann')
+    assert status == 1 and "'w'" in error and '--empty-clip' in error
+    status, _, error = run_tool(TOOL, 'predictions.npz', '--clips', 'clips.txt')
+    assert status == 2 and '--clips: got no --ann-file' in error

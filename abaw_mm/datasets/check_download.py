@@ -1,0 +1,169 @@
+"""Check a download of Aff-Wild2: find its files, compare annotations with crops, decode crops."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from abaw_mm.datasets import verify
+from abaw_mm.datasets.crops.check_images import decoding
+from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
+from abaw_mm.datasets.crops.packed_crops import open_crops
+from abaw_mm.errors import InvalidValueError, MissingFileError
+
+
+@dataclass(frozen=True)
+class Download:
+    """Files of a download.
+
+    Attributes:
+        root (Path): Data root.
+        annotations (dict[str, Path]): Split to its folder of annotations.
+        frames (Path, optional): The challenge's list of test frames.
+        stores (list[CropFolder]): Folders and stores of crops.
+        filename_tmpl (str): File name of a frame in the list.
+        searched (bool): Whether ``annotations`` were searched in the data root, not given.
+    """
+
+    root: Path
+    annotations: dict[str, Path]
+    frames: Path | None
+    stores: list[CropFolder]
+    filename_tmpl: str
+    searched: bool
+
+
+def find_download(
+    root: Path,
+    ann_dirs: Sequence[Path] = (),
+    frames: Path | None = None,
+    crops: Sequence[Path] = (),
+    filename_tmpl: str = '{:05d}.jpg',
+) -> Download:
+    """Find the files of a download.
+
+    Args:
+        root (Path): Data root.
+        ann_dirs (Sequence[Path]): Folders of annotations, relative to the data root or the current
+            folder. Defaults to those of the latest edition in the data root.
+        frames (Path, optional): The challenge's list of test frames, relative likewise.
+        crops (Sequence[Path]): Folders and stores of crops, relative likewise. Defaults to those
+            with official names in the data root.
+        filename_tmpl (str): File name of a frame.
+
+    Raises:
+        FileNotFoundError: If a given path does not exist, or no annotations are found.
+        ValueError: If two folders belong to one split, or a file is given instead of a folder.
+    """
+    if not root.is_dir():
+        raise MissingFileError(f'{root}: no such folder, expected the data root of Aff-Wild2')
+    given = [(_find_split(path), path) for path in (_locate(root, path) for path in ann_dirs)]
+    annotations = dict(given) or verify.find_annotations(root)
+    if len(annotations) < len(given) or (frames and 'test' in annotations):
+        raise InvalidValueError('--ann-dir: got two folders of one split, expected one per split')
+    if not annotations and not frames:
+        raise MissingFileError(
+            f'{root}: got no folder of EXPR annotations, expected one such as annotations/'
+            'EXPR_Recognition_Challenge/Train_Set; name the folders with --ann-dir'
+        )
+    roots = [_locate(root, path) for path in crops] or verify.find_crops(root)
+    for path in (*annotations.values(), *roots):
+        if not path.is_dir():
+            raise InvalidValueError(f'{path}: got a file, expected a folder')
+    return Download(
+        root,
+        annotations,
+        _locate(root, frames) if frames else None,
+        [open_crops(path, filename_tmpl) for path in roots],
+        filename_tmpl,
+        searched=not given,
+    )
+
+
+def _locate(root: Path, path: Path) -> Path:
+    """Resolve a path against the data root, then against the current folder."""
+    for place in (root / path, path):
+        if place.exists():
+            return place
+    raise MissingFileError(f'{path}: no such file or folder, nor in {root}; correct the path')
+
+
+def _find_split(folder: Path) -> str:
+    """Return the split of a folder of annotations, or its name if it is not an official one."""
+    known = {name: split for split, names in verify.SPLIT_FOLDERS.items() for name in names}
+    return known.get(folder.name, folder.name)
+
+
+def check_download(
+    download: Download,
+    workers: int = 0,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """Compare annotations with crops, and decode the crops on demand.
+
+    Args:
+        download (Download): Files of the download.
+        workers (int): Processes that decode every crop of an annotated clip. 0, the default, does
+            not decode.
+        report (Callable): Called with the numbers of decoded and of all crops.
+
+    Returns:
+        dict: The report, see :func:`verify.make_report`.
+    """
+    read = [verify.read_annotations(name, path) for name, path in download.annotations.items()]
+    if download.frames:
+        read.append(verify.read_list('test', download.frames, download.filename_tmpl))
+    splits = [split for split, _ in read]
+    findings = [finding for _, found in read for finding in found]
+    if download.searched and len(download.annotations) == 1:
+        found_split = next(iter(download.annotations))
+        text = f'only {found_split}, expected train and val'
+        findings.append(verify.Finding('no_split', text))
+
+    listed = {clip for split in splits for clip in split.lines}
+    on_disk = {clip for store in download.stores for clip in store.clips()}
+    crops = {clip: (np.array([], np.int32),) * 2 for clip in listed}
+    if download.stores:
+        crops = list_crops(download.stores, sorted(listed | on_disk))
+    # Clips with an unreadable annotation have a finding; their crops are not strays.
+    known = listed | {finding.clip for finding in findings}
+    strays = {clip: len(crops[clip][0]) for clip in sorted(on_disk - known)}
+    reports = [
+        verify.check_clip(split.name, clip, *lines, crops[clip][0])
+        for split in splits
+        for clip, lines in split.lines.items()
+    ]
+    if workers:
+        listed_crops = {clip: crops[clip] for clip in sorted(listed)}
+        _decode(download.stores, listed_crops, reports, workers, report)
+    roots = [store.root for store in download.stores]
+    findings = verify.judge(splits, reports, strays, roots, findings)
+    return verify.make_report(
+        str(download.root), splits, reports, strays, roots, findings, decoded=workers > 0
+    )
+
+
+def _decode(
+    stores: list[CropFolder],
+    crops: dict[str, tuple[np.ndarray, np.ndarray]],
+    reports: list[verify.ClipReport],
+    workers: int,
+    report: Callable[[int, int], None],
+) -> None:
+    """Fill in ``sizes`` and ``broken`` of the clips' reports."""
+    by_clip: dict[str, list[verify.ClipReport]] = {}
+    for clip_report in reports:
+        by_clip.setdefault(clip_report.clip, []).append(clip_report)
+    done, total = 0, sum(len(numbers) for numbers, _ in crops.values())
+    with decoding(stores, crops, workers) as results:
+        for clip, sizes, broken in (future.result() for future in results):
+            for clip_report in by_clip[clip]:
+                for size, number in sizes.items():
+                    clip_report.sizes[size] = clip_report.sizes.get(size, 0) + number
+                clip_report.broken.update(broken)
+            done += sum(sizes.values()) + len(broken)
+            report(done, total)
+    for clip_report in reports:  # results arrive in any order
+        clip_report.sizes = dict(sorted(clip_report.sizes.items()))
+        clip_report.broken = dict(sorted(clip_report.broken.items()))

@@ -1,9 +1,19 @@
 """The Python API: train, test, extract features, explain."""
 
 from .config import load_config
+from .explain import explain
 from .extract_features import extract_features
+from .load_classifier import load_classifier
 from .model_stats import model_stats
 from .test import test
 from .train import train
 
-__all__ = ['extract_features', 'load_config', 'model_stats', 'test', 'train']
+__all__ = [
+    'explain',
+    'extract_features',
+    'load_classifier',
+    'load_config',
+    'model_stats',
+    'test',
+    'train',
+]

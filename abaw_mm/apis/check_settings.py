@@ -1,4 +1,4 @@
-"""Names at the top of a config that nothing reads, where a setting was meant."""
+"""Find misspelt settings at the top level of a config."""
 
 import difflib
 import inspect
@@ -10,8 +10,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-# What is read at the top of a config: arguments of the Runner, what it takes from its config beside
-# them, what mmengine's Config reads, and ours.
+from abaw_mm.errors import InvalidValueError
+
+# Top-level names that a run reads: arguments of the Runner, what it takes from its config besides,
+# what mmengine's Config and test-time augmentation read, and `checkpoint`, which is ours.
 SETTINGS = {
     *inspect.signature(Runner).parameters,
     'model_wrapper_cfg',
@@ -22,57 +24,51 @@ SETTINGS = {
     'efficient_conv_bn_eval',
     'custom_imports',
     'runner_type',
+    'tta_model',
+    'tta_pipeline',
     'checkpoint',
 } - {'cfg'}
-TEST_ONLY = {'tta_model', 'tta_pipeline'}  # too much alike others' test_pipeline
-ALIKE = 0.85  # share of equal letters from which a name is a slip of the pen: 'chekpoint' has 0.95
+CUTOFF = 0.85  # similarity from which a name counts as misspelt: 'chekpoint' has 0.95
 
 
-def setting_meant(name: str) -> str | None:
-    """The setting that a name at the top of a config is a misspelling of, if it is one.
+def find_closest_setting(name: str) -> str | None:
+    """Return the setting that a name is probably a misspelling of.
 
-    >>> setting_meant('chekpoint'), setting_meant('checkpoint'), setting_meant('data_root')
-    ('checkpoint', None, None)
-
-    A number, or a word before or after, makes a name of its own:
-
-    >>> setting_meant('model2'), setting_meant('small_model'), setting_meant('_model')
-    (None, None, None)
+    >>> find_closest_setting('chekpoint'), find_closest_setting('data_root')
+    ('checkpoint', None)
     """
-    if name in SETTINGS | TEST_ONLY or not re.fullmatch(r'[A-Za-z][A-Za-z_]*[A-Za-z]', name):
+    if name in SETTINGS or name == 'test_pipeline':  # which is similar to tta_pipeline
         return None
-    for meant in difflib.get_close_matches(name, SETTINGS, 1, ALIKE):
-        return None if f'_{meant}_' in f'_{name}_' else meant
-    return None
+    return next(iter(difflib.get_close_matches(name, SETTINGS, 1, CUTOFF)), None)
 
 
 def check_settings(cfg: Config, overrides: Iterable[str] = ()) -> None:
-    """Refuse misspelt settings; warn of overrides that have no effect.
+    """Raise for misspelt settings, and warn of overrides without effect.
 
-    A name of a user's own is none, however alike: one that a config goes on to use, as in
-    ``custom_hook = dict(...)`` and ``custom_hooks = [custom_hook]``.
+    A variable that the config itself uses may have any name, such as ``custom_hook`` in
+    ``custom_hooks = [custom_hook]``.
 
     Args:
-        cfg (Config): With the overrides.
+        cfg (Config): Config, including the overrides.
         overrides (Iterable[str]): Keys of ``--cfg-options``.
 
     Raises:
-        ValueError: For a name that nothing reads and that is nearly that of a setting.
+        InvalidValueError: If an unused name is similar to the name of a setting.
     """
     words = re.findall(r'\w+', cfg.text)
     for name in cfg:
-        meant = setting_meant(name)
-        if meant is not None and words.count(name) < 2:
-            raise ValueError(
-                f'{name}: got a name at the top of the config that nothing reads, expected a '
-                f'setting; did you mean {meant}?'
+        closest = find_closest_setting(name)
+        if closest is not None and words.count(name) < 2:
+            raise InvalidValueError(
+                f'{name}: got an unknown setting at the top level of the config; did you mean '
+                f'{closest}?'
             )
     for key in overrides:
         name = key.split('.')[0]
-        if name not in SETTINGS | TEST_ONLY:
+        if name not in SETTINGS:
             print_log(
-                f'--cfg-options {key}=...: {name} is no setting that a run reads, so this has no '
-                'effect; what a config has made of a variable of its own is set by itself, such as '
+                f'--cfg-options {key}=...: nothing reads {name}, so this has no effect; override '
+                'the setting that the config derives from it, such as '
                 'train_dataloader.dataset.data_root',
                 logger='current',
                 level=logging.WARNING,

@@ -1,4 +1,4 @@
-"""What training and testing share before the Runner: config, processes, device."""
+"""Read and prepare a config: settings, processes, data loaders."""
 
 import ctypes
 import logging
@@ -12,13 +12,13 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
-from abaw_mm import compat
 from abaw_mm.apis.check_settings import check_settings
+from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.compat.cpu import LAUNCHERS, init_dist
+from abaw_mm.errors import InvalidValueError, MissingFileError
 
-MAX_SEED = 2**32 - 1  # NumPy's
+MAX_SEED = 2**32 - 1  # of NumPy
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
-# The variable in which a launcher tells how many processes there are; torchrun sets WORLD_SIZE.
-WORLD_SIZE_OF = dict(slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
 
 
 def load_config(
@@ -27,89 +27,101 @@ def load_config(
     work_dir: str | None = None,
     cfg_options: dict | None = None,
 ) -> Config:
-    """Read a config for a run and fit it to the machine.
+    """Read a config for a run and start the process group where mmengine cannot (without CUDA).
 
-    Starts the process group where mmengine could not (gloo, without CUDA), and lets the config
-    know the number of processes, by which it divides the batch.
+    ``WORLD_SIZE`` is set first, because configs divide the batch by it.
 
     Args:
         config (str): Path of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        work_dir (str, optional): Where logs and checkpoints go. Defaults to the config's
+        work_dir (str, optional): Folder for logs and checkpoints. Defaults to the config's
             ``work_dir``, or ``work_dirs/<name of the config>``.
-        cfg_options (dict, optional): Overrides, ``{'train_cfg.max_iters': 100}``.
+        cfg_options (dict, optional): Overrides, such as ``{'train_cfg.max_iters': 100}``.
 
     Raises:
-        FileNotFoundError: If there is no such config.
-        ValueError: For a misspelt setting, or a seed that is none.
+        MissingFileError: If there is no such config.
+        InvalidValueError: If the config cannot be read, a setting is misspelt or the seed is out of
+            range.
     """
     if not os.path.isfile(config):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'config={config!r}: no such file, expected one such as '
             'configs/res50_srp_affwild2.py; correct the path'
         )
-    if launcher == 'none':
-        os.environ.pop('WORLD_SIZE', None)  # of a cluster's login shell, not of this run
-    elif launcher in WORLD_SIZE_OF:
-        os.environ['WORLD_SIZE'] = os.environ[WORLD_SIZE_OF[launcher]]
-    if launcher == 'pytorch':
-        end_with_parent()
-    cfg = Config.fromfile(config)
-    if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+    _prepare_process(launcher)
+    with convert_config_errors(config):
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict(cfg_options or {})
     check_settings(cfg, cfg_options or ())
-    seed = cfg.get('randomness', {}).get('seed')
-    if seed is not None and (not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
-        raise ValueError(
-            f'randomness.seed={seed!r}: expected a number in 0..{MAX_SEED}, or None for a random '
-            'one; set randomness=dict(seed=...)'
-        )
+    _check_seed(cfg)
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
-    compat.init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
     return cfg
 
 
-def end_with_parent() -> None:
-    """Let the kernel end this process when the one that started it ends (Linux only).
+def _prepare_process(launcher: str) -> None:
+    world_size = LAUNCHERS.get(launcher, {}).get('WORLD_SIZE', '')
+    if launcher == 'none':
+        os.environ.pop('WORLD_SIZE', None)  # a cluster's login shell may set it
+    elif world_size in os.environ:
+        os.environ['WORLD_SIZE'] = os.environ[world_size]
+    if launcher == 'pytorch':
+        _end_with_parent()
 
-    torchrun gives its processes sessions of their own: after a `kill -9` of all that a terminal
-    or a sweep has started they would train on, and write where a resumed run writes, too.
+
+def _end_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends (Linux only).
+
+    torchrun starts its processes in sessions of their own. After a ``kill -9`` of everything that a
+    terminal or a sweep has started, they would continue to train and write into the work dir, where
+    a resumed run writes as well.
     """
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _check_seed(cfg: Config) -> None:
+    seed = cfg.get('randomness', {}).get('seed')
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
+        raise InvalidValueError(
+            f'randomness.seed={seed!r}: expected an integer in 0..{MAX_SEED}, or None for a random '
+            'seed; set randomness=dict(seed=...)'
+        )
+
+
 def set_loader_flags(cfg: Config, pin_memory: bool, persistent_workers: bool) -> None:
-    """Set two arguments of every data loader as the tools' flags say; pinning needs CUDA."""
+    """Apply two flags of the commands to every data loader. Memory is only pinned with CUDA."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if loader is None:
             continue
         loader.pin_memory = (
-            loader.get('pin_memory', True) and pin_memory and (torch.cuda.is_available())
+            loader.get('pin_memory', True) and pin_memory and torch.cuda.is_available()
         )
-        loader.persistent_workers = loader.get('persistent_workers', True) and (
-            persistent_workers and loader.get('num_workers', 0) > 0
+        loader.persistent_workers = (
+            loader.get('persistent_workers', True)
+            and persistent_workers
+            and loader.get('num_workers', 0) > 0
         )
 
 
 def log_batch(cfg: Config) -> None:
-    """One line on the batch over all processes, which the recipe counts on."""
+    """Log the batch size over all processes, and warn if the learning rate is for another one."""
     batch, world = cfg.train_dataloader.batch_size, get_world_size()
     total = world * batch
     unit = 'windows' if 'window' in cfg.train_dataloader.dataset else 'frames'
-    line = f'batch: {world} x {batch} = {total} {unit} a step'
+    line = f'batch: {world} x {batch} = {total} {unit} per step'
     base = cfg.get('auto_scale_lr', {}).get('base_batch_size', total)
     if total == base:
         print_log(line, logger='current')
     else:
         print_log(
-            f'{line}, the learning rate was chosen for {base}: --auto-scale-lr scales it, or set '
-            f'train_dataloader.batch_size ({unit} a process)',
+            f'{line}, but the learning rate was chosen for {base}: scale it with --auto-scale-lr, '
+            f'or set train_dataloader.batch_size ({unit} per process)',
             logger='current',
             level=logging.WARNING,
         )

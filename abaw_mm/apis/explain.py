@@ -1,26 +1,26 @@
-"""Attention maps of faces by a config and its checkpoint."""
+"""Compute attention maps of faces from a config and its checkpoint."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmcv.transforms import Compose
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS, DefaultScope
+from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
 from mmpretrain.registry import DATASETS, TRANSFORMS
-from torch import nn
 
 from abaw_mm.apis.config import load_config
+from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.load_classifier import load_classifier
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.unwrap_datasets import frame_datasets
-from abaw_mm.errors import shorten
-from abaw_mm.visualization.attention.attention_maps import (
-    attention_maps,
-)
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
+from abaw_mm.visualization.attention.attention_maps import attention_maps
 from abaw_mm.visualization.attention.explained_face import ExplainedFace
 
 IMAGES = ('.jpg', '.jpeg', '.png')
@@ -34,60 +34,80 @@ def explain(
     num_frames: int = 8,
     cfg_options: dict | None = None,
 ) -> list[ExplainedFace]:
-    """Find where on faces a classifier looks.
+    """Compute where on faces a classifier looks.
 
     Args:
         config (str): Path of the config.
         checkpoint (str): Path or URL of its checkpoint.
-        sources (Sequence[str]): Each an image, a folder of images, or a clip of the config's
-            validation set, whose labels are told.
-        class_name (str, optional): Class to explain. Defaults to each face's predicted one.
-        num_frames (int): Evenly spaced frames of each clip and folder; all, where it has fewer.
+        sources (Sequence[str]): Images, folders of images, and clips of the config's validation
+            set. Faces of clips come with their labels.
+        class_name (str, optional): Class to explain. Defaults to the predicted class of each face.
+        num_frames (int): Number of evenly spaced frames to take from each clip and folder; all, if
+            there are fewer.
         cfg_options (dict, optional): Overrides of the config.
 
     Raises:
-        FileNotFoundError: For a config, checkpoint or image that is not there.
-        ValueError: For a checkpoint that does not fit, or an unknown clip or class.
+        MissingFileError: If the config, the checkpoint or an image does not exist.
+        InvalidValueError: If the checkpoint does not fit, or a clip or the class is unknown.
     """
     cfg = load_config(config, cfg_options=cfg_options)
     check_checkpoint_path(checkpoint, 'CHECKPOINT')
-    if num_frames < 1:
-        raise ValueError(f'--num-frames: got {num_frames}, expected at least 1')
+    _check_arguments(cfg, num_frames)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        loader = cfg.get('val_dataloader')
-        if loader is None:
-            raise ValueError(
-                f'{config}: got no val_dataloader, expected one, whose pipeline prepares the '
-                'faces; give a config of fine-tuning, such as configs/res18_srp_affwild2.py'
-            )
         model = load_classifier(cfg, checkpoint)
-        names = class_names(model.head.num_classes)
-        if class_name is not None and class_name not in names:
-            raise ValueError(
-                f'--class: got {class_name!r}, expected one of {", ".join(names)}, the classes of '
-                f'{config}'
-            )
-        index = None if class_name is None else names.index(class_name)
-        infos = find_faces(loader, sources, num_frames)
-        pipeline = Compose([TRANSFORMS.build(step) for step in _pipeline(loader, config)])
-        collate = loader.get('collate_fn')
-        collate = pseudo_collate if collate is None else FUNCTIONS.get(collate['type'])
-        return [_explain(model, pipeline, collate, info, names, index) for info in infos]
+        names = name_classes(model.head.num_classes)
+        index = None if class_name is None else _find_class(class_name, names, config)
+        with convert_config_errors(config):
+            pipeline, collate = _build_loading(cfg)
+            infos = find_faces(cfg.val_dataloader, sources, num_frames)
+        return [_explain_face(model, pipeline, collate, info, names, index) for info in infos]
 
 
-def class_names(number: int) -> list[str]:
-    """Names of the first classes of Aff-Wild2; numbers beyond them.
+def _check_arguments(cfg: Config, num_frames: int) -> None:
+    if num_frames < 1:
+        raise InvalidValueError(f'--num-frames: got {num_frames}, expected at least 1')
+    loader = cfg.get('val_dataloader')
+    if loader is None:
+        raise InvalidValueError(
+            f'{cfg.filename}: got no val_dataloader, whose pipeline prepares the faces; give the '
+            'config of a classifier, such as configs/res18_srp_affwild2.py'
+        )
+    if loader.dataset.get('pipeline') is None:
+        raise InvalidValueError(
+            f'{cfg.filename}: got a {loader.dataset.type} as validation set, expected a single '
+            'dataset with a pipeline; set val_dataloader.dataset to one of its parts'
+        )
 
-    >>> class_names(9)[6:]
+
+def _find_class(class_name: str, names: list[str], config: str) -> int:
+    if class_name not in names:
+        raise InvalidValueError(
+            f'--class: got {class_name!r}, expected a class of {config}: {", ".join(names)}'
+        )
+    return names.index(class_name)
+
+
+def _build_loading(cfg: Config) -> tuple[Compose, Callable]:
+    """Build the pipeline of the validation set and the function that makes batches."""
+    loader = cfg.val_dataloader
+    pipeline = Compose([TRANSFORMS.build(step) for step in loader.dataset.pipeline])
+    collate = loader.get('collate_fn')
+    return pipeline, pseudo_collate if collate is None else FUNCTIONS.get(collate['type'])
+
+
+def name_classes(number: int) -> list[str]:
+    """Name the classes of a model: the expressions of Aff-Wild2, then numbers.
+
+    >>> name_classes(9)[6:]
     ['Surprise', 'Other', '8']
     """
     return [*EXPRESSIONS, *map(str, range(len(EXPRESSIONS), number))][:number]
 
 
-def evenly_spaced(number: int, wanted: int) -> list[int]:
-    """``wanted`` of ``number`` rows, each in the middle of its share; all, where there are fewer.
+def space_evenly(number: int, wanted: int) -> list[int]:
+    """Choose evenly spaced rows: the middle of each of ``wanted`` parts, or all if there are fewer.
 
-    >>> evenly_spaced(100, 4), evenly_spaced(2, 4)
+    >>> space_evenly(100, 4), space_evenly(2, 4)
     ([12, 37, 62, 87], [0, 1])
     """
     wanted = min(wanted, number)
@@ -95,85 +115,77 @@ def evenly_spaced(number: int, wanted: int) -> list[int]:
 
 
 def find_faces(loader: dict, sources: Sequence[str], num_frames: int) -> list[dict]:
-    """What the pipeline needs of each face: ``img_path``, ``clip``, ``frame_no``, ``sample_idx``.
+    """Collect what a pipeline needs for each face.
 
     Args:
-        loader (dict): The validation set's; only read where a source is no path.
+        loader (dict): Config of the validation data loader. Its dataset is only built if a source
+            is not a path.
         sources (Sequence[str]): Images, folders and clips.
-        num_frames (int): Of each folder and clip.
+        num_frames (int): Number of frames to take from each folder and clip.
 
     Returns:
-        list: With ``gt_label`` where it is known.
+        list: Dicts with ``img_path``, ``clip``, ``frame_no``, ``sample_idx``, and ``gt_label``
+        where it is known.
 
     Raises:
-        FileNotFoundError: For an image that is not there, or a folder without any.
-        ValueError: For an unknown clip.
+        MissingFileError: If an image does not exist, or a folder has none.
+        InvalidValueError: If a clip is unknown.
     """
-    infos, datasets = [], None
+    infos: list[dict] = []
+    datasets = None
     for source in sources:
         path = Path(source)
         if path.is_file():
-            infos.append(_info(path))
+            infos.append(_make_info(path))
         elif path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
             if not found:
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f'{source}: got a folder without images, expected files that end in '
                     f'{", ".join(IMAGES)}; name another folder'
                 )
-            infos += [_info(found[i]) for i in evenly_spaced(len(found), num_frames)]
+            infos += [_make_info(found[i]) for i in space_evenly(len(found), num_frames)]
         elif path.suffix.lower() in IMAGES or os.sep in source:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'{source}: got no such file or folder, expected an image (.jpg, .png), a folder '
-                "of images, or the name of a clip of the config's validation set; correct the path"
+                "of images, or a clip of the config's validation set; correct the path"
             )
         else:
             if datasets is None:
                 datasets = frame_datasets(DATASETS.build(loader['dataset']))
-            infos += _clip(datasets, source, num_frames)
+            infos += _find_clip(datasets, source, num_frames)
     return infos
 
 
-def _info(path: Path) -> dict:
+def _make_info(path: Path) -> dict:
     return dict(img_path=str(path), clip=path.resolve().parent.name, frame_no=0, sample_idx=0)
 
 
-def _clip(datasets: Sequence, clip: str, num_frames: int) -> list[dict]:
-    """Evenly spaced frames of a clip."""
+def _find_clip(datasets: Sequence, clip: str, num_frames: int) -> list[dict]:
+    """Return evenly spaced frames of a clip."""
     known = []
     for dataset in datasets:
         dataset.full_init()
         frames = dataset.frames
-        shown = np.unique(frames.clip_id)  # a clip may be listed and have no labelled frame
-        known += [frames.clips[i] for i in shown]
+        labelled = np.unique(frames.clip_id)  # a listed clip may have no labelled frame
+        known += [frames.clips[i] for i in labelled]
         if clip in frames.clips:
             rows = np.flatnonzero(frames.clip_id == list(frames.clips).index(clip))
             if len(rows):
                 return [
-                    dataset.get_data_info(int(rows[i]))
-                    for i in evenly_spaced(len(rows), num_frames)
+                    dataset.get_data_info(int(rows[i])) for i in space_evenly(len(rows), num_frames)
                 ]
-    raise ValueError(
+    raise InvalidValueError(
         f'{clip!r}: got no such file, folder or clip, expected an image, a folder of images, or '
         f'one of the {len(known)} clips with labelled frames of the validation set: '
         f'{shorten(known)}'
     )
 
 
-def _pipeline(loader: dict, config: str) -> list:
-    pipeline = loader['dataset'].get('pipeline')
-    if pipeline is None:
-        raise ValueError(
-            f'{config}: got a {loader["dataset"]["type"]} as validation set, expected one dataset '
-            'with a pipeline; set val_dataloader.dataset to one of its parts'
-        )
-    return pipeline
-
-
-def _explain(
-    model: nn.Module,
+def _explain_face(
+    model: ImageClassifier,
     pipeline: Compose,
-    collate: object,
+    collate: Callable,
     info: dict,
     names: list[str],
     index: int | None,
@@ -184,7 +196,7 @@ def _explain(
     scores, truth = maps.scores[0].tolist(), info.get('gt_label')
     return ExplainedFace(
         name=f'{info["clip"]}/{Path(info["img_path"]).name}',
-        image=seen_image(batch['inputs'][0], model.data_preprocessor),
+        image=restore_image(batch['inputs'][0], model.data_preprocessor),
         truth=None if truth is None else names[truth] if truth < len(names) else str(truth),
         predicted=names[int(np.argmax(scores))],
         explained=names[int(maps.classes[0])],
@@ -193,8 +205,8 @@ def _explain(
     )
 
 
-def seen_image(inputs: torch.Tensor, preprocessor: nn.Module) -> np.ndarray:
-    """A network's input as a picture again: (3, H, W), normalised -> (H, W, 3) uint8 RGB."""
+def restore_image(inputs: torch.Tensor, preprocessor: ClsDataPreprocessor) -> np.ndarray:
+    """Turn a network's normalised input (3, H, W) back into an image (H, W, 3), uint8 RGB."""
     if hasattr(preprocessor, 'mean'):
         inputs = inputs * preprocessor.std + preprocessor.mean
     if not preprocessor.to_rgb:

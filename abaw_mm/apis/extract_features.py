@@ -1,9 +1,9 @@
-"""Features of every frame from a trained or pre-trained network."""
+"""Extract features of every frame with a trained or pre-trained network."""
 
 import copy
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,22 +14,24 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import FUNCTIONS, DefaultScope
-from mmengine.runner import Runner, autocast
+from mmengine.runner import autocast
+from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import DATASETS
-from torch import nn
 from torch.utils.data import DataLoader
 
-from abaw_mm import compat
-from abaw_mm.apis.config import (
-    load_config,
-    set_loader_flags,
-)
+from abaw_mm.apis.build_runner import build_runner
+from abaw_mm.apis.config import load_config, set_loader_flags
+from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.datasets import FeatureFolder
+from abaw_mm.datasets.all_crops import AllCropsDataset
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import sha256
 
 SPLITS = ('train', 'val', 'test')
 LAYERS = ('backbone', 'neck')
+
+ClipRows = dict[str, tuple[AllCropsDataset, range]]  # clip to its dataset and its rows there
 
 
 def extract_features(
@@ -45,25 +47,26 @@ def extract_features(
     cfg_options: dict | None = None,
     launcher: str = 'none',
 ) -> FeatureFolder:
-    """Write the features of every frame that has a crop as ``tools/extract_features.py`` does.
+    """Write the features of every frame that has a crop, as ``tools/extract_features.py`` does.
 
-    Images pass the test pipeline, without augmentation. Batches do not reach over clips, so that a
-    run that was killed goes on with the next clip and comes to the same files. Several processes
-    share the clips.
+    Images go through the test pipeline, without augmentation. Each batch holds frames of one clip
+    only, so that an interrupted run continues with the next clip and ends with the same files.
+    Several processes share the clips.
 
     Args:
         config (str): Path of the config of a classifier.
-        checkpoint (str): Path of a checkpoint. For ``'backbone'`` any that the config's
-            ``checkpoint`` takes, self-supervised ones as well; for ``'neck'`` one that was trained
-            with this config.
-        out (str): Folder, see :class:`FeatureFolder`.
-        split (Sequence[str]): Of which data loaders' clips, ``'train'``, ``'val'``, ``'test'``.
-        layer (str): ``'backbone'``: its last map, averaged over space; ``'neck'``: what the head
-            gets, of Spatial Reserve Pooling 2304 numbers.
-        batch_size (int, optional): Frames at once. Defaults to the test data loader's.
-        work_dir (str, optional): Where the log goes, see :func:`load_config`.
+        checkpoint (str): Path of a checkpoint. For ``'backbone'``, any that the config's
+            ``checkpoint`` accepts, including self-supervised ones. For ``'neck'``, one that was
+            trained with this config.
+        out (str): Folder for the features, see :class:`FeatureFolder`.
+        split (Sequence[str]): Data loaders whose clips to extract: ``'train'``, ``'val'``,
+            ``'test'``.
+        layer (str): ``'backbone'`` for the spatial mean of its last map; ``'neck'`` for the input
+            of the head, 2304 numbers with Spatial Reserve Pooling.
+        batch_size (int, optional): Frames per batch. Defaults to the test data loader's.
+        work_dir (str, optional): Folder for the log, see :func:`load_config`.
         amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
-        pin_memory (bool): Of the data loader.
+        pin_memory (bool): Setting of the data loader.
         cfg_options (dict, optional): Overrides of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
@@ -71,28 +74,20 @@ def extract_features(
         FeatureFolder: The folder.
 
     Raises:
-        FileNotFoundError: If the config, the checkpoint or the data is not there.
-        ValueError: If the checkpoint does not fit, or the folder has features of something else.
+        MissingFileError: If the config, the checkpoint or the data does not exist.
+        InvalidValueError: If the checkpoint does not fit, or the folder has features of another
+            checkpoint, layer or pipeline.
     """
-    if layer not in LAYERS:
-        raise ValueError(f'--layer: got {layer!r}, expected one of {", ".join(LAYERS)}')
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f'--batch-size: got {batch_size}, expected at least 1')
+    _check_arguments(layer, batch_size)
     cfg = load_config(config, launcher, work_dir, cfg_options)
-    check_checkpoint_path(checkpoint, 'CHECKPOINT')
-    if not os.path.isfile(checkpoint):
-        raise ValueError(
-            f'CHECKPOINT: got {checkpoint!r}, expected a file, by whose checksum the features are '
-            'known; download it first'
-        )
-    _check_config(cfg, config, layer)
+    _check_checkpoint(checkpoint)
+    _check_config(cfg, layer)
     set_loader_flags(cfg, pin_memory, persistent_workers=False)
-    loader = cfg.test_dataloader
-    rows = _rows_of_clips(cfg, split)
-    network = _Network(_load_model(cfg, checkpoint, layer, launcher), layer, amp)
-    collate = dict(loader.get('collate_fn', dict(type='pseudo_collate')))
-    collate = partial(FUNCTIONS.get(collate.pop('type')), **collate)
-    first = next(dataset for dataset, its in rows.values() if len(its))
+    with convert_config_errors(config):
+        rows = _find_rows(cfg, split)
+    network = _Network(_load_model(cfg, checkpoint, layer), layer, amp)
+    collate = _build_collate(cfg)
+    first = next(dataset for dataset, clip_rows in rows.values() if len(clip_rows))
     meta = dict(
         config=Path(config).stem,
         sha256=sha256(checkpoint),
@@ -100,78 +95,72 @@ def extract_features(
         amp=amp,
         dim=network(collate([first[0]])).shape[1],
         data_root=os.path.basename(os.path.abspath(os.path.expanduser(first.data_root))),
-        pipeline=loader.dataset.pipeline,
+        pipeline=cfg.test_dataloader.dataset.pipeline,
         data_preprocessor=cfg.get('data_preprocessor', {}),
     )
-    rank, world_size = get_dist_info()
-    if rank == 0:
-        FeatureFolder.start(out, meta).plan(
-            {clip: dataset.frames.frame_no[its] for clip, (dataset, its) in rows.items()}
-        )
-    barrier()
-    folder = FeatureFolder.open(out)
-    todo = [clip for clip in sorted(rows) if not folder.is_whole(clip)]
-    barrier()  # all have looked before one writes
-    if len(todo) < len(rows):
-        print_log(
-            f'{out}: {len(rows) - len(todo)} of {len(rows)} clips are there already',
-            logger='current',
-        )
-    size = loader.batch_size if batch_size is None else batch_size
-    todo = todo[rank::world_size]
-    for done, clip in enumerate(todo, 1):
-        dataset, its = rows[clip]
+    folder = _open_folder(out, meta, rows)
+    remaining = _find_remaining(folder, rows)
+    size = cfg.test_dataloader.batch_size if batch_size is None else batch_size
+    for done, clip in enumerate(remaining, 1):
         start = time.time()
-        batches = DataLoader(
-            dataset,
-            batch_sampler=[its[i : i + size] for i in range(0, len(its), size)],
-            num_workers=loader.get('num_workers', 0),
-            collate_fn=collate,
-            pin_memory=loader.pin_memory,
-        )
-        parts = [network(batch) for batch in batches]
-        folder.write(clip, np.concatenate([np.empty((0, folder.dim), np.float32), *parts]))
+        _extract_clip(folder, clip, rows[clip], network, cfg, size)
+        frames = len(rows[clip][1])
         print_log(
-            f'{clip}: {len(its)} frames, {len(its) / (time.time() - start):.0f} a second; clip '
-            f'{done} of {len(todo)}',
+            f'{clip}: {frames} frames, {frames / (time.time() - start):.0f} per second; clip '
+            f'{done} of {len(remaining)}',
             logger='current',
         )
-    barrier()  # a process that leaves early aborts those still writing
-    frames = sum(len(its) for _, its in rows.values())
+    barrier()  # a process that exits early would abort those still writing
+    frames = sum(len(clip_rows) for _, clip_rows in rows.values())
     print_log(
-        f'{out}: {folder.dim} features a frame, {frames} frames of {len(rows)} clips',
+        f'{out}: {folder.dim} features per frame, {frames} frames of {len(rows)} clips',
         logger='current',
     )
     return folder
 
 
-def _check_config(cfg: Config, config: str, layer: str) -> None:
-    """Refuse configs without a classifier's parts."""
+def _check_arguments(layer: str, batch_size: int | None) -> None:
+    if layer not in LAYERS:
+        raise InvalidValueError(f'--layer: got {layer!r}, expected one of {", ".join(LAYERS)}')
+    if batch_size is not None and batch_size < 1:
+        raise InvalidValueError(f'--batch-size: got {batch_size}, expected at least 1')
+
+
+def _check_checkpoint(checkpoint: str) -> None:
+    check_checkpoint_path(checkpoint, 'CHECKPOINT')
+    if not os.path.isfile(checkpoint):
+        raise InvalidValueError(
+            f'CHECKPOINT: got {checkpoint!r}, expected a file, whose checksum is stored with the '
+            'features; download it first'
+        )
+
+
+def _check_config(cfg: Config, layer: str) -> None:
     if cfg.get('test_dataloader') is None:
-        raise ValueError(
-            f'{config}: got a config without test_dataloader, expected that of a classifier, such '
-            'as configs/res50_srp_affwild2.py; its backbone takes weights of pre-training'
+        raise InvalidValueError(
+            f'{cfg.filename}: got a config without test_dataloader, expected the config of a '
+            'classifier, such as configs/res50_srp_affwild2.py; its backbone accepts weights of '
+            'pre-training'
         )
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         kind = cfg[name].dataset.type
         if kind != 'AffWild2Dataset':
-            raise ValueError(
-                f'{config}: got a {kind} in {name}, expected an AffWild2Dataset, of which each '
-                'clip has one folder of crops'
+            raise InvalidValueError(
+                f'{cfg.filename}: got a {kind} in {name}, expected an AffWild2Dataset, which has '
+                'one folder of crops per clip'
             )
     if layer == 'neck' and cfg.model.get('neck') is None:
-        raise ValueError(f'--layer neck: the model of {config} has no neck; give --layer backbone')
+        raise InvalidValueError(
+            f'--layer neck: the model of {cfg.filename} has no neck; give --layer backbone'
+        )
 
 
-def _rows_of_clips(cfg: Config, splits: Sequence[str]) -> dict[str, tuple]:
-    """Each clip of the splits, its dataset and its rows there; of two with the same clip the first.
-
-    All see the images as a test does, whatever the split.
-    """
-    rows = {}
+def _find_rows(cfg: Config, splits: Sequence[str]) -> ClipRows:
+    """Find the crops of each clip. A clip in two splits is taken from the first."""
+    rows: ClipRows = {}
     for split in splits:
         options = dict(cfg[f'{split}_dataloader'].dataset)
-        options.pop('indices', None)  # a part of a clip is no clip
+        options.pop('indices', None)  # features are stored for whole clips
         options.update(
             type='AllCropsDataset', pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True
         )
@@ -183,27 +172,79 @@ def _rows_of_clips(cfg: Config, splits: Sequence[str]) -> dict[str, tuple]:
     return rows
 
 
-def _load_model(cfg: Config, checkpoint: str, layer: str, launcher: str) -> nn.Module:
-    """The config's model on its device, filled as far as ``layer`` needs it, or an error."""
+def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
+    """Build the config's model on its device and load the weights that ``layer`` needs."""
     cfg = copy.deepcopy(cfg)
     for name in ('train', 'val', 'test'):  # the Runner only builds the model
         cfg[f'{name}_cfg'] = cfg[f'{name}_dataloader'] = None
     for name in ('optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator'):
         cfg[name] = None
     cfg.load_from, cfg.resume = (checkpoint if layer == 'neck' else None), False
-    runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, launcher))
-    runner.load_or_resume()  # StrictCheckpointHook compares
+    runner = build_runner(cfg)
+    runner.load_or_resume()  # StrictCheckpointHook compares names and shapes
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if layer == 'backbone':
         model.backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
-        model.backbone.init_weights()  # or an error
+        model.backbone.init_weights()
     return model.eval()
 
 
-class _Network:
-    """A batch of a loader to its features, (F, D) float32."""
+def _build_collate(cfg: Config) -> Callable:
+    options = dict(cfg.test_dataloader.get('collate_fn', dict(type='pseudo_collate')))
+    return partial(FUNCTIONS.get(options.pop('type')), **options)
 
-    def __init__(self, model: nn.Module, layer: str, amp: bool) -> None:
+
+def _open_folder(out: str, meta: Mapping, rows: ClipRows) -> FeatureFolder:
+    """Start or continue a folder on rank 0, and open it on all ranks."""
+    rank, _ = get_dist_info()
+    if rank == 0:
+        FeatureFolder.start(out, meta).plan(
+            {
+                clip: dataset.frames.frame_no[clip_rows]
+                for clip, (dataset, clip_rows) in rows.items()
+            }
+        )
+    barrier()
+    return FeatureFolder.open(out)
+
+
+def _find_remaining(folder: FeatureFolder, rows: ClipRows) -> list[str]:
+    """Return this rank's share of the clips without features."""
+    remaining = [clip for clip in sorted(rows) if not folder.is_whole(clip)]
+    barrier()  # all ranks have looked before one of them writes
+    if len(remaining) < len(rows):
+        print_log(
+            f'{folder.path}: {len(rows) - len(remaining)} of {len(rows)} clips are complete',
+            logger='current',
+        )
+    rank, world_size = get_dist_info()
+    return remaining[rank::world_size]
+
+
+def _extract_clip(
+    folder: FeatureFolder,
+    clip: str,
+    source: tuple[AllCropsDataset, range],
+    network: '_Network',
+    cfg: Config,
+    batch_size: int,
+) -> None:
+    dataset, rows = source
+    batches: DataLoader = DataLoader(
+        dataset,
+        batch_sampler=[list(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size)],
+        num_workers=cfg.test_dataloader.get('num_workers', 0),
+        collate_fn=_build_collate(cfg),
+        pin_memory=cfg.test_dataloader.pin_memory,
+    )
+    parts = [network(batch) for batch in batches]
+    folder.write(clip, np.concatenate([np.empty((0, folder.dim), np.float32), *parts]))
+
+
+class _Network:
+    """Compute the features (F, D), float32, of a batch of a data loader."""
+
+    def __init__(self, model: ImageClassifier, layer: str, amp: bool) -> None:
         self.model = model
         self.layer = layer
         self.amp = amp

@@ -1,4 +1,4 @@
-"""The classifier of a config with the weights of a checkpoint, without a Runner."""
+"""Build the classifier of a config and load a checkpoint into it, without a Runner."""
 
 import copy
 import re
@@ -8,32 +8,33 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
-from abaw_mm import compat
+from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.checkpoints.fit import check_fit
 from abaw_mm.checkpoints.load import load_checkpoint_file
+from abaw_mm.compat.cpu import adapt_cfg_to_cpu
+from abaw_mm.errors import InvalidValueError
 
 
 def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
-    """Build a config's model and fill it wholly, in evaluation, on CUDA where there is one.
+    """Build a config's model and load all its weights, in evaluation mode, on CUDA if available.
 
     Args:
-        cfg (Config): Of :func:`load_config`; left as it is.
-        checkpoint (str): Path or URL; read as data, nothing in it is run.
+        cfg (Config): Config from :func:`load_config`. It is not changed.
+        checkpoint (str): Path or URL. It is read as data; nothing in it is executed.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the config builds no classifier, or the checkpoint does not fit it; with
-            the names of the tensors that differ.
+        MissingFileError: If there is no such checkpoint.
+        InvalidValueError: If the config has no classifier, or the checkpoint does not fit it.
     """
-    cfg = compat.adapt_cfg_to_cpu(copy.deepcopy(cfg), 'none')
+    cfg = adapt_cfg_to_cpu(copy.deepcopy(cfg), 'none')
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(cfg.model)
+    with convert_config_errors(cfg.filename):
+        model = MODELS.build(cfg.model)
     if not isinstance(model, ImageClassifier) or not hasattr(model.head, 'num_classes'):
-        raise ValueError(
-            f'{cfg.filename}: got a model of type {cfg.model.type}, expected a classifier with a '
-            'head for classes, such as that of configs/res18_srp_affwild2.py; give a config of '
-            'fine-tuning'
+        raise InvalidValueError(
+            f'{cfg.filename}: got a model of type {cfg.model.type}, expected a classifier; give '
+            'the config of one, such as configs/res18_srp_affwild2.py'
         )
     found = load_checkpoint_file(checkpoint)
     check_fit(model, found, checkpoint)
@@ -44,6 +45,6 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
             for key, value in state_dict.items()
             if isinstance(value, torch.Tensor)
         },
-        strict=False,
-    )  # what is beyond it, as in a test
+        strict=False,  # a test ignores further tensors as well
+    )
     return model.eval().to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of the model of a config."""
+"""Count the parameters and FLOPs of a config's model."""
 
 from collections.abc import Sequence
 
@@ -10,35 +10,38 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.errors import InvalidValueError
+
 PARTS = ('backbone', 'neck', 'head')
 
 
-def input_size(cfg: Config) -> tuple[int, int]:
-    """Height and width in pixels of the images that a config feeds its model.
+def find_input_size(cfg: Config) -> tuple[int, int]:
+    """Find the height and width, in pixels, of the images that a config feeds to its model.
 
-    It is what the test pipeline ends with, or the training pipeline where nothing is tested
-    (pre-training), or the crops of a ``FrameDataPreprocessor``.
+    The size is that of a ``FrameDataPreprocessor``'s crops, or of the last step of the test
+    pipeline, or of the training pipeline in pre-training.
 
     Raises:
-        ValueError: If nothing there sets a size.
+        InvalidValueError: If none of them sets a size.
     """
     loader = cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}
-    size = _last_size(loader.get('dataset', {}).get('pipeline', []))
+    size = _find_last_size(loader.get('dataset', {}).get('pipeline', []))
     size = (cfg.get('data_preprocessor') or {}).get('crop_size', size)
     if size is None:
-        raise ValueError(
-            'got a config whose pipeline and data preprocessor set no size, expected a CenterCrop, '
-            'Resize, ResizeEdge or RandomResizedCrop; give --shape HEIGHT WIDTH'
+        raise InvalidValueError(
+            'got a config whose pipeline and data preprocessor set no image size, expected a '
+            'CenterCrop, Resize, ResizeEdge or RandomResizedCrop; give --shape HEIGHT WIDTH'
         )
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _last_size(steps: object) -> int | tuple[int, int] | None:
-    """(H, W) or side that the last resizing step of a pipeline leaves; views count as steps."""
+def _find_last_size(steps: object) -> int | tuple[int, int] | None:
+    """Find the (H, W) or side that the last resizing step of a pipeline or its views sets."""
     size = None
     for step in steps if isinstance(steps, (list, tuple)) else []:
         if isinstance(step, (list, tuple)):
-            found = _last_size(step)
+            found = _find_last_size(step)
         elif step.get('type') == 'Resize':
             scale = step['scale']
             found = scale if isinstance(scale, int) else (scale[1], scale[0])  # mmcv: (W, H)
@@ -47,13 +50,13 @@ def _last_size(steps: object) -> int | tuple[int, int] | None:
         elif step.get('type') in ('CenterCrop', 'RandomCrop'):
             found = step['crop_size']
         else:
-            found = _last_size(step.get('transforms'))
+            found = _find_last_size(step.get('transforms'))
         size = size if found is None else found
     return size
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """Parameters of a module that are trained, and all.
+    """Count the trainable and the total parameters of a module.
 
     >>> count_parameters(nn.Linear(3, 2).requires_grad_(False)), count_parameters(nn.Linear(3, 2))
     ((0, 8), (8, 8))
@@ -62,10 +65,11 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
     return sum(trained for trained, _ in sizes), sum(total for _, total in sizes)
 
 
-def attention_flops(inputs: Sequence, outputs: Sequence) -> int:
-    """Both products of ``scaled_dot_product_attention``, which mmengine holds for free.
+def count_attention_flops(inputs: Sequence, outputs: Sequence) -> int:
+    """Count both matrix products of ``scaled_dot_product_attention``, which mmengine ignores.
 
-    Queries (..., L, E) meet keys (..., S, E), and their (..., L, S) meets the values' columns.
+    Queries (..., L, E) are multiplied with keys (..., S, E), and the result (..., L, S) with the
+    values (..., S, V).
     """
     query, key, value = (get_shape(tensor) for tensor in inputs[:3])
     pairs = key[-2]
@@ -75,51 +79,63 @@ def attention_flops(inputs: Sequence, outputs: Sequence) -> int:
 
 
 def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
-    """Count the parameters and the FLOPs of a config's model.
+    """Count the parameters and FLOPs of a config's model.
 
-    A FLOP is a multiplication with its addition (a MAC), as mmengine's analysis and OpenMMLab's
-    tables have it: ResNet-18 at 224x224 pixels has 1.8 G. They are those of one image through
-    the network in evaluation: a classifier's scores, or the backbone of a model that pre-trains.
-    Frozen stages count: images pass them, too. Nothing is downloaded or read from a checkpoint.
+    A FLOP is a multiplication with its addition (a MAC), as in mmengine's analysis and OpenMMLab's
+    tables: ResNet-18 has 1.8 G at 224x224 pixels. FLOPs are those of one image in evaluation, for
+    the scores of a classifier or the backbone of a model that pre-trains. They include frozen
+    stages. Neither weights nor data are read.
 
     Args:
-        cfg (Config): With ``model``, and a pipeline or ``shape``.
+        cfg (Config): Config with ``model``, and with a pipeline unless ``shape`` is given.
         shape (tuple, optional): Height and width of the image in pixels. Defaults to
-            :func:`input_size`.
+            :func:`find_input_size`.
 
     Returns:
-        dict: ``shape`` (H, W), ``trainable`` and ``total`` parameters, ``flops``, and ``parts``:
-        the same three of backbone, neck and head.
+        dict: ``shape`` (H, W), ``trainable`` and ``total`` parameters, ``flops``, and ``parts``,
+        which has the same three counts for backbone, neck and head.
 
     Raises:
-        ValueError: If the size is unknown, or the model does not take it.
+        InvalidValueError: If the size is unknown, or the model does not accept it.
     """
-    shape = shape or input_size(cfg)
-    options = dict(cfg.model)
-    options.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(options)
+    shape = shape or find_input_size(cfg)
+    model = _build_model(cfg)
     trainable, total = count_parameters(model)
-    model.eval()
-    try:
-        with torch.no_grad():
-            model(torch.zeros(1, 3, *shape))
-    except RuntimeError as error:
-        raise ValueError(
-            f'an image of {shape[0]}x{shape[1]} pixels does not pass the model: {error}; set '
-            'model.head.in_channels to the width of the flat map, or give --shape HEIGHT WIDTH'
-        ) from error
-    flops = FlopAnalyzer(model, (torch.zeros(1, 3, *shape),))
-    flops.set_op_handle('aten::scaled_dot_product_attention', attention_flops)
-    # The analysis warns of each operator that it holds for free, such as additions and ReLU.
-    flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    flops.tracer_warnings('none')
+    flops = _analyze(model, shape)
     parts = {}
     for name in PARTS:
         module = getattr(model, name, None)
         if module is not None:
-            own = count_parameters(module)
-            parts[name] = dict(trainable=own[0], total=own[1], flops=int(flops.by_module()[name]))
+            counts = count_parameters(module)
+            parts[name] = dict(
+                trainable=counts[0], total=counts[1], flops=int(flops.by_module()[name])
+            )
     return dict(
         shape=list(shape), trainable=trainable, total=total, flops=int(flops.total()), parts=parts
     )
+
+
+def _build_model(cfg: Config) -> nn.Module:
+    options = dict(cfg.model)
+    options.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    with DefaultScope.overwrite_default_scope('mmpretrain'), convert_config_errors(cfg.filename):
+        return MODELS.build(options).eval()
+
+
+def _analyze(model: nn.Module, shape: tuple[int, int]) -> FlopAnalyzer:
+    """Pass an image through the model and count the FLOPs."""
+    image = torch.zeros(1, 3, *shape)
+    try:
+        with torch.no_grad():
+            model(image)
+    except RuntimeError as error:
+        raise InvalidValueError(
+            f'an image of {shape[0]}x{shape[1]} pixels does not fit the model: {error}; set '
+            'model.head.in_channels to the width of the flattened map, or give --shape HEIGHT WIDTH'
+        ) from error
+    flops = FlopAnalyzer(model, (image,))
+    flops.set_op_handle('aten::scaled_dot_product_attention', count_attention_flops)
+    # The analysis warns of each operator that it does not count, such as additions and ReLU.
+    flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    flops.tracer_warnings('none')
+    return flops

@@ -1,4 +1,4 @@
-"""Score a checkpoint."""
+"""Score a checkpoint on the test set of a config."""
 
 from pathlib import Path
 
@@ -6,20 +6,27 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import PrepareTTAHook
-from mmengine.runner import Runner
 
-from abaw_mm import compat
-from abaw_mm.apis.config import (
-    load_config,
-    set_loader_flags,
-)
+from abaw_mm.apis.build_runner import build_runner
+from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.files import atomic_write
 from abaw_mm.structures import uses_frame_batches
 
 OUT_ITEMS = ('metrics', 'pred')
 METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl')
+# A test needs none of these, and the data of the other sets need not exist.
+UNUSED = (
+    'train_cfg',
+    'train_dataloader',
+    'optim_wrapper',
+    'param_scheduler',
+    'val_cfg',
+    'val_dataloader',
+    'val_evaluator',
+)
 
 
 def test(
@@ -38,23 +45,23 @@ def test(
     cfg_options: dict | None = None,
     launcher: str = 'none',
 ) -> dict:
-    """Score a checkpoint on the test set of a config as ``tools/test.py`` does.
+    """Score a checkpoint on the test set of a config, as ``tools/test.py`` does.
 
     Args:
         config (str): Path of the config.
         checkpoint (str): Path or URL of the checkpoint.
-        work_dir (str, optional): Where the log goes, see :func:`load_config`.
-        out (str, optional): File for every frame's scores (.npz, .csv, .pkl), or for the metrics
-            (.json, .yaml, .pkl).
-        out_item (str): What goes to ``out``: ``'pred'`` or ``'metrics'``.
+        work_dir (str, optional): Folder for the log, see :func:`load_config`.
+        out (str, optional): File for the scores of every frame (.npz, .csv, .pkl), or for the
+            metrics (.json, .yaml, .pkl).
+        out_item (str): What to write to ``out``: ``'pred'`` or ``'metrics'``.
         amp (bool): Automatic mixed precision: fp16 with CUDA, bf16 on the CPU.
-        tta (bool): Test-time augmentation: the mean of a frame's and its mirror image's scores, or
-            what ``tta_model`` and ``tta_pipeline`` of the config say.
+        tta (bool): Test-time augmentation: average the scores of each frame and its mirror image,
+            or use ``tta_model`` and ``tta_pipeline`` of the config.
         show_dir (str, optional): Folder for pictures of the predictions.
         show (bool): Whether to show the pictures in a window.
-        interval (int): A picture every so many frames.
-        wait_time (float): Seconds that a window stays.
-        pin_memory (bool): Of the data loader.
+        interval (int): Number of frames from one picture to the next.
+        wait_time (float): Seconds that a window stays open.
+        pin_memory (bool): Setting of the data loader.
         cfg_options (dict, optional): Overrides of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
@@ -62,14 +69,19 @@ def test(
         dict: The metrics, such as ``affwild2/macro_f1`` in %.
 
     Raises:
-        FileNotFoundError: If the config or the checkpoint is not there.
-        ValueError: If the checkpoint does not fit the model, or the config lacks what was asked.
+        MissingFileError: If the config or the checkpoint does not exist.
+        InvalidValueError: If the checkpoint does not fit the model, or the config has a mistake or
+            lacks what an argument needs.
     """
     cfg = load_config(config, launcher, work_dir, cfg_options)
     check_checkpoint_path(checkpoint, 'CHECKPOINT')
+    _check_test_set(cfg, plain=tta or show or show_dir is not None)
+    _check_out(out, out_item)
     cfg.load_from, cfg.resume = checkpoint, False
     if amp:
         cfg.test_cfg.fp16 = True
+    if tta or show or show_dir is not None:
+        use_plain_pipeline(cfg)
     if show or show_dir is not None:
         cfg.default_hooks.visualization = dict(
             type='VisualizationHook',
@@ -79,51 +91,16 @@ def test(
             interval=interval,
             wait_time=wait_time,
         )
-    if tta or show or show_dir is not None:
-        if cfg.test_dataloader.dataset.type == 'ClipFeatureDataset':
-            raise ValueError(
-                f'--tta, --show, --show-dir: {config} is of a model over features, expected one '
-                'over images; leave them out'
-            )
-        if {'dataset', 'datasets'} & set(cfg.test_dataloader.dataset):
-            raise ValueError(
-                f'--tta, --show, --show-dir: got a {cfg.test_dataloader.dataset.type} as test set '
-                f'of {config}, expected one dataset with a pipeline; score its parts one by one'
-            )
-        use_plain_pipeline(cfg)
     if tta:
-        pipeline = cfg.test_dataloader.dataset.pipeline
-        # as mmpretrain's tool: a frame and its mirror image, unless the config says otherwise
-        cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
-        flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)]
-        mirrored = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
-        cfg.test_dataloader.dataset.pipeline = cfg.get('tta_pipeline', [*pipeline[:-1], mirrored])
-    if out is not None and out_item not in OUT_ITEMS:
-        raise ValueError(f"--out-item: got {out_item!r}, expected 'metrics' or 'pred'")
-    if out is not None and out_item == 'metrics' and not out.endswith(METRIC_FILES):
-        raise ValueError(
-            f'--out: got {out!r}, expected a file for metrics that ends in one of '
-            f'{", ".join(METRIC_FILES)}; change --out'
-        )
+        _augment(cfg)
+    set_loader_flags(cfg, pin_memory, persistent_workers=True)
+    for name in UNUSED:
+        cfg[name] = None
     dump = None
     if out is not None and out_item == 'pred':
         dump = DumpPredictions(out, checkpoint, Path(config).stem)
-    set_loader_flags(cfg, pin_memory, persistent_workers=True)
-    # The training half is not needed; its data need not be there.
-    for name in (
-        'train_cfg',
-        'train_dataloader',
-        'optim_wrapper',
-        'param_scheduler',
-        'val_cfg',
-        'val_dataloader',
-        'val_evaluator',
-    ):
-        cfg[name] = None
-    cfg = compat.adapt_cfg_to_cpu(cfg, launcher)
-    runner = Runner.from_cfg(cfg)
-    if tta:
-        # wraps the model after the checkpoint has filled it
+    runner = build_runner(cfg)
+    if tta:  # the hook wraps the model once the checkpoint is loaded
         runner.register_hook(PrepareTTAHook(tta_cfg=ConfigDict(cfg.tta_model)))
     if dump is not None:
         runner.test_evaluator.metrics.append(dump)
@@ -131,18 +108,50 @@ def test(
     if out is not None and out_item == 'metrics' and is_main_process():
         with atomic_write(out) as draft:
             mmengine.dump(metrics, draft)
-    barrier()  # a process that leaves early aborts those still writing
+    barrier()  # a process that exits early would abort those still writing
     return metrics
 
 
-def use_plain_pipeline(cfg: Config) -> None:
-    """Let a test set that hands over batches as arrays hand over an object a frame.
+def _check_test_set(cfg: Config, plain: bool) -> None:
+    """Check that there is a test set, and that it can use mmpretrain's pipeline if ``plain``."""
+    loader = cfg.get('test_dataloader')
+    if loader is None:
+        raise InvalidValueError(
+            f'{cfg.filename}: got a config without test_dataloader, expected the config of a '
+            'classifier, such as configs/res50_srp_affwild2.py'
+        )
+    if not plain:
+        return
+    if loader.dataset.type == 'ClipFeatureDataset':
+        raise InvalidValueError(
+            f'--tta, --show, --show-dir: got {cfg.filename}, the config of a model over features, '
+            'expected one over images; leave them out'
+        )
+    if {'dataset', 'datasets'} & set(loader.dataset):
+        raise InvalidValueError(
+            f'--tta, --show, --show-dir: got a {loader.dataset.type} as test set of '
+            f'{cfg.filename}, expected a single dataset with a pipeline; score its parts separately'
+        )
 
-    Pictures and test-time augmentation need one. What ``FrameDataPreprocessor`` does to a batch,
-    mmpretrain's transforms and data preprocessor then do to each frame, with the same result.
+
+def _check_out(out: str | None, out_item: str) -> None:
+    if out_item not in OUT_ITEMS:
+        raise InvalidValueError(f"--out-item: got {out_item!r}, expected 'metrics' or 'pred'")
+    if out is not None and out_item == 'metrics' and not out.endswith(METRIC_FILES):
+        raise InvalidValueError(
+            f'--out: got {out!r}, expected a file for metrics that ends in one of '
+            f'{", ".join(METRIC_FILES)}; change --out'
+        )
+
+
+def use_plain_pipeline(cfg: Config) -> None:
+    """Make the test set deliver one object per frame instead of batches of arrays.
+
+    Pictures and test-time augmentation need this. mmpretrain's transforms and data preprocessor
+    then do for each frame what ``FrameDataPreprocessor`` does for a batch, with the same result.
 
     Args:
-        cfg (Config): Changed in place; left as it is if it hands over objects.
+        cfg (Config): Changed in place, unless it delivers objects already.
     """
     if not uses_frame_batches(cfg.test_dataloader):
         return
@@ -159,3 +168,12 @@ def use_plain_pipeline(cfg: Config) -> None:
         std=made.std,
         to_rgb=made.get('to_rgb', True),
     )
+
+
+def _augment(cfg: Config) -> None:
+    """Set up test-time augmentation, by default the mirror image as in mmpretrain's tool."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
+    flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)]
+    mirrored = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
+    cfg.test_dataloader.dataset.pipeline = cfg.get('tta_pipeline', [*pipeline[:-1], mirrored])

@@ -1,4 +1,4 @@
-"""Misspelt settings are refused, names of one's own are not."""
+"""Misspelt settings are errors; variables of the config may have any name."""
 
 import re
 from collections import Counter
@@ -9,15 +9,11 @@ import pytest
 from mmengine.config import Config
 
 from abaw_mm.apis import load_config
-from abaw_mm.apis.check_settings import (
-    SETTINGS,
-    check_settings,
-    setting_meant,
-)
+from abaw_mm.apis.check_settings import SETTINGS, check_settings, find_closest_setting
 
 
 @pytest.mark.parametrize(
-    ('name', 'meant'),
+    ('name', 'closest'),
     [
         ('chekpoint', 'checkpoint'),
         ('checkpoints', 'checkpoint'),
@@ -34,59 +30,59 @@ from abaw_mm.apis.check_settings import (
         ('train_pipeline', None),
         ('val_pipeline', None),
         ('test_pipeline', None),
-        ('model2', None),
         ('model_50', None),
-        ('_model', None),
         ('base_model', None),
-        ('my_checkpoint', None),
         ('dataset_type', None),
         ('max_iters', None),
     ],
 )
-def test_setting_meant(name, meant):
-    assert setting_meant(name) == meant
+def test_closest_setting(name, closest):
+    assert find_closest_setting(name) == closest
 
 
-def config(tmp_path, text):
+def write_config(tmp_path, text=''):
     path = tmp_path / 'mine.py'
     path.write_text(f'checkpoint = None\nmodel = dict()\n{text}\n')
     return str(path)
 
 
-def test_a_misspelt_setting_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='chekpoint: .*did you mean checkpoint'):
-        load_config(config(tmp_path, "chekpoint = 'x.pth'"))
-    path = config(tmp_path, '')
-    for options in ({'chekpoint': 'x.pth'}, {'train_dataloder.batch_size': 3}):
-        with pytest.raises(ValueError, match='did you mean (checkpoint|train_dataloader)'):
-            load_config(path, cfg_options=options)
+@pytest.mark.parametrize(
+    ('text', 'options', 'closest'),
+    [
+        ("chekpoint = 'x.pth'", None, 'checkpoint'),
+        ('', {'chekpoint': 'x.pth'}, 'checkpoint'),
+        ('', {'train_dataloder.batch_size': 3}, 'train_dataloader'),
+    ],
+)
+def test_misspelt_setting_is_an_error(tmp_path, text, options, closest):
+    with pytest.raises(ValueError, match=f'did you mean {closest}'):
+        load_config(write_config(tmp_path, text), cfg_options=options)
 
 
-def test_a_name_that_the_config_uses_is_ones_own(tmp_path):
-    load_config(
-        config(tmp_path, 'custom_hook = dict(type="EMAHook")\ncustom_hooks = [custom_hook]')
-    )
-    load_config(config(tmp_path, 'data_root = "x"\nlabels = 3'))
+@pytest.mark.parametrize(
+    'text',
+    [
+        'custom_hook = dict(type="EMAHook")\ncustom_hooks = [custom_hook]',
+        'model2 = dict()\nmodel = model2',
+        'data_root = "x"\nlabels = 3',
+    ],
+)
+def test_variables_may_have_any_name(tmp_path, text):
+    load_config(write_config(tmp_path, text))
 
 
-def test_an_override_without_effect_is_told(tmp_path, monkeypatch):
+def test_override_without_effect_is_a_warning(tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
         'abaw_mm.apis.check_settings.print_log', lambda line, **kwargs: lines.append(line)
     )
-    cfg = Config.fromfile(config(tmp_path, 'data_root = "x"'))
+    cfg = Config.fromfile(write_config(tmp_path, 'data_root = "x"'))
     check_settings(cfg, ['data_root', 'model.depth', 'checkpoint', 'randomness.seed'])
-    assert len(lines) == 1 and 'data_root=...: data_root is no setting' in lines[0]
+    assert len(lines) == 1 and 'data_root=...: nothing reads data_root' in lines[0]
 
 
-@pytest.mark.parametrize('seed', [-1, 2**32, 'x', 1.5])
-def test_a_seed_that_is_none(tmp_path, seed):
-    with pytest.raises(ValueError, match=r'randomness.seed=.*0..4294967295'):
-        load_config(config(tmp_path, f'randomness = dict(seed={seed!r})'))
-
-
-def test_no_false_alarm_in_any_config_of_mmpretrain_or_ours(repo):
-    """Names at the top of the files, by text: each is a setting, not alike to one, or used."""
+def test_no_false_alarm_in_configs_of_mmpretrain_and_ours(repo):
+    """Each top-level name is a setting, not similar to one, or used in its file."""
     theirs = Path(mmpretrain.__file__).parent / '.mim/configs'
     names, alarms = set(), []
     for path in [*theirs.rglob('*.py'), *(repo / 'configs').rglob('*.py')]:
@@ -94,6 +90,6 @@ def test_no_false_alarm_in_any_config_of_mmpretrain_or_ours(repo):
         words = Counter(re.findall(r'\w+', text))
         for name in re.findall(r'^(\w+) *=', text, re.MULTILINE):
             names.add(name)
-            if words[name] < 2 and setting_meant(name):
-                alarms.append((path.name, name, setting_meant(name)))
+            if words[name] < 2 and find_closest_setting(name):
+                alarms.append((path.name, name, find_closest_setting(name)))
     assert not alarms and len(names & SETTINGS) > 10

@@ -1,4 +1,4 @@
-"""From a config, a checkpoint and names of faces to maps, and what goes wrong on the way."""
+"""Attention maps from a config, a checkpoint and names of faces."""
 
 import os
 import runpy
@@ -22,7 +22,7 @@ SMALL = (
 
 
 def write(repo, tiny, folder, name='mine', base='res18_srp_affwild2_plain', **options):
-    """A config with a small network, and a checkpoint of its own."""
+    """Write a config with a small network, and a checkpoint that fits it."""
     path = folder / f'{name}.py'
     path.write_text(
         f"_base_ = ['{os.path.relpath(repo / f'configs/{base}.py', folder)}']\n"
@@ -37,12 +37,12 @@ def write(repo, tiny, folder, name='mine', base='res18_srp_affwild2_plain', **op
 
 
 @pytest.fixture
-def mine(repo, tiny, tmp_path):
+def files(repo, tiny, tmp_path):
     return write(repo, tiny, tmp_path)
 
 
-def test_frames_of_a_clip_with_their_labels(mine):
-    faces = explain(*mine, [CLIP], num_frames=4)
+def test_clip_gives_evenly_spaced_frames_with_labels(files):
+    faces = explain(*files, [CLIP], num_frames=4)
     assert [face.name for face in faces] == [f'{CLIP}/0000{n}.jpg' for n in (2, 4, 6, 8)]
     assert [face.truth for face in faces] == ['Anger', 'Fear', 'Sadness', 'Other']
     for face in faces:
@@ -51,15 +51,15 @@ def test_frames_of_a_clip_with_their_labels(mine):
         )
         assert sum(face.probabilities.values()) == pytest.approx(1)
         assert face.maps.cells.shape == (1, 6, 6)
-    assert len(explain(*mine, [CLIP, 'video11_right'])) == 8 + 2
+    assert len(explain(*files, [CLIP, 'video11_right'])) == 8 + 2
 
 
-def test_a_class_is_explained_whatever_is_predicted(mine):
-    (face,) = explain(*mine, [CLIP], 'Surprise', 1)
+def test_requested_class_is_explained(files):
+    (face,) = explain(*files, [CLIP], 'Surprise', 1)
     assert face.explained == 'Surprise' and face.maps.classes.tolist() == [6]
 
 
-def test_images_and_folders_need_no_data_set(mine, tmp_path):
+def test_images_and_folders_need_no_dataset(files, tmp_path):
     folder = tmp_path / 'faces'
     folder.mkdir()
     image = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
@@ -67,29 +67,29 @@ def test_images_and_folders_need_no_data_set(mine, tmp_path):
         Image.fromarray(image).save(folder / name)
     (folder / 'notes.txt').write_text('no image')
     faces = explain(
-        *mine,
+        *files,
         [str(folder / 'b.png'), str(folder)],
         cfg_options={'val_dataloader.dataset.data_root': 'nowhere'},
     )
     assert [face.name for face in faces] == [
         f'faces/{n}' for n in ('b.png', 'a.png', 'b.png', 'c.PNG')
     ]
-    # what the network saw: the middle of 256 pixels
+    # the network sees the central 224 of 256 pixels
     np.testing.assert_array_equal(faces[0].image, image[16:240, 16:240])
     assert faces[0].truth is None
 
 
-def test_batches_as_bytes_show_the_same(repo, tiny, tmp_path, mine):
+def test_frame_batches_give_the_same_maps(repo, tiny, tmp_path, files):
     fast, _ = write(repo, tiny, tmp_path, 'fast', 'res18_srp_affwild2')
-    plain = explain(*mine, [CLIP], num_frames=2)
-    for one, other in zip(plain, explain(fast, mine[1], [CLIP], num_frames=2), strict=True):
+    plain = explain(*files, [CLIP], num_frames=2)
+    for one, other in zip(plain, explain(fast, files[1], [CLIP], num_frames=2), strict=True):
         assert (one.name, one.truth) == (other.name, other.truth)
         assert np.abs(one.image.astype(int) - other.image).mean() < 2
         torch.testing.assert_close(one.maps.cells, other.maps.cells, atol=0.05, rtol=0.1)
 
 
 @pytest.mark.parametrize(
-    ('sources', 'options', 'error', 'told'),
+    ('sources', 'options', 'error', 'message'),
     [
         (
             ['5-60'],
@@ -104,25 +104,25 @@ def test_batches_as_bytes_show_the_same(repo, tiny, tmp_path, mine):
             [CLIP],
             dict(class_name='Joy'),
             ValueError,
-            "--class: got 'Joy', expected one of Neutral, Anger, .*Other",
+            "--class: got 'Joy', expected a class of .*: Neutral, Anger, .*Other",
         ),
         ([CLIP], dict(num_frames=0), ValueError, '--num-frames: got 0, expected at least 1'),
     ],
 )
-def test_what_is_not_there_is_named(mine, tmp_path, sources, options, error, told):
+def test_wrong_arguments_are_named(files, tmp_path, sources, options, error, message):
     (tmp_path / 'empty').mkdir()
     sources = [str(tmp_path / 'empty') if source == 'EMPTY' else source for source in sources]
-    with pytest.raises(error, match=told):
-        explain(*mine, sources, **options)
+    with pytest.raises(error, match=message):
+        explain(*files, sources, **options)
 
 
-def test_a_damaged_image_is_named(mine, tmp_path):
+def test_damaged_image_is_named(files, tmp_path):
     (tmp_path / 'half.jpg').write_bytes(b'\xff\xd8\xff')
     with pytest.raises(ValueError, match='half.jpg: got .*, expected a whole image'):
-        explain(*mine, [str(tmp_path / 'half.jpg')])
+        explain(*files, [str(tmp_path / 'half.jpg')])
 
 
-def test_a_checkpoint_that_does_not_fit_is_told_by_its_tensors(repo, tiny, tmp_path, mine):
+def test_checkpoint_of_another_shape_names_the_tensors(repo, tiny, tmp_path, files):
     _, other = write(repo, tiny, tmp_path, 'other', width=54)
     with pytest.raises(
         ValueError,
@@ -131,23 +131,23 @@ def test_a_checkpoint_that_does_not_fit_is_told_by_its_tensors(repo, tiny, tmp_p
             r'expected \(8, 216\)\)'
         ),
     ):
-        explain(mine[0], other, [CLIP])
+        explain(files[0], other, [CLIP])
     with pytest.raises(FileNotFoundError, match="CHECKPOINT='gone.pth': no such file"):
-        explain(mine[0], 'gone.pth', [CLIP])
+        explain(files[0], 'gone.pth', [CLIP])
 
 
-def test_a_config_of_pretraining_is_no_classifier(repo, mine):
-    with pytest.raises(ValueError, match='expected .*res18_srp_affwild2.py'):
-        explain(str(repo / 'configs/res18_simsiam_faces.py'), mine[1], [CLIP])
+def test_config_of_pretraining_is_rejected(repo, files):
+    with pytest.raises(ValueError, match='got no val_dataloader.*res18_srp_affwild2.py'):
+        explain(str(repo / 'configs/res18_simsiam_faces.py'), files[1], [CLIP])
 
 
-def test_the_tool_writes_a_picture_and_says_what_is_left_out(repo, mine, tmp_path, capsys):
+def test_tool_draws_a_sheet_and_names_maps_left_out(repo, files, tmp_path, capsys):
     tool = runpy.run_path(str(repo / 'tools/visualization/attention_maps.py'))
     out = tmp_path / 'maps.png'
-    assert tool['main']([*mine, CLIP, '--num-frames', '2', '--out', str(out)]) == 0
+    assert tool['main']([*files, CLIP, '--num-frames', '2', '--out', str(out)]) == 0
     with Image.open(out) as picture:
         assert picture.format == 'PNG' and min(picture.size) > 300
-    told = capsys.readouterr().out
-    assert "left out: APViT's own map" in told and f'{out}: 2 faces' in told
+    out_text = capsys.readouterr().out
+    assert "left out: APViT's own map" in out_text and f'{out}: 2 faces' in out_text
     with pytest.raises(SystemExit, match='2'):
-        tool['main']([*mine, CLIP, '--out', 'maps.gif'])
+        tool['main']([*files, CLIP, '--out', 'maps.gif'])

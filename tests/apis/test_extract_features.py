@@ -1,4 +1,4 @@
-"""From images to features to a temporal model's submission, each step by its own command."""
+"""Features from images, and a temporal model from features to the submission."""
 
 import json
 import runpy
@@ -29,7 +29,7 @@ VAL = 'annotations/EXPR_Recognition_Challenge/Validation_Set'
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    """Data, a checkpoint of random weights, and the features of both layers."""
+    """Data, two checkpoints of random weights, and the features of both layers."""
     folder = tmp_path_factory.mktemp('features')
     root = folder / 'affwild2'
     write_clip(root, 'Train_Set', 'b_left', [0, 1, -1, 2, 3, -1, 5], missing=(2,))
@@ -48,7 +48,7 @@ def made(tmp_path_factory):
 
 
 def extract(folder, out, checkpoint='a.pth', **options):
-    """The features of the data, into ``out``."""
+    """Extract the features of the data into ``out``."""
     cfg_options = {f'{name}.dataset.data_root': str(folder / 'affwild2') for name in LOADERS}
     cfg_options.update({f'{name}.num_workers': 0 for name in LOADERS})
     return extract_features(
@@ -62,8 +62,8 @@ def extract(folder, out, checkpoint='a.pth', **options):
     )
 
 
-def test_features_of_every_crop(made):
-    """Image by image, in plain mmpretrain."""
+def test_features_equal_those_of_single_images(made):
+    """The reference passes image by image through plain mmpretrain."""
     cfg = Config.fromfile(REPO / 'benchmarks/configs/res18_srp_demo_plain.py')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor)).eval()
     model.load_state_dict(torch.load(made / 'a.pth', weights_only=True)['state_dict'])
@@ -93,16 +93,16 @@ def test_features_of_every_crop(made):
             np.testing.assert_allclose(features[row], expected, rtol=2e-3, atol=1e-4)
 
 
-def test_a_killed_run_goes_on_to_the_same_files(made, monkeypatch):
+def test_interrupted_run_continues_to_the_same_files(made, monkeypatch):
     write, written = FeatureFolder.write, []
 
-    def killed(self, clip, features):
+    def interrupt(self, clip, features):
         if written:
             raise KeyboardInterrupt
         written.append(clip)
         write(self, clip, features)
 
-    monkeypatch.setattr(FeatureFolder, 'write', killed)
+    monkeypatch.setattr(FeatureFolder, 'write', interrupt)
     with pytest.raises(KeyboardInterrupt):
         extract(made, 'again')
     monkeypatch.setattr(FeatureFolder, 'write', write)
@@ -117,14 +117,14 @@ def test_a_killed_run_goes_on_to_the_same_files(made, monkeypatch):
         )
 
 
-def test_another_checkpoint_or_layer_is_refused(made):
+def test_folder_of_another_checkpoint_or_layer_is_rejected(made):
     with pytest.raises(ValueError, match="--out .*: sha256: the folder has '.*', this run '"):
         extract(made, 'backbone', 'b.pth')
     with pytest.raises(ValueError, match="layer: the folder has 'backbone', this run 'neck'"):
         extract(made, 'backbone', layer='neck')
 
 
-def test_a_checkpoint_that_does_not_fit(made, tmp_path):
+def test_wrong_arguments_leave_no_folder(made, tmp_path):
     gap = Config.fromfile(REPO / 'configs/res18_gap_affwild2.py').model
     state = MODELS.build(gap).state_dict()
     torch.save(dict(state_dict=state), made / 'gap.pth')
@@ -143,8 +143,8 @@ def test_a_checkpoint_that_does_not_fit(made, tmp_path):
     assert not (made / 'new').exists()
 
 
-def test_weights_of_a_self_supervised_backbone(made):
-    """What a training would start from; its head's and neck's are not needed."""
+def test_self_supervised_backbone_is_accepted(made):
+    """Its checkpoint has no head or neck."""
     state = torch.load(made / 'a.pth', weights_only=True)['state_dict']
     state = {
         key.replace('backbone.', 'module.encoder_q.'): value
@@ -159,7 +159,7 @@ def test_weights_of_a_self_supervised_backbone(made):
 
 @pytest.fixture(scope='module')
 def temporal(made):
-    """The temporal config, trained for two steps on the neck's features."""
+    """The temporal config, trained for two steps on features of the neck."""
     options = {
         'train_cfg.max_iters': 2,
         'train_cfg.val_interval': 2,
@@ -179,7 +179,7 @@ def temporal(made):
     return config, made / 'run/iter_2.pth', options
 
 
-def test_temporal_model(made, temporal):
+def test_temporal_model_scores_and_submits(made, temporal):
     config, checkpoint, options = temporal
     out = made / 'val.npz'
     figures = apis.test(
@@ -203,10 +203,10 @@ def test_temporal_model(made, temporal):
     assert len(answer.read_text().splitlines()) == 6
 
 
-def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
+def test_temporal_model_needs_the_features_it_was_trained_on(made, temporal):
     config, checkpoint, options = temporal
 
-    def test_on(out, **more):
+    def score(out, **more):
         own = {'test_dataloader.dataset.feature_dir': str(made / out), **more}
         return apis.test(
             str(config), str(checkpoint), str(made / 'test'), cfg_options={**options, **own}
@@ -214,12 +214,12 @@ def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
 
     extract(made, 'of b', 'b.pth', layer='neck', split=['val'])
     with pytest.raises(ValueError, match="sha256: the checkpoint was trained on '.*test_dataload"):
-        test_on('of b')
+        score('of b')
     with pytest.raises(ValueError, match='got 256 features a frame .layer backbone.*expects 2304'):
-        test_on('backbone')
+        score('backbone')
     with pytest.raises(ValueError, match='does not fit the model: .*backbone.norm.weight'):
-        test_on('backbone', **{'model.backbone.in_channels': 256})
-    with pytest.raises(ValueError, match='--tta, .* is of a model over features'):
+        score('backbone', **{'model.backbone.in_channels': 256})
+    with pytest.raises(ValueError, match='--tta, .* model over features'):
         apis.test(str(config), str(checkpoint), str(made / 'test'), tta=True)
     own = {**options, 'val_dataloader.dataset.feature_dir': str(made / 'of b')}
     with pytest.raises(ValueError, match="sha256: train_dataloader has '.*set val_dataloader"):
@@ -227,7 +227,7 @@ def test_temporal_model_wants_the_features_that_it_knows(made, temporal):
 
 
 @pytest.mark.slow
-def test_on_two_processes(made):
+def test_two_processes_write_the_same_files(made):
     options = [f'{name}.dataset.data_root={made / "affwild2"}' for name in LOADERS]
     subprocess.run(
         [

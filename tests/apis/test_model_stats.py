@@ -1,4 +1,4 @@
-"""Counts by hand, and the statements of the paper."""
+"""Parameters and FLOPs against counts by hand and against the paper."""
 
 import importlib.util
 import json
@@ -8,33 +8,33 @@ import pytest
 from mmengine.config import Config
 
 from abaw_mm.apis import model_stats
-from abaw_mm.apis.model_stats import input_size
+from abaw_mm.apis.model_stats import find_input_size
 
 REPO = Path(__file__).parents[2]
 
 
-def config(name, **options):
+def load(name, **options):
     cfg = Config.fromfile(str(REPO / f'configs/{name}.py'))
     cfg.merge_from_dict(options)
     return cfg
 
 
 def srp(channels, first, second):
-    """Parameters of the neck and the classifier by hand; a norm has two a channel."""
+    """Parameters of the neck and the classifier; a norm has two per channel."""
     return (channels * 256 * first**2 + 512 + 256 * 256 * second**2 + 512) + (2304 * 8 + 8)
 
 
-def test_the_abstracts_parameters():
-    """0.7 M: Res-18, all stages frozen, 1x1 and then 3x3 in the neck."""
+def test_parameters_of_the_abstract():
+    """ResNet-18 with all stages frozen and 1x1, then 3x3 kernels in the neck has 0.7 M."""
     stats = model_stats(
-        config(
+        load(
             'res18_srp_affwild2',
             **{'model.backbone.frozen_stages': 4, 'model.neck.kernel_sizes': (1, 3)},
         )
     )
     assert stats['trainable'] == srp(512, 1, 3) == 740360
     assert stats['parts']['backbone']['trainable'] == 0
-    assert stats['parts']['backbone']['total'] == 11176512  # torchvision's, without its classifier
+    assert stats['parts']['backbone']['total'] == 11176512  # as torchvision without its classifier
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_the_abstracts_parameters():
         (50, 2048, 23508032, 14964736),
     ],
 )
-def test_three_frozen_stages(depth, channels, backbone, last_stage):
-    stats = model_stats(config(f'res{depth}_srp_affwild2'))
+def test_parameters_with_three_frozen_stages(depth, channels, backbone, last_stage):
+    stats = model_stats(load(f'res{depth}_srp_affwild2'))
     assert stats['trainable'] == last_stage + srp(channels, 2, 2)
     assert stats['total'] == backbone + srp(channels, 2, 2)
 
 
-def test_flops_by_hand():
-    """Multiplications of every convolution and of the classifier; a norm has two a number."""
+def test_flops_of_a_resnet():
+    """Multiplications of each convolution and the classifier; a norm has two per element."""
 
     def conv(cells, inputs, outputs, kernel):
         return cells**2 * outputs * (inputs * kernel**2 + 2)
@@ -60,18 +60,18 @@ def test_flops_by_hand():
     for cells, width in ((28, 128), (14, 256), (7, 512)):
         flops += conv(cells, width // 2, width, 3) + 3 * conv(cells, width, width, 3)
         flops += conv(cells, width // 2, width, 1)
-    stats = model_stats(config('res18_srp_affwild2'))
+    stats = model_stats(load('res18_srp_affwild2'))
     assert stats['shape'] == [224, 224]
     assert stats['parts']['backbone']['flops'] == flops
     assert stats['parts']['neck']['flops'] == conv(6, 512, 256, 2) + conv(3, 256, 256, 2)
     assert stats['parts']['head']['flops'] == 2304 * 8
     assert stats['flops'] == sum(part['flops'] for part in stats['parts'].values())
-    frozen = model_stats(config('res18_srp_affwild2', **{'model.backbone.frozen_stages': 4}))
-    assert frozen['flops'] == stats['flops']  # images pass frozen stages, too
+    frozen = model_stats(load('res18_srp_affwild2', **{'model.backbone.frozen_stages': 4}))
+    assert frozen['flops'] == stats['flops']  # frozen stages count
 
 
-def test_flops_of_a_transformer_by_hand():
-    """Its attention counts, too: mmengine's own analysis leaves it out."""
+def test_flops_of_a_transformer():
+    """Attention counts, which mmengine's own analysis leaves out."""
     model = dict(
         type='ImageClassifier',
         head=dict(type='LinearClsHead', num_classes=8, in_channels=64),
@@ -85,10 +85,10 @@ def test_flops_of_a_transformer_by_hand():
     tokens, width = 2 * 2 + 1, 64
     layer = (
         4 * tokens * width**2  # query, key, value, projection
-        + 2 * tokens**2 * width  # all heads: their widths add up
+        + 2 * tokens**2 * width  # all heads; their widths add up
         + 2 * tokens * width * 128
     )
-    norms = 7 * tokens * width * 5  # as mmengine counts one with a scale
+    norms = 7 * tokens * width * 5  # as mmengine counts a norm with a scale
     flops = 4 * width * 3 * 16**2 + 3 * layer + norms + 8 * width
     assert model_stats(Config(dict(model=model)), (32, 32))['flops'] == flops
 
@@ -103,24 +103,24 @@ def test_flops_of_a_transformer_by_hand():
     ],
 )
 def test_input_size(name, side):
-    assert input_size(config(name)) == (side, side)
+    assert find_input_size(load(name)) == (side, side)
 
 
-def test_input_size_that_nothing_sets():
+def test_unknown_input_size_is_an_error():
     cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='LoadFaceCrop')]))))
     with pytest.raises(ValueError, match='--shape'):
-        input_size(cfg)
+        find_input_size(cfg)
     cfg.test_dataloader.dataset.pipeline.append(dict(type='Resize', scale=(96, 64)))  # (W, H)
-    assert input_size(cfg) == (64, 96)
+    assert find_input_size(cfg) == (64, 96)
 
 
-def test_image_of_a_size_that_does_not_fit():
+def test_image_size_that_does_not_fit_is_an_error():
     with pytest.raises(ValueError, match='112x112 .* model.head.in_channels .*--shape'):
-        model_stats(config('res18_srp_affwild2'), (112, 112))
+        model_stats(load('res18_srp_affwild2'), (112, 112))
 
 
 def test_target_network_is_not_trained():
-    stats = model_stats(config('res18_contrawarping_faces'))
+    stats = model_stats(load('res18_contrawarping_faces'))
     parts = stats['parts']
     assert stats['trainable'] == sum(part['trainable'] for part in parts.values())
     assert stats['total'] > stats['trainable']
@@ -156,5 +156,5 @@ def test_tool(tmp_path, capsys):
     assert '96x96' in text and '0.206 M' in text
     with pytest.raises(SystemExit):
         tool.main(['x.py', '--shape', '0'])
-    with pytest.raises(FileNotFoundError, match='gone.py'):
-        tool.main(['gone.py'])
+    assert tool.main(['gone.py']) == 1
+    assert 'gone.py' in capsys.readouterr().err

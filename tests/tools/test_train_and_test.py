@@ -80,7 +80,7 @@ def trained(tmp_path_factory):
 
 def test_dist_train_on_two_cpu_processes(trained):
     folder, _, log = trained
-    assert 'batch: 2 x 2 = 4 frames a step' in log
+    assert 'batch: 2 x 2 = 4 frames per step' in log
     assert log.count('SyncBN') >= 1  # one line says that BN takes its place
     assert log.count('started from random weights') == 2
     assert (folder / 'run/iter_4.pth').is_file()
@@ -442,7 +442,7 @@ def test_slurm(trained, fake_srun):
         '-p part --job-name=job --gres=gpu:2 --ntasks-per-node=2 --ntasks=2 --cpus-per-task=5 '
         '--kill-on-bad-exit=1 --quotatype=auto --mem=4G python -u'
     )
-    assert 'batch: 2 x 2 = 4 frames a step' in result.stdout
+    assert 'batch: 2 x 2 = 4 frames per step' in result.stdout
     assert (fake_srun / 'run/iter_1.pth').is_file()
     result = run(
         'bash',

@@ -1,0 +1,85 @@
+"""Mistakes in a config are reported when its Runner is built."""
+
+import pytest
+
+from abaw_mm.apis import load_config
+from abaw_mm.apis.build_runner import build_runner
+from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.errors import InvalidTypeError, InvalidValueError
+
+
+def load(repo, tiny, tmp_path, **options):
+    return load_config(
+        str(repo / 'configs/res18_srp_demo.py'),
+        work_dir=str(tmp_path),
+        cfg_options={
+            'train_dataloader.dataset.data_root': str(tiny),
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'val_dataloader.dataset.data_root': str(tiny),
+            'val_dataloader.num_workers': 0,
+            'val_dataloader.persistent_workers': False,
+            **{key.replace('__', '.'): value for key, value in options.items()},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(model__backbone__type='ResNot'), 'ResNot is not in the'),
+        (dict(model__bakcbone={}), "unexpected keyword argument 'bakcbone'"),
+        (dict(model__backbone__depth=19), '19'),
+        (dict(train_dataloader__dataset__strat_index=1), "argument 'strat_index'"),
+        (dict(train_dataloader__sampler__type='NoSampler'), 'NoSampler is not in the'),
+        (dict(val_dataloader__dataset__pipeline=[dict(type='NoStep')]), 'NoStep is not in the'),
+        (dict(val_evaluator=dict(type='NoMetric')), 'NoMetric is not in the'),
+        (dict(optim_wrapper__optimizer__learning_rate=1), "argument 'learning_rate'"),
+        (dict(param_scheduler=[dict(type='NoLR')]), 'NoLR is not in the'),
+        (dict(default_hooks__logger__intervall=3), "argument 'intervall'"),
+        (dict(train_dataloader=None), 'train_dataloader'),
+    ],
+)
+def test_mistake_is_a_user_error_that_names_the_config(repo, tiny, tmp_path, options, message):
+    with pytest.raises(InvalidValueError, match=f'res18_srp_demo.py: .*{message}'):
+        build_runner(load(repo, tiny, tmp_path, **options))
+
+
+def test_training_continues_from_what_was_built(repo, tiny, tmp_path):
+    """The learning rate is scaled once, and the schedulers start from the scaled one."""
+    options = dict(
+        train_dataloader__batch_size=2,
+        train_cfg__max_iters=1,
+        auto_scale_lr=dict(base_batch_size=4, enable=True),
+        optim_wrapper__optimizer__lr=0.1,
+        param_scheduler=[dict(type='ConstantLR', factor=1.0, by_epoch=False)],
+    )
+    runner = build_runner(load(repo, tiny, tmp_path, **options))
+    loop, optimizer = runner.train_loop, runner.optim_wrapper.optimizer
+    runner.train()
+    assert runner.train_loop is loop and runner.optim_wrapper.optimizer is optimizer
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(0.05)
+
+
+def fail_without_message():
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ('raised', 'message'),
+    [
+        (fail_without_message, 'my.py: AssertionError in fail_without_message: raise Assert'),
+        (lambda: {}['gone'], 'my.py: gone'),
+        (lambda: int('x'), 'my.py: invalid literal'),
+    ],
+)
+def test_converted_errors(raised, message):
+    with pytest.raises(InvalidValueError, match=message), convert_config_errors('my.py'):
+        raised()
+
+
+@pytest.mark.parametrize('error', [RuntimeError('x'), InvalidTypeError('x')])
+def test_other_errors_pass_through(error):
+    with pytest.raises(type(error)) as exc_info, convert_config_errors('my.py'):
+        raise error
+    assert exc_info.value is error

@@ -1,8 +1,9 @@
 """abaw_mm: facial expressions in video with mmpretrain.
 
-``import abaw_mm`` checks the versions of the stack, applies the patches that it needs on today's
-PyTorch, and registers datasets, sampler, models, metrics and hooks in mmpretrain's registries, and
-the configs by their names (``mmpretrain.list_models('abaw*')``).
+``import abaw_mm`` checks the installed versions, applies the patches that OpenMMLab's releases need
+on today's PyTorch, and makes mmengine read checkpoints as data only. It then registers datasets,
+samplers, models, metrics and hooks in mmpretrain's registries, and the configs by name
+(``mmpretrain.list_models('abaw*')``).
 """
 
 from .compat import apply_patches

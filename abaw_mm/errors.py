@@ -1,22 +1,22 @@
-"""Errors that a user can fix, and the words that their messages share."""
+"""Errors that a user can fix, and helpers for their messages."""
 
 from collections.abc import Sequence
 
 TRACEBACK = 'ABAW_MM_TRACEBACK'  # environment variable: commands show every traceback
-MAX_LISTED = 5  # names that a message lists before it only counts the rest
+MAX_LISTED = 5  # names that a message lists before it counts the rest
 
 
 class UserError(Exception):
-    """An error that the user can fix.
+    """Base class of the errors that a user can fix.
 
-    Its message says what failed, what was found, what was expected and how to fix it. Commands
-    print it as one line and exit with status 1; any other exception is a bug and shows its
-    traceback. Raise one of the subclasses, which also have Python's usual type as a base.
+    The message says what failed, what was found, what was expected and how to fix it. Commands
+    print it as one line and exit with status 1. Any other exception is a bug and shows its
+    traceback. Raise a subclass, which also derives from the matching built-in exception.
     """
 
 
 class InvalidValueError(UserError, ValueError):
-    """A setting, a file or a table holds something that it must not hold."""
+    """A setting, file or table contains an invalid value."""
 
 
 class InvalidTypeError(UserError, TypeError):
@@ -32,7 +32,7 @@ class FileAccessError(UserError, OSError):
 
 
 class MissingPackageError(UserError, ImportError):
-    """A package is not installed or has an unsupported version."""
+    """A package is missing or has an unsupported version."""
 
 
 class TrainingFailedError(UserError, RuntimeError):
@@ -40,7 +40,7 @@ class TrainingFailedError(UserError, RuntimeError):
 
 
 def shorten(names: Sequence) -> str:
-    """List a few names for a message, and count the rest.
+    """List the first names for a message and count the rest.
 
     >>> shorten(['a', 'b']), shorten(range(7))
     ("'a', 'b'", '0, 1, 2, 3, 4 and 2 more')

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and identify them by checksum."""
+"""Write files atomically and compute their checksums."""
 
 import hashlib
 import os
@@ -9,25 +9,27 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """A draft beside ``path``, with the same suffix, that takes its place when the block ends.
+    """Replace a file only after its new content is complete.
 
-    If anything fails, the draft goes and what was at ``path`` stays. Folders are made.
+    The block writes to a temporary file in the same folder, with the same suffix. The temporary
+    file replaces ``path`` when the block ends. If the block raises, the temporary file is deleted
+    and ``path`` keeps its content. Missing parent folders are created.
 
     Yields:
-        Path: The draft, to be written in the block.
+        Path: The temporary file to write.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
     try:
-        yield draft
-        os.replace(draft, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """Checksum of a file, as ``sha256sum`` gives it."""
+    """Compute the SHA-256 checksum of a file, as ``sha256sum`` prints it."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(1 << 20):

@@ -1,7 +1,6 @@
 """Build the classifier of a config and load a checkpoint into it, without a Runner."""
 
 import copy
-import re
 
 import torch
 from mmengine.config import Config
@@ -10,7 +9,7 @@ from mmpretrain.registry import MODELS
 
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.checkpoints.fit import check_fit
-from abaw_mm.checkpoints.load import load_checkpoint_file
+from abaw_mm.checkpoints.load import load_checkpoint_file, unwrap_state_dict
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
 from abaw_mm.errors import InvalidValueError
 
@@ -38,13 +37,6 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
         )
     found = load_checkpoint_file(checkpoint)
     check_fit(model, found, checkpoint)
-    state_dict = found.get('state_dict', found)
-    model.load_state_dict(
-        {
-            re.sub(r'^module\.', '', key): value
-            for key, value in state_dict.items()
-            if isinstance(value, torch.Tensor)
-        },
-        strict=False,  # a test ignores further tensors as well
-    )
+    # A test ignores further tensors as well.
+    model.load_state_dict(unwrap_state_dict(found), strict=False)
     return model.eval().to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,92 +1,104 @@
-"""Compare a checkpoint with the model that it is to fill."""
+"""Compare a checkpoint with a whole model before the model is filled."""
 
-import re
+from typing import Any
 
-import torch
 from torch import nn
 
-from abaw_mm.checkpoints.layouts import classifier_names
-from abaw_mm.checkpoints.match import ImportReport, compare, flatten, match, tell_depths
-from abaw_mm.errors import MAX_LISTED
+from abaw_mm.checkpoints.import_report import ImportReport
+from abaw_mm.checkpoints.layouts import map_classifier_names
+from abaw_mm.checkpoints.load import unwrap_state_dict
+from abaw_mm.checkpoints.match import compare_tensors, flatten_checkpoint, match_backbone
+from abaw_mm.checkpoints.resnet_depth import explain_depth_mismatch
+from abaw_mm.errors import MAX_LISTED, InvalidValueError
 
 
 def check_fit(
     model: nn.Module, checkpoint: dict, name: str, finetuning: bool = False
 ) -> tuple[str, bool]:
-    """Compare a checkpoint with the model that it is to fill.
+    """Check that a checkpoint fits a model.
 
     Args:
-        model (nn.Module): Of a config.
-        checkpoint (dict): What was read; a classifier of the released code gets our names.
-        name (str): Its path, for messages.
-        finetuning (bool): Whether a training starts from it, so that the backbone alone must fit.
+        model (nn.Module): The model of a config.
+        checkpoint (dict): The loaded checkpoint. The names of a released classifier are translated
+            to ours, in place.
+        name (str): Path of the checkpoint, for messages.
+        finetuning (bool): Whether the checkpoint is the start of a training, so that only the
+            backbone must fit. Defaults to False.
 
     Returns:
-        tuple: What to log, a table of what was found included; and whether every tensor was.
+        tuple: A text for the log with the table of matched tensors, and whether all tensors match.
 
     Raises:
-        ValueError: If it does not fit, with the first names and shapes.
+        InvalidValueError: If a tensor that must fit is missing or has another shape.
     """
-    state_dict = checkpoint.get('state_dict', checkpoint)
-    found = {
-        re.sub(r'^module\.', '', key): value
-        for key, value in state_dict.items()
-        if isinstance(value, torch.Tensor)
-    }
-    ours = classifier_names(model.state_dict(), found)
-    if ours:
-        found = {ours.get(key, key): value for key, value in found.items()}
-        checkpoint['state_dict'] = found  # which mmengine takes before anything beside it
-    report = compare(model.state_dict(), found)
+    wanted = model.state_dict()
+    found = unwrap_state_dict(checkpoint)
+    translated = map_classifier_names(wanted, found)
+    if translated:
+        found = {translated.get(key, key): value for key, value in found.items()}
+        checkpoint['state_dict'] = found  # mmengine prefers it to the tensors at the top level
+    report = compare_tensors(wanted, found)
     table = f'{name or "checkpoint"} -> {type(model).__name__}\n{report.table()}'
-    wrong = [
-        f'{name} (got {report.mismatched[name][0] if name in report.mismatched else "nothing"}'
-        f', expected {tuple(tensor.shape)})'
-        for name, tensor in model.state_dict().items()
-        if name in report.mismatched or name in report.missing
-    ]
-    if not wrong:
+    problems = _list_problems(report, wanted)
+    if not problems:
         return table, True
-    listed = ', '.join(wrong[:MAX_LISTED]) + (
-        f' and {len(wrong) - MAX_LISTED} more' if len(wrong) > MAX_LISTED else ''
-    )
-    in_backbone = [
-        name for name in (*report.missing, *report.mismatched) if name.startswith('backbone.')
-    ]
-    if finetuning and not in_backbone:
-        line = f'load_from: {len(wrong)} tensors do not fit and begin anew: {listed}\n{table}'
-        return line, False
-    depths = tell_depths(model.state_dict(), found)
-    if depths:
-        advice = f'; {depths}'
-    elif not finetuning and _is_backbone_alone(model, report, checkpoint):
-        raise ValueError(
-            f'The checkpoint {name} holds a backbone alone, without the '
-            'neck and head that a test or --resume needs; give the checkpoint of a training '
-            '(work_dirs/.../best_*.pth to test). A backbone is what a training starts from: '
-            '`--cfg-options checkpoint=...` of tools/train.py'
+    listed = ', '.join(problems[:MAX_LISTED])
+    if len(problems) > MAX_LISTED:
+        listed += f' and {len(problems) - MAX_LISTED} more'
+    if finetuning and not _has_backbone_problem(report):
+        return (
+            f'load_from: {len(problems)} tensors do not fit and keep their initial values: '
+            f'{listed}\n{table}'
+        ), False
+
+    depths = explain_depth_mismatch(wanted, found)
+    if not depths and not finetuning and _is_backbone_alone(model, report, checkpoint):
+        raise InvalidValueError(
+            f'{name}: got a checkpoint of a backbone alone, expected a whole model with neck and '
+            'head, which a test or --resume needs; use the checkpoint of a training '
+            '(work_dirs/.../best_*.pth for a test), or start a training from the backbone with '
+            '`tools/train.py ... --cfg-options checkpoint=...`'
         )
-    else:
-        advice = ''
+    advice = [depths] if depths else []
     if finetuning:
-        advice += (
-            '; weights of a self-supervised backbone belong into `checkpoint`, not into load_from'
-        )
-        if hasattr(model, 'backbone'):
-            own = match(model.backbone.state_dict(), flatten(checkpoint))
-            table += f'\nAs `checkpoint`, for the backbone alone, it has\n{own.table()}'
-    raise ValueError(
-        f'The checkpoint {name} does not fit the model: {len(wrong)} '
-        f'tensors differ: {listed}. Give the config that the checkpoint was trained with'
-        f'{advice}\n{table}'
+        advice.append('weights of a self-supervised backbone belong in `checkpoint`, not load_from')
+        table += _describe_backbone(model, checkpoint)
+    raise InvalidValueError(
+        f'The checkpoint {name} does not fit the model: {len(problems)} tensors differ: {listed}. '
+        f'{"; ".join(["Use the config that the checkpoint was trained with", *advice])}\n{table}'
     )
+
+
+def _list_problems(report: ImportReport, wanted: dict[str, Any]) -> list[str]:
+    """List the tensors that do not fit, in the order of the model."""
+    problems = []
+    for name, tensor in wanted.items():
+        if name in report.mismatched or name in report.missing:
+            got = report.mismatched[name][0] if name in report.mismatched else 'nothing'
+            problems.append(f'{name} (got {got}, expected {tuple(tensor.shape)})')
+    return problems
+
+
+def _has_backbone_problem(report: ImportReport) -> bool:
+    return any(name.startswith('backbone.') for name in (*report.missing, *report.mismatched))
 
 
 def _is_backbone_alone(model: nn.Module, report: ImportReport, checkpoint: dict) -> bool:
-    """Whether a checkpoint fills the backbone wholly, by whatever names, and nothing else."""
-    if not hasattr(model, 'backbone') or any(
-        not name.startswith('backbone.') for name in (*report.sources, *report.mismatched)
-    ):
+    """Return whether a checkpoint has a whole backbone, under any names, and nothing else."""
+    if any(not name.startswith('backbone.') for name in (*report.sources, *report.mismatched)):
         return False
-    own = match(model.backbone.state_dict(), flatten(checkpoint))
-    return own.matched == own.required
+    backbone = _match_backbone(model, checkpoint)
+    return backbone is not None and backbone.matched == backbone.required
+
+
+def _describe_backbone(model: nn.Module, checkpoint: dict) -> str:
+    """Return the table of what ``checkpoint`` would load from the same file."""
+    report = _match_backbone(model, checkpoint)
+    return f'\nAs `checkpoint`, for the backbone alone, it has\n{report.table()}' if report else ''
+
+
+def _match_backbone(model: Any, checkpoint: dict) -> ImportReport | None:
+    """Match the backbone of a model, None if it has no backbone."""
+    if not hasattr(model, 'backbone'):
+        return None
+    return match_backbone(model.backbone.state_dict(), flatten_checkpoint(checkpoint))

@@ -1,328 +1,277 @@
-"""Which tensor of a checkpoint goes where in a backbone, and what is left on both sides."""
+"""Match the tensors of a checkpoint to those of a backbone, by name and shape."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 
+from abaw_mm.checkpoints.import_report import ImportReport
 from abaw_mm.checkpoints.layouts import (
     NAMINGS,
     PLAIN,
-    flat_units,
-    followers,
-    name_layout,
-    path_of,
-    source_name,
-    stages_of,
+    Naming,
+    count_momentum_markers,
+    identify_layout,
+    list_stage_prefixes,
+    number_units,
+    strip_wrappers,
+    translate_name,
 )
-from abaw_mm.checkpoints.layouts import resnet_depth as depth_of
-from abaw_mm.errors import shorten
+from abaw_mm.checkpoints.resnet_depth import explain_depth_mismatch
+from abaw_mm.errors import InvalidValueError, shorten
 
-# Of the backbone's tensors an encoder must hold so many to be one of those to choose from: a
-# projector has a few of the names by chance, a query encoder with one tensor too few is still it.
-MIN_HELD = 0.5
-CONFIG_DEPTHS = (18, 50)  # for which there are configs
+# Share of the backbone's names that an encoder must have. A projector shares a few names by chance;
+# an encoder that lacks one tensor is still an encoder.
+MIN_SHARE = 0.5
+
+Tensors = Mapping[str, torch.Tensor]
 
 
-@dataclass
-class ImportReport:
-    """What an import found.
+class Encoder(NamedTuple):
+    """A prefix under which a checkpoint has names of the backbone."""
 
-    Args:
-        layout: Whose names they are.
-        prefix: What stands before the backbone's names in the (flat) checkpoint.
-        sources: Key in the checkpoint of each tensor of the backbone that fits.
-        required: How many tensors the backbone needs: all but ``num_batches_tracked``.
-        missing: Names of the backbone that the checkpoint lacks.
-        mismatched: Names with another shape: got, expected.
-        unused: Keys of blocks for which the backbone has no place: a deeper network's.
-        dropped: How many other tensors there are, by name (projector, predictor, queue, ...).
-        note: On a second encoder.
-        ambiguous: Whether it could not be known which encoder is meant.
-    """
-
-    layout: str
     prefix: str
-    sources: dict[str, str]
-    required: int
-    missing: list[str]
-    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    unused: list[str] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
-    note: str = ''
-    ambiguous: bool = False
-
-    @property
-    def matched(self) -> int:
-        """How many of the required tensors fit."""
-        return self.required - len(self.missing) - len(self.mismatched)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the backbone is filled wholly, from one and the same network."""
-        return not (self.missing or self.mismatched or self.unused or self.ambiguous)
-
-    def rows(self) -> list[tuple[str, str]]:
-        """The table's two columns."""
-        shapes = [
-            f'{name}: got {got}, expected {expected}'
-            for name, (got, expected) in self.mismatched.items()
-        ]
-        rows = [
-            ('layout', self.layout),
-            ('prefix', repr(self.prefix)),
-            ('matched', f'{self.matched} of {self.required}'),
-            ('missing', _count(self.missing)),
-            ('mismatched', _count(shapes)),
-            (
-                'dropped',
-                ', '.join(f'{name} {number}' for name, number in self.dropped.items()) or '0',
-            ),
-        ]
-        if self.unused:
-            rows.append(('no place for', _count(self.unused)))
-        if self.note:
-            rows.append(('note', self.note))
-        return rows
-
-    def table(self) -> str:
-        """The table as aligned plain text."""
-        width = max(len(name) for name, _ in self.rows())
-        return '\n'.join(f'  {name:<{width}}  {text}' for name, text in self.rows())
+    naming: Naming
+    matched: int  # number of names
 
 
-def _count(names: list[str]) -> str:
-    return f'{len(names)}: {shorten(names)}' if names else '0'
+def flatten_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Collect the tensors of a nested checkpoint, except those of an optimizer.
 
-
-def flatten(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint by their whole path, but those of an optimizer.
-
-    >>> list(flatten(dict(state_dict={'a.w': torch.ones(1)}, epoch=3)))
+    >>> list(flatten_checkpoint(dict(state_dict={'a.w': torch.ones(1)}, epoch=3)))
     ['state_dict.a.w']
     """
-    tensors, todo, seen = {}, [('', checkpoint)], set()
+    tensors: dict[str, torch.Tensor] = {}
+    todo, seen = [('', checkpoint)], set()
     while todo:
         path, node = todo.pop()
-        if id(node) in seen:  # a pickle may hold a dict that holds itself
+        if id(node) in seen:  # a pickle may hold a dict that contains itself
             continue
         seen.add(id(node))
-        nests = []
+        children = []
         for key, value in node.items():
             if not isinstance(key, str) or (not path and key.startswith('optim')):
                 continue
             if isinstance(value, torch.Tensor):
                 tensors[path + key] = value
             elif isinstance(value, Mapping):
-                nests.append((f'{path}{key}.', value))
-        todo += reversed(nests)
+                children.append((f'{path}{key}.', value))
+        todo += reversed(children)
     return tensors
 
 
-def find_encoders(
-    wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]
-) -> list[tuple[str, tuple, int]]:
-    """Every prefix under which a checkpoint has names of the backbone.
+def find_encoders(wanted: Tensors, found: Tensors) -> list[Encoder]:
+    """Find every prefix under which a checkpoint has names of the backbone.
 
     Args:
         wanted: State dict of the backbone.
-        found: The flat checkpoint.
+        found: The flattened checkpoint.
 
     Returns:
-        list: Prefix, naming, and how many of the names are there; the documented encoder first.
+        list: The encoders, the documented one (see :mod:`.layouts`) first.
     """
-    held = Counter()
-    for naming in dict.fromkeys((*NAMINGS, flat_units(wanted))):
-        names = {source_name(name, naming) for name in wanted}
+    counts: Counter[tuple[str, Naming]] = Counter()
+    for naming in dict.fromkeys((*NAMINGS, number_units(wanted))):
+        names = {translate_name(name, naming) for name in wanted}
         if naming != PLAIN and names == set(wanted):
             continue
         for key in found:
             start = 0
             while start >= 0:  # at each dot
                 if key[start:] in names:
-                    held[key[:start], naming] += 1
+                    counts[key[:start], naming] += 1
                 start = key.find('.', start) + 1 or -1
-    encoders = [(prefix, naming, number) for (prefix, naming), number in held.items()]
-    return sorted(
-        encoders, key=lambda e: (followers(e[0]), -e[2], len(path_of(e[0]).split('.')), len(e[0]))
-    )
+    encoders = [Encoder(prefix, naming, count) for (prefix, naming), count in counts.items()]
+    return sorted(encoders, key=_rank_encoder)
 
 
-def compare(
-    wanted: Mapping[str, torch.Tensor],
-    found: Mapping[str, torch.Tensor],
+def _rank_encoder(encoder: Encoder) -> tuple[int, ...]:
+    """Sort key of an encoder: its role first, then more names, then a shorter path."""
+    prefix = encoder.prefix
+    depth = len(strip_wrappers(prefix).split('.'))
+    return count_momentum_markers(prefix), -encoder.matched, depth, len(prefix)
+
+
+def compare_tensors(
+    wanted: Tensors,
+    found: Tensors,
     layout: str = 'names as they are',
     prefix: str = '',
-    naming: tuple = PLAIN,
+    naming: Naming = PLAIN,
 ) -> ImportReport:
-    """Hold the tensors of a module against those under one prefix of a checkpoint.
+    """Compare the tensors of a module with those under one prefix of a checkpoint.
 
     Args:
         wanted: State dict of the module.
-        found: The flat checkpoint.
-        layout: Whose names they are, for the table.
-        prefix: What stands before the module's names.
-        naming: How the module's names are called there.
+        found: The flattened checkpoint.
+        layout: Name of the layout, for the table.
+        prefix: Prefix of the module's names in the checkpoint.
+        naming: Naming of the module's tensors in the checkpoint.
     """
-    sources, missing, mismatched, required = {}, [], {}, 0
+    report = ImportReport(layout, prefix, {}, 0, [], {})
     for name, tensor in wanted.items():
         # A counter of BatchNorm that old files lack and that nothing needs.
-        optional = name.endswith('num_batches_tracked')
-        required += not optional
-        key = prefix + source_name(name, naming)
+        is_optional = name.endswith('num_batches_tracked')
+        report.required += not is_optional
+        key = prefix + translate_name(name, naming)
         if key in found and found[key].shape == tensor.shape:
-            sources[name] = key
-        elif optional:
+            report.sources[name] = key
+        elif is_optional:
             continue
         elif key in found:
-            mismatched[name] = tuple(found[key].shape), tuple(tensor.shape)
+            report.mismatched[name] = tuple(found[key].shape), tuple(tensor.shape)
         else:
-            missing.append(name)
-
-    taken = {prefix + source_name(name, naming) for name in wanted}
-    stages = stages_of(wanted, naming)
-    unused, dropped, path = [], Counter(), path_of(prefix).split('.')
-    for key in found:
-        if key in taken:
-            continue
-        if key.startswith(prefix) and key[len(prefix) :].startswith(stages):
-            if not key.endswith('num_batches_tracked'):
-                unused.append(key)
-            continue
-        words = path_of(key).split('.')
-        # As far as the first word that is not the encoder's: `encoder_q.fc`, `queue`.
-        differs = next((i for i, w in enumerate(words) if path[i : i + 1] != [w]), len(words) - 1)
-        dropped['.'.join(words[: differs + 1])] += 1
-    return ImportReport(
-        layout, prefix, sources, required, missing, mismatched, unused, dict(dropped)
-    )
-
-
-def match(
-    wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], prefix: str | None = None
-) -> ImportReport:
-    """Find a backbone in a checkpoint, by the names of its tensors.
-
-    Args:
-        wanted: State dict of the backbone.
-        found: The flat checkpoint (:func:`flatten`).
-        prefix: Takes this encoder, such as ``'encoder_k'``. None: the documented one.
-    """
-    every = find_encoders(wanted, found)
-    large = [encoder for encoder in every if encoder[2] >= MIN_HELD * len(wanted)]
-    if prefix is None:
-        encoders = large or sorted(every, key=lambda encoder: -encoder[2])
-    else:
-        end = prefix.strip('.')
-        encoders = [
-            encoder
-            for encoder in every
-            if (f'.{encoder[0]}'.endswith(f'.{end}.') if end else not path_of(encoder[0]))
-        ]
-    if not encoders:
-        report = compare(wanted, found, 'none of the names', prefix or '')
-        report.note = 'there is ' + ', '.join(repr(e[0]) for e in large) if large else ''
-        return report
-
-    first_words = {path_of(key).split('.')[0] for key in found}
-    reports = [
-        compare(wanted, found, name_layout(start, naming, first_words), start, naming)
-        for start, naming, _ in encoders
-    ]
-    role = followers(reports[0].prefix)
-    report = min(  # of those of one role, one that fits best
-        (report for report in reports if followers(report.prefix) == role),
-        key=lambda report: report.required - report.matched,
-    )
-    if prefix is None and large:
-        _note_others(report, [other for other in reports if other is not report], found)
+            report.missing.append(name)
+    _list_rest(report, wanted, found, naming)
     return report
 
 
-def _note_others(
-    report: ImportReport, others: list[ImportReport], found: Mapping[str, torch.Tensor]
-) -> None:
-    """Say which other encoders there are, and whether they leave any doubt."""
+def _list_rest(report: ImportReport, wanted: Tensors, found: Tensors, naming: Naming) -> None:
+    """List the tensors of a checkpoint that the module does not have, in ``report``."""
+    prefix = report.prefix
+    known = {prefix + translate_name(name, naming) for name in wanted}
+    stages = list_stage_prefixes(wanted, naming)
+    path = strip_wrappers(prefix).split('.')
+    dropped: Counter[str] = Counter()
+    for key in found:
+        if key in known:
+            continue
+        if key.startswith(prefix) and key[len(prefix) :].startswith(stages):
+            if not key.endswith('num_batches_tracked'):
+                report.unused.append(key)
+            continue
+        words = strip_wrappers(key).split('.')
+        # Up to the first word that is not in the encoder's path: `encoder_q.fc`, `queue`.
+        differs = next((i for i, w in enumerate(words) if path[i : i + 1] != [w]), len(words) - 1)
+        dropped['.'.join(words[: differs + 1])] += 1
+    report.dropped = dict(dropped)
+
+
+def match_backbone(wanted: Tensors, found: Tensors, prefix: str | None = None) -> ImportReport:
+    """Match a backbone to a checkpoint, by the names of its tensors.
+
+    Args:
+        wanted: State dict of the backbone.
+        found: The flattened checkpoint (:func:`flatten_checkpoint`).
+        prefix: End of the prefix of the encoder to use, such as ``'encoder_k'``. Defaults to the
+            documented encoder.
+    """
+    encoders = find_encoders(wanted, found)
+    large = [encoder for encoder in encoders if encoder.matched >= MIN_SHARE * len(wanted)]
+    if prefix is not None:
+        encoders = [encoder for encoder in encoders if _has_prefix(encoder, prefix)]
+    elif large:
+        encoders = large
+    else:
+        encoders.sort(key=lambda encoder: -encoder.matched)
+    if not encoders:
+        report = compare_tensors(wanted, found, 'none of the names', prefix or '')
+        if large:
+            report.note = 'there is ' + ', '.join(repr(encoder.prefix) for encoder in large)
+        return report
+
+    first_words = {strip_wrappers(key).split('.')[0] for key in found}
+    reports = [
+        compare_tensors(
+            wanted,
+            found,
+            identify_layout(encoder.prefix, encoder.naming, first_words),
+            encoder.prefix,
+            encoder.naming,
+        )
+        for encoder in encoders
+    ]
+    markers = count_momentum_markers(reports[0].prefix)
+    report = min(  # among the encoders of the same role
+        (report for report in reports if count_momentum_markers(report.prefix) == markers),
+        key=lambda report: report.required - report.matched,
+    )
+    if prefix is None and large:
+        others = [other for other in reports if other is not report]
+        _note_other_encoders(report, others, found)
+    return report
+
+
+def _has_prefix(encoder: Encoder, prefix: str) -> bool:
+    """Return whether an encoder is the one that a user names by the end of its prefix."""
+    end = prefix.strip('.')
+    if not end:
+        return not strip_wrappers(encoder.prefix)
+    return f'.{encoder.prefix}'.endswith(f'.{end}.')
+
+
+def _note_other_encoders(report: ImportReport, others: list[ImportReport], found: Tensors) -> None:
+    """Note the other encoders in a report, and whether the choice is ambiguous."""
     texts = []
     for other in others:
-        same = report.sources.keys() == other.sources.keys() and all(
-            torch.equal(found[key], found[other.sources[name]])
-            for name, key in report.sources.items()
-        )
-        if same:
+        if _has_same_values(report, other, found):
             texts.append(f'{other.prefix!r} holds the same values')
             continue
-        if (
-            report.complete
-            and other.complete
-            and (followers(report.prefix) == followers(other.prefix))
-        ):
+        if report.complete and other.complete and _has_same_role(report, other):
             report.ambiguous = True
-        texts.append(f'{other.prefix!r} is not taken ({other.matched} of {other.required} fit)')
+        texts.append(f'{other.prefix!r} is not used ({other.matched} of {other.required} fit)')
+    listed = ', '.join(texts)
     if report.ambiguous:
         report.note = (
-            f'which encoder is meant? {report.prefix!r} or '
-            + ', '.join(texts)
-            + '; choose with prefix=...'
+            f'several encoders match: {report.prefix!r}, {listed}; choose one with prefix=...'
         )
     elif texts:
         report.note = (
-            f'{len(texts) + 1} encoders, {report.prefix!r} is the documented one; '
-            + ', '.join(texts)
-            + '; prefix=... takes another'
+            f'{len(texts) + 1} encoders, {report.prefix!r} is the documented one; {listed}; '
+            'prefix=... chooses another'
         )
 
 
-def tell_depths(wanted: Iterable[str], found: Iterable[str]) -> str:
-    """A sentence if a checkpoint is of a ResNet of another depth than the one that is built.
-
-    Args:
-        wanted: Names of the tensors that are built.
-        found: Those of the checkpoint, of one network.
-    """
-    got, expected = depth_of(found), depth_of(wanted)
-    if None in (got, expected) or got == expected:
-        return ''
-    return (
-        f'the file holds a ResNet-{got}, the config builds a ResNet-{expected}; use '
-        + (f'configs/res{got}_...' if got in CONFIG_DEPTHS else f'model.backbone.depth={got}')
-        + f', or weights of a ResNet-{expected}'
+def _has_same_values(report: ImportReport, other: ImportReport, found: Tensors) -> bool:
+    return report.sources.keys() == other.sources.keys() and all(
+        torch.equal(found[key], found[other.sources[name]]) for name, key in report.sources.items()
     )
 
 
-def ask_complete(report: ImportReport, what: str, found: Mapping, allow_partial: bool) -> None:
-    """Raise ValueError unless a backbone was found whole, or in part where that is allowed.
+def _has_same_role(report: ImportReport, other: ImportReport) -> bool:
+    return count_momentum_markers(report.prefix) == count_momentum_markers(other.prefix)
+
+
+def require_complete(report: ImportReport, what: str, found: Tensors, allow_partial: bool) -> None:
+    """Raise unless a checkpoint holds the whole backbone, or a part where that is allowed.
 
     Args:
-        report: Of the import.
-        what: Where from and where to, ``'SSLPretrained: ssl.pth -> ResNet'``.
-        found: The flat checkpoint.
-        allow_partial: Whether a part is enough; nothing at all never is.
+        report: Result of :func:`match_backbone`.
+        what: File and backbone for the message, such as ``'SSLPretrained: ssl.pth -> ResNet'``.
+        found: The flattened checkpoint.
+        allow_partial: Whether a part is enough. A file without any tensor of the backbone is always
+            an error.
+
+    Raises:
+        InvalidValueError: If a tensor is missing or has another shape, if the network in the file
+            is deeper, or if several encoders match.
     """
     if report.complete or (allow_partial and report.matched and not report.ambiguous):
         return
-    depths = tell_depths(
-        {*report.sources, *report.missing, *report.mismatched},
-        [key.removeprefix(report.prefix) for key in found if key.startswith(report.prefix)],
-    )
-    if depths:
-        wrong = depths
-    elif report.missing:
-        wrong = f'the first that does not fit is {report.missing[0]}: got nothing'
-    elif report.mismatched:
-        name, (got, expected) = next(iter(report.mismatched.items()))
-        wrong = f'the first that does not fit is {name}: got {got}, expected {expected}'
-    elif report.unused:
-        wrong = f'the network is deeper, the backbone has no block for {report.unused[0]}'
-    else:
-        wrong = report.note
-    raise ValueError(
-        f'{what}: the file holds {report.matched} of the {report.required} tensors of the '
-        f'backbone; {wrong}. Its keys are such as '
-        f'{shorten(list(found))}. Take weights of the same network, change model.backbone to '
-        'theirs '
-        '(e.g. depth), choose an encoder with prefix=..., or go on with a part of them by '
+    raise InvalidValueError(
+        f'{what}: got {report.matched} of the {report.required} tensors of the backbone; '
+        f'{_explain_mismatch(report, found)}. The keys of the file are such as '
+        f'{shorten(list(found))}. Use weights of the same network, change model.backbone (e.g. '
+        'depth), choose an encoder with prefix=..., or allow a partial import with '
         'allow_partial=True of SSLPretrained (--allow-partial of the converter)\n' + report.table()
     )
+
+
+def _explain_mismatch(report: ImportReport, found: Tensors) -> str:
+    """Return the most helpful reason why a match is not complete."""
+    prefix = report.prefix
+    depths = explain_depth_mismatch(
+        {*report.sources, *report.missing, *report.mismatched},
+        [key.removeprefix(prefix) for key in found if key.startswith(prefix)],
+    )
+    if depths:
+        return depths
+    if report.missing:
+        return f'the first that does not fit is {report.missing[0]}: got nothing'
+    if report.mismatched:
+        name, (got, expected) = next(iter(report.mismatched.items()))
+        return f'the first that does not fit is {name}: got {got}, expected {expected}'
+    if report.unused:
+        return f'the network is deeper, the backbone has no block for {report.unused[0]}'
+    return report.note

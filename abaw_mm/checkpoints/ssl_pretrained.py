@@ -1,37 +1,36 @@
-"""Fill a backbone from a self-supervised checkpoint, wholly or not at all."""
+"""Fill a backbone from a self-supervised checkpoint, completely or not at all."""
 
 import logging
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from abaw_mm.checkpoints.load import load_checkpoint_file
-from abaw_mm.checkpoints.match import (
-    ask_complete,
-    flatten,
-    match,
-)
+from abaw_mm.checkpoints.match import flatten_checkpoint, match_backbone, require_complete
+from abaw_mm.errors import InvalidValueError
 
 
 @WEIGHT_INITIALIZERS.register_module()
 class SSLPretrained:
-    """Weights of a backbone from a self-supervised checkpoint: ``init_cfg=dict(type=...)``.
+    """Initialize a backbone from a self-supervised checkpoint: ``init_cfg=dict(type=...)``.
 
-    Whose checkpoint it is, is seen by its keys (``docs/checkpoints.md`` lists them). A backbone
-    that is not found whole is an error, so that nothing trains from random weights by a mistyped
-    prefix. A table in the log says what was found, and what of the file was left out (projector,
-    predictor, queue). The file is read as data, never as code (see ``abaw_mm.compat``).
+    The source framework is detected from the keys (``docs/checkpoints.md`` lists the layouts). An
+    incomplete match is an error, so that no training starts from random weights because of a
+    mistyped prefix. The log has a table of the tensors that were found and of those that were
+    dropped (projector, predictor, queue). The file is read as data, never as code.
 
     Args:
-        checkpoint (str): Path or URL, .pth or .safetensors.
-        allow_partial (bool): Fill what is found, and leave the rest at random. Defaults to False.
-        prefix (str, optional): Take this encoder of several, such as ``'encoder_k'``. Defaults to
-            the documented one.
+        checkpoint (str): Path or URL of a .pth or .safetensors file.
+        allow_partial (bool): Fill the tensors that match and keep the initial values of the others.
+            Defaults to False.
+        prefix (str, optional): End of the prefix of the encoder to use, such as ``'encoder_k'``.
+            Defaults to the documented encoder.
 
     Raises:
-        ValueError: If a tensor of the backbone is missing or has another shape, or the file's
-            network is deeper.
+        InvalidValueError: If a tensor of the backbone is missing or has another shape, or if the
+            network in the file is deeper.
         UnsafeCheckpointError: If reading the file would run code.
     """
 
@@ -44,32 +43,36 @@ class SSLPretrained:
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``, a backbone."""
-        init_cfg = getattr(module, 'init_cfg', None)
-        if isinstance(init_cfg, (list, tuple)) and 'checkpoint' not in init_cfg[-1]:
-            raise ValueError(
-                f'SSLPretrained: got init_cfg with {init_cfg[-1].get("type")} after it, which '
-                'would overwrite the weights; put SSLPretrained at the end of the list'
-            )
-        found = flatten(load_checkpoint_file(self.checkpoint, map_location='cpu'))
-        report = match(module.state_dict(), found, self.prefix)
+        _check_is_last(module)
+        found = flatten_checkpoint(load_checkpoint_file(self.checkpoint))
+        report = match_backbone(module.state_dict(), found, self.prefix)
         what = f'SSLPretrained: {self.checkpoint} -> {type(module).__name__}'
-        ask_complete(report, what, found, self.allow_partial)
+        require_complete(report, what, found, self.allow_partial)
         print_log(
             f'{what}\n{report.table()}',
             logger='current',
             level=logging.INFO if report.complete else logging.WARNING,
         )
-        module.load_state_dict(
-            {name: found[key] for name, key in report.sources.items()}, strict=False
+        state_dict = {name: found[key] for name, key in report.sources.items()}
+        module.load_state_dict(state_dict, strict=False)
+        _keep_weights(module, self.checkpoint)
+
+
+def _check_is_last(module: Any) -> None:
+    """Raise if another initializer follows in a list of ``init_cfg``."""
+    init_cfg = getattr(module, 'init_cfg', None)
+    if isinstance(init_cfg, (list, tuple)) and 'checkpoint' not in init_cfg[-1]:
+        raise InvalidValueError(
+            f'SSLPretrained: got init_cfg with {init_cfg[-1].get("type")} after it, which would '
+            'overwrite the weights; put SSLPretrained at the end of the list'
         )
-        _keep(module, self.checkpoint)
 
 
-def _keep(module: nn.Module, checkpoint: str) -> None:
-    """Let nothing that mmengine and mmpretrain initialise afterwards undo what was loaded.
+def _keep_weights(module: Any, checkpoint: str) -> None:
+    """Prevent mmengine and mmpretrain from initializing the module again.
 
-    After any initialiser that is not called 'Pretrained', mmengine initialises the children, and
-    mmpretrain's backbones zero the last norm of each block or draw position embeddings anew.
+    After an initializer that is not called 'Pretrained', mmengine initializes the children, and
+    mmpretrain's backbones set the last norm of each block to zero or draw position embeddings.
     """
     if not hasattr(module, 'init_cfg'):
         return

@@ -1,10 +1,11 @@
-"""What lets OpenMMLab's frozen releases run on today's stack, with and without CUDA."""
+"""Run OpenMMLab's frozen releases on today's stack, with and without CUDA."""
 
 from .versions import check_versions
 
 check_versions()  # before the imports below, which fail on an unsupported stack
 
 from .cpu import (  # noqa: E402
+    LAUNCHERS,
     CPUAmpOptimWrapper,
     adapt_cfg_to_cpu,
     amp_dtype,
@@ -13,6 +14,7 @@ from .cpu import (  # noqa: E402
 from .patches import apply_patches  # noqa: E402
 
 __all__ = [
+    'LAUNCHERS',
     'CPUAmpOptimWrapper',
     'adapt_cfg_to_cpu',
     'amp_dtype',

@@ -1,8 +1,8 @@
 """Patches that let OpenMMLab's frozen releases run on today's stack.
 
-Each patch is one function. It first checks whether it is needed, so that it does nothing on
-releases that contain the fix, such as the ``onedl-*`` continuation. Its docstring names the
-releases it is for and when it can be removed.
+Each patch is one function. It checks whether it is needed, so that it has no effect on releases
+that contain the fix, such as those of the ``onedl-*`` continuation. Its docstring names the
+affected releases and says when the patch can be removed.
 """
 
 import importlib.util
@@ -24,21 +24,31 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import loops
 
+from abaw_mm.errors import MissingPackageError
+
 
 def apply_patches() -> None:
-    """Mend what today's stack needs before mmpretrain is imported; again has no effect."""
+    """Apply all patches, before mmpretrain is imported. A second call has no effect."""
     patch_torchvision_import()
     patch_package_lookup()
     patch_negative_hue()
     patch_adjust_bbox()
     patch_lite_warning()
-    patch_import_on_stdout()  # the first to import mmpretrain, after what its import needs
+    patch_import_on_stdout()  # imports mmpretrain, so it follows the patches of its dependencies
     patch_resume()
     patch_retrieval_metric()
 
 
-class _Overlay(ModuleType):
-    """A module as one other module sees it, with some of its names replaced."""
+class ModuleOverlay(ModuleType):
+    """A view of a module in which some names are replaced.
+
+    Assigned to a name in one other module, it changes what that module sees and nothing else.
+
+    >>> import math
+    >>> overlay = ModuleOverlay(math, pi=3)
+    >>> overlay.pi, overlay.sqrt(4.0), round(math.pi, 2)
+    (3, 2.0, 3.14)
+    """
 
     def __init__(self, module: ModuleType, **names: Any) -> None:
         super().__init__(module.__name__)
@@ -48,8 +58,8 @@ class _Overlay(ModuleType):
         return getattr(self._module, name)
 
 
-def _rebind(old: Callable, new: Callable) -> None:
-    """Put a function in another's place in all OpenMMLab modules that have imported it by name."""
+def replace_function(old: Callable, new: Callable) -> None:
+    """Replace a function in every imported OpenMMLab module that holds it by its name."""
     for name, module in list(sys.modules.items()):
         if name.split('.')[0] in ('mmcv', 'mmengine', 'mmpretrain'):
             if vars(module).get(old.__name__) is old:
@@ -57,24 +67,23 @@ def _rebind(old: Callable, new: Callable) -> None:
 
 
 def patch_torchvision_import() -> None:
-    """Let torchvision be imported where its wheel and torch's were built for different devices.
+    """Import torchvision although its compiled operators do not load.
 
-    For torchvision 0.28 from the index (CUDA) beside torch 2.13 for the CPU: its compiled
-    operators do not load, and ``import torchvision`` fails where it describes them to torch.
-    mmpretrain takes only Python transforms from it. May go when torchvision tests for the
-    operators before it describes them.
+    Affects torchvision 0.28 from PyPI (built for CUDA) with the CPU build of torch 2.13: the import
+    fails where torchvision registers meta kernels of ``nms`` and ``qnms``. mmpretrain uses only
+    transforms written in Python. Remove when torchvision checks that the operators exist.
 
     Raises:
-        ImportError: If torchvision is not installed.
+        MissingPackageError: If torchvision is not installed.
     """
     try:
         import_module('torchvision')
     except ModuleNotFoundError as error:
         if error.name != 'torchvision':
             raise
-        raise ImportError(
-            'abaw_mm needs torchvision, for its transforms: got none installed, expected the '
-            'release that goes with torch (0.28 with 2.13); mend it with `pip install torchvision`',
+        raise MissingPackageError(
+            'abaw_mm needs torchvision: got none installed, expected the release for the installed '
+            'torch (0.28 for 2.13); run `pip install torchvision`',
             name='torchvision',
         ) from None
     except RuntimeError as error:
@@ -89,14 +98,14 @@ def patch_torchvision_import() -> None:
 
 
 def patch_package_lookup() -> None:
-    """Find installed packages without ``pkg_resources``, which setuptools 82 has dropped.
+    """Look up installed packages without ``pkg_resources``, which setuptools 82 removed.
 
-    For mmengine 0.10: ``_base_ = 'mmpretrain::...'``, ``is_installed`` and mmengine.hub. May go
-    with the last release before onedl-mmengine 0.10.12, which does the same.
+    Affects mmengine 0.10: ``_base_ = 'mmpretrain::...'``, ``is_installed`` and ``mmengine.hub``.
+    onedl-mmengine 0.10.12 has the fix. Remove when earlier releases are no longer supported.
     """
     utils = mmengine.utils.package_utils
-    needed = 'pkg_resources' in utils.is_installed.__code__.co_names
-    if not needed or importlib.util.find_spec('pkg_resources'):
+    uses_pkg_resources = 'pkg_resources' in utils.is_installed.__code__.co_names
+    if not uses_pkg_resources or importlib.util.find_spec('pkg_resources'):
         return
 
     def is_installed(package: str) -> bool:
@@ -113,25 +122,26 @@ def patch_package_lookup() -> None:
         return names[0]
 
     def get_installed_path(package: str) -> str:
-        spec = importlib.util.find_spec(package)
-        if spec is None:  # the name of a distribution that has another one than its module
-            spec = importlib.util.find_spec(package2module(package))
-        if spec.origin is None:
+        # A distribution can have another name than its module.
+        spec = importlib.util.find_spec(package) or importlib.util.find_spec(
+            package2module(package)
+        )
+        if spec is None or spec.origin is None:
             raise RuntimeError(
                 f'{package} is a namespace package, which is invalid for `get_installed_path`'
             )
         return os.path.dirname(spec.origin)
 
     for new in (is_installed, package2module, get_installed_path):
-        _rebind(getattr(utils, new.__name__), new)
+        replace_function(getattr(utils, new.__name__), new)
 
 
 def patch_negative_hue() -> None:
-    """Let ``ColorJitter`` turn the hue backwards under NumPy 2.
+    """Let ``ColorJitter`` rotate the hue backwards under NumPy 2.
 
-    For mmcv 2.0 to 2.2: ``np.uint8(hue_factor * 255)`` raises for a negative product, where
-    NumPy 1 took it modulo 256, as a turn of the hue circle should be. May go with the last mmcv
-    before onedl-mmcv 2.3.
+    Affects mmcv 2.0 to 2.2: ``np.uint8(hue_factor * 255)`` raises OverflowError for a negative
+    product. NumPy 1 wrapped it modulo 256, which is a rotation of the hue circle. onedl-mmcv 2.3
+    has the fix. Remove when earlier releases are no longer supported.
     """
     original = mmcv.adjust_hue
     try:
@@ -141,7 +151,7 @@ def patch_negative_hue() -> None:
         pass
 
     class Hue(float):
-        """A hue whose product is a number of steps on the circle already."""
+        """A hue factor whose product is already wrapped modulo 256."""
 
         def __mul__(self, steps: float) -> int:
             return int(float(self) * steps) % 256
@@ -149,16 +159,16 @@ def patch_negative_hue() -> None:
     def adjust_hue(img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
         return original(img, Hue(hue_factor), backend)
 
-    _rebind(original, adjust_hue)
+    replace_function(original, adjust_hue)
 
 
 def patch_adjust_bbox() -> None:
     """Let ``browse_dataset.py`` call matplotlib's ``adjust_bbox`` without a renderer.
 
-    For the tools of all releases of mmpretrain up to onedl's 1.3.6, on matplotlib 3.11, which
-    made the argument mandatory; it only goes to axes that are placed by a locator, and was None
-    before. The default is set on the function itself, as the tool has imported it by name before
-    its config imports this package. May go when the tool passes a renderer.
+    Affects mmpretrain up to onedl-mmpretrain 1.3.6 with matplotlib 3.11, which made the argument
+    mandatory. It is used only for axes that have a locator, and defaulted to None. The default is
+    set on the function itself, since the tool imports the function by name before its config
+    imports this package. Remove when the tool passes a renderer.
     """
     if importlib.util.find_spec('matplotlib._tight_bbox') is None:
         return
@@ -169,11 +179,11 @@ def patch_adjust_bbox() -> None:
 
 
 def patch_lite_warning() -> None:
-    """Import mmcv-lite's transformer bricks without their warning of an operator it never has.
+    """Suppress the warning of mmcv-lite that ``MultiScaleDeformableAttention`` is missing.
 
-    For mmcv-lite of all releases, the variant that the requirements name: no backbone, neck or head
-    of mmpretrain uses ``MultiScaleDeformableAttention``. That one warning of that one module is
-    left out; a full mmcv does not give it. May go when mmpretrain does not import the module.
+    Affects every release of mmcv-lite, the variant in the requirements. No backbone, neck or head
+    of mmpretrain uses the operator. Other warnings are still shown. Remove when mmpretrain no
+    longer imports ``mmcv.cnn.bricks.transformer``.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -186,33 +196,34 @@ def patch_lite_warning() -> None:
 
 
 def patch_import_on_stdout() -> None:
-    """Import mmpretrain without a line on standard output, which belongs to what a tool says.
+    """Import mmpretrain without output on standard output, which belongs to the command.
 
-    For onedl-mmpretrain 1.3.6, which prints there that its platform's package is not installed;
-    the line goes to standard error. May go when it is logged as the debug line it is meant to be.
+    Affects onedl-mmpretrain 1.3.6, which prints that its platform package is not installed. The
+    line goes to standard error. Remove when mmpretrain logs it instead.
     """
     with redirect_stdout(sys.stderr):
         import_module('mmpretrain.datasets')
 
 
 def patch_retrieval_metric() -> None:
-    """Give mmpretrain's retrieval metrics ``np.in1d``, which NumPy 2.4 has dropped.
+    """Give mmpretrain's retrieval metrics ``np.in1d``, which NumPy 2.4 removed.
 
-    For mmpretrain 1.2. Only this module sees the name: in NumPy itself it would mislead others
-    that look for it to tell versions apart. May go with mmpretrain 1.2; onedl's 1.3 has
-    ``torch.isin``.
+    Affects mmpretrain 1.2. NumPy itself is left unchanged, as others look for the name to detect
+    NumPy's version. onedl-mmpretrain 1.3 uses ``torch.isin``. Remove with support for 1.2.
     """
-    retrieval = import_module('mmpretrain.evaluation.metrics.retrieval')
+    retrieval: Any = import_module('mmpretrain.evaluation.metrics.retrieval')
     if hasattr(retrieval.np, 'in1d'):
         return
-    retrieval.np = _Overlay(np, in1d=lambda ar1, ar2: np.isin(np.ravel(ar1), ar2))
+    retrieval.np = ModuleOverlay(np, in1d=lambda ar1, ar2: np.isin(np.ravel(ar1), ar2))
 
 
 class _ResumedIterator:
-    """A loop's iterator over its data that passes ``steps`` steps without reading a frame."""
+    """Iterator of a training loop whose first ``steps`` items are None, without loading data."""
 
     def __init__(self, dataloader: Any, steps: int) -> None:
-        self.dataloader, self.steps, self.iterator = dataloader, steps, None
+        self.dataloader = dataloader
+        self.steps = steps
+        self.iterator: Any = None
 
     def __iter__(self) -> '_ResumedIterator':
         return self
@@ -227,28 +238,30 @@ class _ResumedIterator:
 
 
 def patch_resume() -> None:
-    """Resume an iteration-based training without decoding again what it has read.
+    """Resume an iteration-based training without decoding the past frames again.
 
-    For mmengine 0.10.7, whose loop replays all steps before the checkpoint: where the sampler can
-    ``skip``, it does, and mmengine's ``InfiniteSampler`` is moved on here. onedl-mmengine 0.10.12
-    does so itself (its iterator has ``skip_iter``).
+    Affects mmengine 0.10.7, whose loop loads the batches of all steps before the checkpoint. With
+    the patch, a sampler that has ``skip``, or mmengine's ``InfiniteSampler``, is advanced instead.
+    onedl-mmengine 0.10.12 has its own fix (``skip_iter``). Remove when earlier releases are no
+    longer supported.
     """
-    original = loops.IterBasedTrainLoop.run
+    original: Any = loops.IterBasedTrainLoop.run
     if hasattr(loops._InfiniteDataloaderIterator, 'skip_iter') or hasattr(original, 'skips'):
         return
 
     def run(self: Any) -> Any:
-        sampler = getattr(self.dataloader, 'sampler', None)
-        endless = isinstance(sampler, InfiniteSampler)
-        if self._iter > 0 and self.dataloader.batch_size and (endless or hasattr(sampler, 'skip')):
+        sampler: Any = getattr(self.dataloader, 'sampler', None)
+        is_infinite = isinstance(sampler, InfiniteSampler)
+        can_skip = is_infinite or hasattr(sampler, 'skip')
+        if self._iter > 0 and self.dataloader.batch_size and can_skip:
             passed = self._iter * self.dataloader.batch_size
-            if endless:
-                # from the start: the loop's first iterator has taken some of `indices` ahead
+            if is_infinite:
+                # Restart the stream: the loop's first iterator has consumed some of `indices`.
                 sampler.indices = itertools.islice(sampler._indices_of_rank(), passed, None)
             else:
                 sampler.skip(passed)
             self.dataloader_iterator = _ResumedIterator(self.dataloader, self._iter)
         return original(self)
 
-    run.skips = True
+    vars(run)['skips'] = True
     loops.IterBasedTrainLoop.run = run

@@ -1,4 +1,4 @@
-"""What --resume goes on from, and what is said where it cannot."""
+"""``--resume`` finds the latest checkpoint, or names the newest intact one."""
 
 import pytest
 import torch
@@ -15,38 +15,38 @@ def work_dir(tmp_path):
     return tmp_path
 
 
-def cut(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
 def test_latest(work_dir, tmp_path_factory):
     assert find_latest(str(work_dir)) == str(work_dir / 'iter_10.pth')
     assert find_latest(str(tmp_path_factory.mktemp('empty'))) is None
-    assert find_latest(str(work_dir / 'not_made_yet')) is None
+    assert find_latest(str(work_dir / 'missing')) is None
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'got'),
+    ('damage', 'got'),
     [
-        (cut, 'got the beginning of a checkpoint'),
+        (truncate, 'got a truncated checkpoint'),
         (lambda path: path.unlink(), 'got no such file'),
         (lambda path: path.write_bytes(b''), 'got an empty file'),
     ],
 )
-def test_an_older_one_is_named_with_the_flag_that_takes_it(work_dir, spoil, got):
-    spoil(work_dir / 'iter_10.pth')
+def test_error_names_the_newest_intact_checkpoint(work_dir, damage, got):
+    damage(work_dir / 'iter_10.pth')
     older = work_dir / 'iter_4.pth'
-    with pytest.raises(ValueError, match=f'iter_10.pth: {got}.* by `--resume {older}`'):
+    with pytest.raises(ValueError, match=f'iter_10.pth: {got}.* with `--resume {older}`'):
         find_latest(str(work_dir))
-    cut(older)
+    truncate(older)
     with pytest.raises(ValueError, match=f'`--resume {work_dir / "iter_2.pth"}`'):
         find_latest(str(work_dir))
-    cut(work_dir / 'iter_2.pth')  # the best one cannot be gone on from
-    with pytest.raises(ValueError, match='There is no other .*start anew without --resume'):
+    truncate(work_dir / 'iter_2.pth')  # the best checkpoint holds no state to resume
+    with pytest.raises(ValueError, match='there is no other .*start again without --resume'):
         find_latest(str(work_dir))
 
 
-def test_checkpoints_that_nothing_names(work_dir):
+def test_missing_last_checkpoint(work_dir):
     (work_dir / 'last_checkpoint').unlink()
     with pytest.raises(ValueError, match='got no .*last_checkpoint.*--resume .*iter_10.pth'):
         find_latest(str(work_dir))

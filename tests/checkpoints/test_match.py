@@ -1,4 +1,4 @@
-"""Each framework's names, made by renaming a ResNet-18: every tensor lands where it came from."""
+"""A backbone is matched in the layout of each framework, made by renaming a ResNet-18."""
 
 import json
 
@@ -8,14 +8,14 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from abaw_mm.checkpoints.layouts import (
-    NOT_TAKEN,
-    followers,
+    MOMENTUM_MARKERS,
+    count_momentum_markers,
 )
 from abaw_mm.checkpoints.match import (
-    ask_complete,
-    compare,
-    flatten,
-    match,
+    compare_tensors,
+    flatten_checkpoint,
+    match_backbone,
+    require_complete,
 )
 from abaw_mm.models import (
     APViT,
@@ -24,7 +24,7 @@ from abaw_mm.models import (
 
 
 def filled(state_dict, seed):
-    """Values that tell every tensor from every other, and one encoder from another."""
+    """Fill a state dict with values that differ between tensors and between seeds."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.rand(value.shape, generator=generator)
@@ -50,11 +50,12 @@ def b(resnet18):
 
 
 def under(prefix, weights, **rest):
+    """Put a prefix before the names, and add other tensors."""
     return {**{f'{prefix}{name}': value for name, value in weights.items()}, **rest}
 
 
 def numbered(weights):
-    """Names of nn.Sequential(*list(torchvision.models.resnet18().children())[:-1])."""
+    """Rename to nn.Sequential(*list(torchvision.models.resnet18().children())[:-1])."""
     children = ['conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4']
     return {
         '.'.join([str(children.index(name.split('.')[0])), *name.split('.')[1:]]): value
@@ -69,7 +70,7 @@ def keys(*names):
     return {name: ONE for name in names}
 
 
-# Name: what is saved, given the weights `a` to be taken and others `b`; the layout that is named.
+# Name: the checkpoint, given weights `a` of the encoder to use and `b` of another one; the layout.
 CASES = {
     'torchvision': (lambda a, b: {**a, **keys('fc.weight', 'fc.bias')}, 'torchvision or timm'),
     'timm': (
@@ -89,7 +90,7 @@ CASES = {
     'compiled': (lambda a, b: under('_orig_mod.', a), 'torchvision or timm'),
     'DDP of compiled': (lambda a, b: under('module._orig_mod.', a), 'torchvision or timm'),
     'compiled of DDP': (lambda a, b: under('_orig_mod.module.model.', a), 'torchvision or timm'),
-    'nests in nests': (
+    'nested state dicts': (
         lambda a, b: dict(state_dict=dict(model=under('module.', a), step=3)),
         'torchvision or timm',
     ),
@@ -137,7 +138,7 @@ CASES = {
         ),
         'ContraWarping or BYOL',
     ),
-    'OpenSelfSup BYOL, the online encoder twice': (
+    'OpenSelfSup BYOL, online encoder twice': (
         lambda a, b: dict(
             state_dict={
                 **under('target_net.0.', b),
@@ -232,7 +233,7 @@ CASES = {
         ),
         'BYOL',
     ),
-    'BYOL, a state dict each': (
+    'BYOL, two state dicts': (
         lambda a, b: dict(
             target_network_state_dict=under('encoder.', numbered(b)),
             online_network_state_dict=under(
@@ -281,7 +282,7 @@ CASES = {
         ),
         'solo-learn (backbone)',
     ),
-    'solo-learn, earlier': (
+    'solo-learn, earlier version': (
         lambda a, b: dict(
             state_dict={
                 **under('momentum_encoder.', b),
@@ -303,116 +304,117 @@ CASES = {
         'VISSL',
     ),
     'VISSL, extracted': (lambda a, b: dict(model_state_dict=under('_feature_blocks.', a)), 'VISSL'),
-    'names of nobody': (lambda a, b: dict(weights=under('tower.net2.', a)), 'not in our list'),
+    'unknown framework': (lambda a, b: dict(weights=under('tower.net2.', a)), 'not in our list'),
 }
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_every_tensor_lands_where_it_came_from(resnet18, a, b, name):
+def test_layout_is_matched_completely(resnet18, a, b, name):
     make, layout = CASES[name]
-    found = flatten(make(a, b))
-    report = match(resnet18, found)
+    found = flatten_checkpoint(make(a, b))
+    report = match_backbone(resnet18, found)
     assert report.complete, report.table()
     assert layout in report.layout
     assert report.sources.keys() == resnet18.keys()  # num_batches_tracked, too
     for own, key in report.sources.items():
         assert torch.equal(found[key], a[own]), (own, key)
-    # and what is left is counted, to the last tensor
+    # all other tensors are counted
     assert len(found) == len(report.sources) + sum(report.dropped.values())
-    if any(NOT_TAKEN & set(word.split('_')) for key in found for word in key.split('.')):
-        assert 'is the documented one' in report.note and 'is not taken' in report.note
-    ask_complete(report, 'x', found, allow_partial=False)
+    if any(MOMENTUM_MARKERS & set(word.split('_')) for key in found for word in key.split('.')):
+        assert 'is the documented one' in report.note and 'is not used' in report.note
+    require_complete(report, 'x', found, allow_partial=False)
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_the_order_of_the_keys_is_no_matter(resnet18, a, b, name):
-    found = flatten(CASES[name][0](a, b))
-    forth, back = match(resnet18, found), match(resnet18, dict(reversed(list(found.items()))))
-    assert forth.sources == back.sources and forth.layout == back.layout
+def test_order_of_the_keys_does_not_matter(resnet18, a, b, name):
+    found = flatten_checkpoint(CASES[name][0](a, b))
+    first = match_backbone(resnet18, found)
+    second = match_backbone(resnet18, dict(reversed(found.items())))
+    assert first.sources == second.sources and first.layout == second.layout
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_files_without_counters_of_batch_norm(resnet18, a, b, name):
+def test_files_without_batch_norm_counters(resnet18, a, b, name):
     def old(weights):
         return {k: v for k, v in weights.items() if 'num_batches' not in k}
 
-    report = match(resnet18, flatten(CASES[name][0](old(a), old(b))))
+    report = match_backbone(resnet18, flatten_checkpoint(CASES[name][0](old(a), old(b))))
     assert report.complete and report.matched == report.required == len(old(a)) == 100
 
 
-def test_what_is_dropped_is_told_by_name(resnet18, a, b):
-    report = match(resnet18, flatten(CASES['MoCo v2'][0](a, b)))
+def test_dropped_tensors_are_counted_by_name(resnet18, a, b):
+    report = match_backbone(resnet18, flatten_checkpoint(CASES['MoCo v2'][0](a, b)))
     assert report.dropped == {'encoder_k': 120, 'queue': 1, 'queue_ptr': 1, 'encoder_q.fc': 1}
-    report = match(resnet18, flatten(CASES['DINO'][0](a, b)))
+    report = match_backbone(resnet18, flatten_checkpoint(CASES['DINO'][0](a, b)))
     assert report.dropped == {'student': 121, 'teacher.head': 1, 'dino_loss': 1}
-    report = match(resnet18, flatten(CASES["mmengine's EMAHook"][0](a, b)))
+    report = match_backbone(resnet18, flatten_checkpoint(CASES["mmengine's EMAHook"][0](a, b)))
     assert report.dropped == {'ema_state_dict': 121}
 
 
-def test_the_other_encoder_by_its_prefix(resnet18, a, b):
-    found = flatten(CASES['MoCo v2'][0](a, b))
+def test_prefix_chooses_the_other_encoder(resnet18, a, b):
+    found = flatten_checkpoint(CASES['MoCo v2'][0](a, b))
     for prefix in ('encoder_k', 'module.encoder_k.', 'state_dict.module.encoder_k'):
-        report = match(resnet18, found, prefix)
+        report = match_backbone(resnet18, found, prefix)
         assert report.complete
         assert all(torch.equal(found[key], b[own]) for own, key in report.sources.items())
-    plain = flatten(dict(model=a))
-    assert match(resnet18, plain, '').complete
+    plain = flatten_checkpoint(dict(model=a))
+    assert match_backbone(resnet18, plain, '').complete
 
 
 @pytest.mark.parametrize('prefix', ['encoder', 'encoder_q.layer1', 'ncoder_q', 'encoder_q.'])
-def test_a_mistyped_prefix_is_an_error(resnet18, a, b, prefix):
-    found = flatten(CASES['MoCo v2'][0](a, b))
-    report = match(resnet18, found, prefix)
-    if prefix == 'encoder_q.':  # the dot is the only way to be right
+def test_mistyped_prefix_is_an_error(resnet18, a, b, prefix):
+    found = flatten_checkpoint(CASES['MoCo v2'][0](a, b))
+    report = match_backbone(resnet18, found, prefix)
+    if prefix == 'encoder_q.':  # the only valid one
         assert report.complete
         return
-    with pytest.raises(ValueError, match=r'holds \d+ of the 100 tensors') as error:
-        ask_complete(report, 'x', found, allow_partial=False)
+    with pytest.raises(ValueError, match=r'got \d+ of the 100 tensors') as error:
+        require_complete(report, 'x', found, allow_partial=False)
     assert 'matched ' in str(error.value) and 'dropped ' in str(error.value)
 
 
-def test_a_part_needs_leave_and_nothing_never_has_it(resnet18, a):
-    less = {name: value for name, value in a.items() if name != 'layer3.0.conv1.weight'}
-    found = flatten(under('backbone.', less))
-    report = match(resnet18, found)
+def test_partial_match_needs_allow_partial(resnet18, a):
+    part = {name: value for name, value in a.items() if name != 'layer3.0.conv1.weight'}
+    found = flatten_checkpoint(under('backbone.', part))
+    report = match_backbone(resnet18, found)
     assert report.missing == ['layer3.0.conv1.weight'] and report.matched == 99
     with pytest.raises(ValueError, match='99 of the 100 .* is layer3.0.conv1.weight: got nothing'):
-        ask_complete(report, 'x', found, allow_partial=False)
-    ask_complete(report, 'x', found, allow_partial=True)
-    nothing = flatten({'fc.weight': ONE})
-    with pytest.raises(ValueError, match="holds 0 of the 100 tensors .* such as 'fc.weight'"):
-        ask_complete(match(resnet18, nothing), 'x', nothing, allow_partial=True)
-    with pytest.raises(ValueError, match='holds 0 of the 100'):
-        ask_complete(match(resnet18, {}), 'x', {}, allow_partial=True)
+        require_complete(report, 'x', found, allow_partial=False)
+    require_complete(report, 'x', found, allow_partial=True)
+    nothing = flatten_checkpoint({'fc.weight': ONE})
+    with pytest.raises(ValueError, match="got 0 of the 100 tensors .* such as 'fc.weight'"):
+        require_complete(match_backbone(resnet18, nothing), 'x', nothing, allow_partial=True)
+    with pytest.raises(ValueError, match='got 0 of the 100'):
+        require_complete(match_backbone(resnet18, {}), 'x', {}, allow_partial=True)
 
 
-def test_a_broken_query_encoder_is_not_replaced_by_the_key_encoder(resnet18, a, b):
-    found = flatten(CASES['MoCo v2'][0](a, b))
+def test_incomplete_query_encoder_is_not_replaced_by_the_key_encoder(resnet18, a, b):
+    found = flatten_checkpoint(CASES['MoCo v2'][0](a, b))
     del found['state_dict.module.encoder_q.conv1.weight']
-    report = match(resnet18, found)
+    report = match_backbone(resnet18, found)
     assert report.missing == ['conv1.weight'] and 'encoder_q' in report.prefix
-    assert "'state_dict.module.encoder_k.' is not taken (100 of 100 fit)" in report.note
+    assert "'state_dict.module.encoder_k.' is not used (100 of 100 fit)" in report.note
 
 
-def test_two_encoders_of_one_role_leave_a_doubt(resnet18, a, b):
-    found = flatten({**under('left.', a), **under('right.', b)})
-    report = match(resnet18, found)
-    assert not report.complete and 'which encoder is meant?' in report.note
-    with pytest.raises(ValueError, match='choose an encoder with prefix'):
-        ask_complete(report, 'x', found, allow_partial=True)
-    right = match(resnet18, found, 'right')
+def test_two_encoders_of_the_same_role_are_ambiguous(resnet18, a, b):
+    found = flatten_checkpoint({**under('left.', a), **under('right.', b)})
+    report = match_backbone(resnet18, found)
+    assert not report.complete and 'several encoders match' in report.note
+    with pytest.raises(ValueError, match='choose one with prefix'):
+        require_complete(report, 'x', found, allow_partial=True)
+    right = match_backbone(resnet18, found, 'right')
     assert right.complete and torch.equal(found[right.sources['bn1.bias']], b['bn1.bias'])
 
 
-def test_another_depth_is_an_error_both_ways(resnet18, a):
+def test_another_depth_is_an_error(resnet18, a):
     nets = {
         depth: MODELS.build(dict(type='ResNet', depth=depth)).state_dict() for depth in (34, 50)
     }
-    report = match(resnet18, nets[50])
+    report = match_backbone(resnet18, nets[50])
     assert report.mismatched['layer1.0.conv1.weight'] == ((64, 64, 1, 1), (64, 64, 3, 3))
     assert 'layer1.0.conv1.weight: got (64, 64, 1, 1), expected (64, 64, 3, 3)' in report.table()
-    # all of a ResNet-18's names and shapes are in a ResNet-34, and are not a ResNet-18
-    report = match(resnet18, nets[34])
+    # a ResNet-34 has all names and shapes of a ResNet-18
+    report = match_backbone(resnet18, nets[34])
     assert report.matched == 100 and not report.complete
     for depth, advice in ((34, 'model.backbone.depth=34'), (50, r'configs/res50_\.\.\.')):
         with pytest.raises(
@@ -421,15 +423,17 @@ def test_another_depth_is_an_error_both_ways(resnet18, a):
                 f'the file holds a ResNet-{depth}, the config builds a ResNet-18; use {advice}, or '
             ),
         ):
-            ask_complete(match(resnet18, nets[depth]), 'x', nets[depth], allow_partial=False)
+            require_complete(
+                match_backbone(resnet18, nets[depth]), 'x', nets[depth], allow_partial=False
+            )
     wide = dict(resnet18, **{'layer1.2.conv1.weight': a['conv1.weight']})  # of no known depth
     with pytest.raises(ValueError, match='has no block for layer1.2.conv1.weight'):
-        ask_complete(match(resnet18, wide), 'x', wide, allow_partial=False)
-    assert not match(nets[34], a).complete
-    assert match(nets[50], nets[50]).complete
+        require_complete(match_backbone(resnet18, wide), 'x', wide, allow_partial=False)
+    assert not match_backbone(nets[34], a).complete
+    assert match_backbone(nets[50], nets[50]).complete
 
 
-def test_a_backbone_of_fewer_stages_takes_those(a):
+def test_backbone_of_fewer_stages(a):
     short = MODELS.build(
         dict(
             type='ResNet',
@@ -440,7 +444,7 @@ def test_a_backbone_of_fewer_stages_takes_those(a):
             out_indices=(1,),
         )
     )
-    report = match(short.state_dict(), flatten(under('backbone.', a)))
+    report = match_backbone(short.state_dict(), flatten_checkpoint(under('backbone.', a)))
     assert report.complete and report.dropped['backbone.layer4'] > 0
 
 
@@ -453,10 +457,10 @@ def test_deep_stem_of_timm():
         elif name.startswith('stem.'):
             name = 'conv1.' + name[len('stem.') :]
         theirs[name] = value
-    report = match(own, flatten({**theirs, 'fc.weight': ONE}))
+    report = match_backbone(own, flatten_checkpoint({**theirs, 'fc.weight': ONE}))
     assert report.complete and report.layout == 'timm, deep stem'
     assert all(theirs[key] is own[name] for name, key in report.sources.items())
-    assert match(own, own).complete  # and mmpretrain's own names
+    assert match_backbone(own, own).complete  # mmpretrain's own names
 
 
 class Unit(nn.Module):
@@ -492,32 +496,32 @@ class TinyIR(nn.Module):
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 def test_face_evolve(prefix):
-    found = flatten(under(prefix, filled(TinyIR(output_layer=True).state_dict(), 4)))
+    found = flatten_checkpoint(under(prefix, filled(TinyIR(output_layer=True).state_dict(), 4)))
     own = TinyIR(output_layer=False)
-    report = match(own.state_dict(), found)
+    report = match_backbone(own.state_dict(), found)
     assert report.complete and report.layout == "face.evoLVe's IR"
     assert report.dropped == {'output_layer': 12}
     own.load_state_dict({name: found[key] for name, key in report.sources.items()})
     assert torch.equal(own.body[1].res_layer[2].weight, found[f'{prefix}body.1.res_layer.2.weight'])
 
 
-def test_released_names_of_ir50(golden):
+def test_released_ir50(golden):
     shapes = json.loads((golden / 'state_dict_shapes.json').read_text())['ir50']
     found = {name: torch.zeros(shape) for name, shape in shapes.items()}
     wanted = {name: value for name, value in found.items() if not name.startswith('output_layer')}
-    report = match(wanted, flatten(dict(state_dict=under('module.', found))))
+    report = match_backbone(wanted, flatten_checkpoint(dict(state_dict=under('module.', found))))
     assert report.complete and report.layout == "face.evoLVe's IR"
 
 
 @pytest.fixture
 def ir50():
-    """State dict of an IR-50 of ours, whose units are counted within their stage."""
+    """State dict of our IR-50, which numbers the units within each stage."""
     with torch.device('meta'):
         return IResNet().state_dict()
 
 
-def numbered_through(state_dict):
-    """The same under face.evoLVe's names: units counted through all stages."""
+def number_across_stages(state_dict):
+    """Rename to face.evoLVe's names, which number the units across all stages."""
     units, theirs = [], {}
     for name, value in state_dict.items():
         words = name.split('.')
@@ -531,13 +535,15 @@ def numbered_through(state_dict):
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.', 'model.backbone.'])
-@pytest.mark.parametrize('names', [dict, numbered_through])
-def test_ir50_with_either_numbering(ir50, names, prefix):
-    found = flatten(dict(state_dict={**under(prefix, names(ir50)), 'output_layer.3.weight': ONE}))
-    report = match(ir50, found)
+@pytest.mark.parametrize('names', [dict, number_across_stages])
+def test_ir50_of_either_numbering(ir50, names, prefix):
+    found = flatten_checkpoint(
+        dict(state_dict={**under(prefix, names(ir50)), 'output_layer.3.weight': ONE})
+    )
+    report = match_backbone(ir50, found)
     assert report.complete and not report.note and report.matched == 285
     assert all(found[key] is ir50[name] for name, key in report.sources.items())
-    if names is numbered_through:
+    if names is number_across_stages:
         assert report.sources['body.2.13.res_layer.3.weight'] == (
             f'state_dict.{prefix}body.20.res_layer.3.weight'
         )
@@ -546,32 +552,32 @@ def test_ir50_with_either_numbering(ir50, names, prefix):
 def test_three_stages_from_an_ir50(ir50):
     with torch.device('meta'):
         wanted = IResNet(num_stages=3, out_indices=(2,)).state_dict()
-    for names in (dict, numbered_through):
-        report = match(wanted, flatten(names(ir50)))
+    for names in (dict, number_across_stages):
+        report = match_backbone(wanted, flatten_checkpoint(names(ir50)))
         assert report.complete and report.dropped == {'body': 3 * 13 + 6}
 
 
-@pytest.mark.parametrize('names', [dict, numbered_through])
+@pytest.mark.parametrize('names', [dict, number_across_stages])
 @pytest.mark.parametrize('other', [dict(depth=100), dict(depth=152), dict(se=True)])
-def test_another_ir_is_refused(ir50, other, names):
+def test_another_ir_network_is_refused(ir50, other, names):
     with torch.device('meta'):
         theirs = IResNet(**other).state_dict()
-    report = match(ir50, flatten(names(theirs)))
+    report = match_backbone(ir50, flatten_checkpoint(names(theirs)))
     assert not report.complete and (report.unused or report.mismatched)
 
 
-def test_apvit_as_released(golden):
+def test_released_apvit(golden):
     shapes = json.loads((golden / 'state_dict_shapes.json').read_text())['apvit']
     with torch.device('meta'):
         wanted = APViT().state_dict()
     found = {name: torch.empty(shape, device='meta') for name, shape in shapes.items()}
-    report = match(wanted, flatten(dict(state_dict=found)))
+    report = match_backbone(wanted, flatten_checkpoint(dict(state_dict=found)))
     assert report.complete and report.layout == 'APViT' and report.dropped == {'head': 2}
     deeper = {**found, 'vit.blocks.8.norm1.weight': ONE}
-    assert match(wanted, deeper).unused == ['vit.blocks.8.norm1.weight']
+    assert match_backbone(wanted, deeper).unused == ['vit.blocks.8.norm1.weight']
 
 
-def test_flatten_takes_tensors_alone():
+def test_flatten_keeps_tensors_only():
     cyclic = dict(w=ONE)
     cyclic['again'] = cyclic
     checkpoint = dict(
@@ -582,17 +588,17 @@ def test_flatten_takes_tensors_alone():
         none={},
         other={0: ONE, 'list': [ONE]},
     )
-    assert list(flatten(checkpoint)) == ['state_dict.w']
+    assert list(flatten_checkpoint(checkpoint)) == ['state_dict.w']
 
 
-def test_followers():
+def test_momentum_markers_are_counted():
     words = 'encoder_k', 'target_net', 'momentum_backbone', 'backbone_momentum', 'student'
-    assert [followers(f'module.{word}.') for word in words] == [1] * 5
-    assert followers('online_network.encoder.backbone.teacher.layer1.block.') == 0
+    assert [count_momentum_markers(f'module.{word}.') for word in words] == [1] * 5
+    assert count_momentum_markers('online_network.encoder.backbone.teacher.layer1.block.') == 0
 
 
 def test_table_is_aligned_plain_text():
-    report = compare({'a.w': ONE, 'b.w': ONE}, {'a.w': ONE, 'b.w': torch.ones(2), 'c': ONE})
+    report = compare_tensors({'a.w': ONE, 'b.w': ONE}, {'a.w': ONE, 'b.w': torch.ones(2), 'c': ONE})
     assert report.table() == (
         '  layout      names as they are\n'
         "  prefix      ''\n"
@@ -644,10 +650,10 @@ MODELS_OF_MMPRETRAIN = {
 
 
 @pytest.mark.parametrize('layout', MODELS_OF_MMPRETRAIN)
-def test_state_dicts_of_mmpretrains_own_models(resnet18, layout):
+def test_models_of_mmpretrain(resnet18, layout):
     cfg = dict(MODELS_OF_MMPRETRAIN[layout], backbone=dict(type='ResNet', depth=18))
     state = filled(MODELS.build(cfg).state_dict(), 6)
-    report = match(resnet18, flatten(dict(state_dict=state, meta={})))
+    report = match_backbone(resnet18, flatten_checkpoint(dict(state_dict=state, meta={})))
     assert report.complete and report.layout == layout
     assert report.sources == {name: f'state_dict.backbone.{name}' for name in resnet18}
-    assert ('is not taken' in report.note) == (layout != 'mmpretrain or mmselfsup')
+    assert ('is not used' in report.note) == (layout != 'mmpretrain or mmselfsup')

@@ -1,4 +1,4 @@
-"""A backbone gets all of its weights from a checkpoint, under whatever prefix, or an error."""
+"""A backbone is filled completely from a checkpoint, or an error is raised."""
 
 import logging
 
@@ -23,7 +23,7 @@ def weights():
 
 @pytest.fixture
 def log(monkeypatch):
-    """What mmengine's loggers say: level and text."""
+    """Collect level and text of the messages of mmengine's loggers."""
     records = []
     monkeypatch.setattr(
         MMLogger, 'callHandlers', lambda self, r: records.append((r.levelno, r.getMessage()))
@@ -59,7 +59,7 @@ def moco(weights):
 def test_fills_the_whole_backbone(tmp_path, weights, layout):
     torch.save(layout(weights), tmp_path / 'ssl.pth')
     model = backbone(tmp_path / 'ssl.pth')
-    model.init_weights()  # mmpretrain's ResNet would zero the last norm of every block afterwards
+    model.init_weights()  # mmpretrain's ResNet then sets the last norm of each block to zero
     for key, value in model.state_dict().items():
         if 'num_batches' not in key:
             assert torch.equal(value, weights[key]), key
@@ -81,7 +81,7 @@ def test_safetensors(tmp_path, weights):
         dict(type='MobileNetV3'),
     ],
 )
-def test_nothing_that_a_backbone_initialises_afterwards_undoes_it(tmp_path, cfg):
+def test_later_initialization_keeps_the_weights(tmp_path, cfg):
     source = MODELS.build(cfg).state_dict()
     generator = torch.Generator().manual_seed(0)
     for name, value in source.items():
@@ -95,7 +95,7 @@ def test_nothing_that_a_backbone_initialises_afterwards_undoes_it(tmp_path, cfg)
         assert torch.equal(value, source[name]), name
 
 
-def test_the_log_has_the_table(tmp_path, weights, log):
+def test_log_has_the_table(tmp_path, weights, log):
     torch.save(moco(weights), tmp_path / 'ssl.pth')
     SSLPretrained(str(tmp_path / 'ssl.pth'))(backbone())
     level, text = log[-1]
@@ -110,21 +110,21 @@ def test_the_log_has_the_table(tmp_path, weights, log):
     assert ['dropped', 'encoder_k 120, queue 1'] in rows
 
 
-def test_an_encoder_by_its_prefix(tmp_path, weights):
+def test_prefix_chooses_the_encoder(tmp_path, weights):
     torch.save(moco(weights), tmp_path / 'ssl.pth')
     model = backbone(tmp_path / 'ssl.pth', prefix='encoder_k')
     model.init_weights()
     assert not model.conv1.weight.any()
-    with pytest.raises(ValueError, match=r'holds 0 of the 100[^\n]*\n  layout  .*none of'):
+    with pytest.raises(ValueError, match=r'got 0 of the 100[^\n]*\n  layout  .*none of'):
         backbone(tmp_path / 'ssl.pth', prefix='encoder').init_weights()
 
 
-def test_refuses_another_network(tmp_path, weights):
+def test_another_depth_is_refused(tmp_path, weights):
     torch.save(weights, tmp_path / 'r18.pth')
     with pytest.raises(
         ValueError,
         match=(
-            r'holds \d+ of the 26\d tensors.*holds a ResNet-18, the config builds a ResNet-50; '
+            r'got \d+ of the 26\d tensors.*holds a ResNet-18, the config builds a ResNet-50; '
             r'use configs/res18_'
         ),
     ) as error:
@@ -132,19 +132,19 @@ def test_refuses_another_network(tmp_path, weights):
     assert 'mismatched  ' in str(error.value) and 'matched     ' in str(error.value)
 
 
-def test_refuses_a_file_without_the_backbone(tmp_path):
+def test_file_without_the_backbone_is_refused(tmp_path):
     torch.save(dict(state_dict={'fc.weight': torch.zeros(2)}), tmp_path / 'fc.pth')
     for allowed in (False, True):
-        with pytest.raises(ValueError, match='holds 0 of the 100 .* such as .state_dict.fc.weight'):
+        with pytest.raises(ValueError, match='got 0 of the 100 .* such as .state_dict.fc.weight'):
             backbone(tmp_path / 'fc.pth', allow_partial=allowed).init_weights()
 
 
-def test_one_missing_tensor_needs_leave(tmp_path, weights, log):
-    less = {k: v for k, v in weights.items() if k != 'layer3.0.conv1.weight'}
-    torch.save(less, tmp_path / 'less.pth')
+def test_missing_tensor_needs_allow_partial(tmp_path, weights, log):
+    part = {k: v for k, v in weights.items() if k != 'layer3.0.conv1.weight'}
+    torch.save(part, tmp_path / 'part.pth')
     with pytest.raises(ValueError, match='99 of the 100 .* is layer3.0.conv1.weight: got nothing'):
-        SSLPretrained(str(tmp_path / 'less.pth'))(backbone())
-    model = backbone(tmp_path / 'less.pth', allow_partial=True)
+        SSLPretrained(str(tmp_path / 'part.pth'))(backbone())
+    model = backbone(tmp_path / 'part.pth', allow_partial=True)
     before = model.layer3[0].conv1.weight.clone()
     model.init_weights()
     tables = [(level, text) for level, text in log if text.startswith('SSLPretrained')]
@@ -154,7 +154,7 @@ def test_one_missing_tensor_needs_leave(tmp_path, weights, log):
         assert torch.equal(value, expected), name
 
 
-def test_an_initialiser_after_it_is_refused(tmp_path, weights):
+def test_initializer_after_it_is_refused(tmp_path, weights):
     torch.save(weights, tmp_path / 'a.pth')
     ours = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'a.pth'))
     other = dict(type='Kaiming', layer='Conv2d')

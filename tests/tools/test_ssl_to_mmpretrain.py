@@ -184,7 +184,7 @@ def test_wrong_use(run, tmp_path, moco):
     before = moco.read_bytes()
     (tmp_path / 'cut.pth').write_bytes(before[:2000])
     status, _, error = run(tmp_path / 'cut.pth', tmp_path / 'a.pth')
-    assert status == 1 and 'the end is cut off' in error
+    assert status == 1 and 'got a truncated checkpoint' in error
     torch.save(dict(a=torch.ones(1)), tmp_path / 'a.pth')
     status, _, error = run(tmp_path / 'a.pth', tmp_path / 'b.pth')
     assert status == 1 and 'got (0, 0, 0, 0) blocks' in error

@@ -29,21 +29,11 @@ from rich.table import Table
 from rich.text import Text
 
 import abaw_mm
-from abaw_mm.checkpoints.layouts import (
-    DEPTHS,
-    count_blocks,
-)
-from abaw_mm.checkpoints.load import (
-    PLAIN_DATA,
-    UnsafeCheckpointError,
-    load_checkpoint_file,
-)
-from abaw_mm.checkpoints.match import (
-    ImportReport,
-    ask_complete,
-    flatten,
-    match,
-)
+from abaw_mm.checkpoints.import_report import ImportReport
+from abaw_mm.checkpoints.load import load_checkpoint_file
+from abaw_mm.checkpoints.match import flatten_checkpoint, match_backbone, require_complete
+from abaw_mm.checkpoints.resnet_depth import DEPTHS, count_blocks
+from abaw_mm.checkpoints.safe_pickle import PLAIN_DATA, UnsafeCheckpointError
 from abaw_mm.cli import report_errors
 from abaw_mm.files import atomic_write, sha256
 
@@ -180,12 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     init_default_scope('mmpretrain')
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
-        found = flatten(read(args.source, args.trust_pickle))
+        found = flatten_checkpoint(read(args.source, args.trust_pickle))
         cfg = backbone_cfg(args, found)
         backbone = MODELS.build(cfg)
-        report = match(backbone.state_dict(), found, args.prefix)
+        report = match_backbone(backbone.state_dict(), found, args.prefix)
         network = f'{cfg["type"]}{"-" + str(cfg["depth"]) if "depth" in cfg else ""}'
-        ask_complete(report, f'{args.source} -> {network}', found, args.allow_partial)
+        require_complete(report, f'{args.source} -> {network}', found, args.allow_partial)
     except (ValueError, UnsafeCheckpointError) as error:
         print(f'ssl_to_mmpretrain: {error}', file=sys.stderr)
         return 1

@@ -131,7 +131,7 @@ def test_wrong_arguments_leave_no_folder(made, tmp_path):
     with pytest.raises(ValueError, match='does not fit the model: .*neck.conv1.conv.weight'):
         extract(made, 'new', 'gap.pth', layer='neck')
     torch.save({'bias': torch.zeros(1)}, made / 'other.pth')
-    with pytest.raises(ValueError, match='holds 0 of the'):
+    with pytest.raises(ValueError, match='got 0 of the'):
         extract(made, 'new', 'other.pth')
     with pytest.raises(FileNotFoundError, match="CHECKPOINT='.*gone.pth': no such file"):
         extract(made, 'new', 'gone.pth')

@@ -1,6 +1,7 @@
-# Shared by quickstart.sh and run_tests.sh, to be sourced from the root of the repository.
+# shellcheck shell=bash
+# Shared by quickstart.sh and run_tests.sh, which source it from the root of the repository.
 
-# Print an interpreter that the stack supports.
+# Print the name of a Python interpreter that the stack supports.
 find_python() {
     local candidate
     for candidate in ${PYTHON:-python3.12 python3.11 python3.10 python3 python}; do
@@ -10,12 +11,13 @@ find_python() {
             return
         fi
     done
-    echo "No Python from 3.10 on found (PYTHON=${PYTHON:-unset}); install one, or set PYTHON" \
+    echo "No Python 3.10 or later found (PYTHON=${PYTHON:-unset}); install one, or set PYTHON" \
         "to its path" >&2
     return 1
 }
 
-# Create and activate a virtual environment with a stack (openmmlab or onedl) and this package.
+# Create and activate a virtual environment, and install a stack (openmmlab or onedl) and this
+# package in it.
 install_stack() {
     local stack=$1 default=.venv
     if [ ! -f "requirements/$stack.txt" ]; then
@@ -33,7 +35,7 @@ install_stack() {
     # shellcheck disable=SC1091
     source "$venv/bin/activate"
     echo "Installing requirements/$stack.txt in $venv"
-    # torch by itself first: a build for this machine that is already there then stays.
+    # torch by itself first, so that an installed build for this machine is kept.
     pip install --quiet "$(grep '^torch==' "requirements/$stack.txt")"
     pip install --quiet --requirement "requirements/$stack.txt"
     if [ -f "requirements/$stack-nodeps.txt" ]; then

@@ -12,6 +12,7 @@ command again to continue an interrupted extraction.
 """
 
 import sys
+from collections.abc import Sequence
 
 from abaw_mm.apis import extract_features
 from abaw_mm.apis.extract_features import LAYERS, SPLITS
@@ -19,7 +20,7 @@ from abaw_mm.cli import RunParser, report_errors
 
 
 @report_errors
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Extract the features."""
     parser = RunParser(__doc__, 'test_dataloader.dataset.ann_file=test_set_format.txt')
     parser.add_argument(
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument(
         '--batch-size', type=int, help="frames per batch (default: the test data loader's)"
     )
-    extract_features(**parser.parse())
+    extract_features(**parser.parse(argv))
 
 
 if __name__ == '__main__':

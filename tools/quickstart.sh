@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From nothing to a table of F1 per class: install, draw demo data, train, test.
+# Install everything, draw demo data, train, test, and print a table of F1 per class.
 #
 #   bash tools/quickstart.sh
 #
-# VENV: where the virtual environment lies (.venv). PYTHON: the interpreter, from 3.10 on.
-# The faces are drawn and the backbone's weights are random: it shows that everything works here,
-# not what the paper reaches.
+# VENV: path of the virtual environment (default .venv). PYTHON: interpreter, 3.10 or later.
+# The faces are drawn and the backbone starts from random weights. The result shows that everything
+# works on this machine; it is not comparable with the paper.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh
@@ -14,11 +14,12 @@ CONFIG=configs/res18_srp_demo.py
 WORK_DIR=work_dirs/res18_srp_demo
 
 install_stack openmmlab
-# many faces for a short time each: a network that sees few learns their identities instead
+# Many short clips: from few faces a network learns their identities instead.
 python demo/make_demo_data.py data/demo --train-clips 100 --val-clips 20 --frames 40
 bash tools/dist_train.sh $CONFIG 2 --work-dir $WORK_DIR
+# shellcheck disable=SC2012  # the names are our own
 CHECKPOINT=$(ls -t $WORK_DIR/best_affwild2_macro_f1_iter_*.pth | head -n 1)
 bash tools/dist_test.sh $CONFIG "$CHECKPOINT" 2 --work-dir $WORK_DIR/test
 echo
 echo "The checkpoint is $CHECKPOINT; the table above is its score on the demo's validation clips."
-echo "Next: a config of your own on Aff-Wild2, see README.md."
+echo "Next: write a config for your copy of Aff-Wild2, see README.md."

@@ -3,14 +3,14 @@
 #
 #   bash tools/run_tests.sh [arguments of pytest]
 #
-# Without arguments of their own, tests marked slow are left out; `-m slow` runs these alone.
-# STACK=openmmlab (default) or onedl: which of the two supported stacks. VENV: where the
-# environment lies, .venv or .venv-onedl. PYTHON: the interpreter, from 3.10 on.
+# Tests marked slow are left out; `-m slow` runs them alone.
+# STACK: openmmlab (default) or onedl. VENV: path of the environment (default .venv or .venv-onedl).
+# PYTHON: interpreter, 3.10 or later.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh
 
 install_stack "${STACK:-openmmlab}"
 pip install --quiet --requirement requirements/tests.txt
-# Two files side by side; each test on one thread, or they would wait for each other.
+# Two processes with one thread each, so that they do not compete for cores.
 OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile -m 'not slow' "$@"

@@ -8,13 +8,14 @@ Arguments are named as in mmpretrain's own tools.
 """
 
 import sys
+from collections.abc import Sequence
 
 from abaw_mm.apis import test
 from abaw_mm.cli import RunParser, report_errors
 
 
 @report_errors
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Score the checkpoint."""
     parser = RunParser(__doc__, 'test_evaluator.absent=skip')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
@@ -50,7 +51,7 @@ def main() -> None:
         action='store_true',
         help='test-time augmentation: average the scores of each frame and its mirror image',
     )
-    test(**parser.parse())
+    test(**parser.parse(argv))
 
 
 if __name__ == '__main__':

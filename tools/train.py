@@ -8,13 +8,14 @@ Arguments are named as in mmpretrain's own tools.
 """
 
 import sys
+from collections.abc import Sequence
 
 from abaw_mm.apis import train
 from abaw_mm.cli import RunParser, report_errors
 
 
 @report_errors
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train the model."""
     parser = RunParser(__doc__, 'checkpoint=weights.pth train_cfg.max_iters=100')
     parser.add_argument(
@@ -44,7 +45,7 @@ def main() -> None:
         action='store_false',
         help='restart the workers of the data loaders in each epoch',
     )
-    train(**parser.parse())
+    train(**parser.parse(argv))
 
 
 if __name__ == '__main__':

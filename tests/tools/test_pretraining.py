@@ -1,29 +1,24 @@
-"""From a folder of faces to a scored model, as docs/pretraining.md tells it."""
+"""From a folder of faces to a scored model, as docs/pretraining.md describes."""
 
 import logging
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.dist import all_gather, get_world_size
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from test_train_and_test import run
 
-from abaw_mm import compat
-from abaw_mm.apis.config import (
-    load_config,
-    set_loader_flags,
-)
+from abaw_mm.apis.build_runner import build_runner
+from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.checkpoints.load import load_checkpoint_file
 
 PROBE = {'num_workers': 0, 'train_frames_per_class': 1, 'val_frames': 4}
 
 
-def small(faces, labelled, **options):
-    """Overrides that make a pre-training small."""
+def make_options(faces, labelled, **options):
+    """Overrides that make pre-training small."""
     return {
         'train_dataloader.dataset.data_root': str(faces),
         'train_dataloader.batch_size': 4,
@@ -52,14 +47,14 @@ def pretrain(work_dir, options, resume=False, launcher='none', name='contrawarpi
     if amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
     set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
-    runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, launcher))
+    runner = build_runner(cfg)
     runner.train()
     return runner
 
 
 @pytest.mark.slow
-def test_four_commands(repo, tiny, tmp_path):
-    """The commands of the docs, word for word; only sizes are added."""
+def test_commands_of_the_docs(repo, tiny, tmp_path):
+    """The four commands, word for word; only options for small sizes are added."""
     text = (repo / 'docs/pretraining.md').read_text()
     block = re.search(r'## Four commands\n\n```bash\n(.*?)```', text, re.S)[1]
     commands = block.replace('\\\n', '').strip().splitlines()
@@ -94,13 +89,13 @@ def test_four_commands(repo, tiny, tmp_path):
     trained = load_checkpoint_file(place / 'work_dirs/res18_srp_affwild2/iter_2.pth')['state_dict']
     exported = load_checkpoint_file(place / weights)['state_dict']
     for name, tensor in exported.items():
-        if 'layer4' not in name and 'num_batches' not in name:  # frozen: as pre-trained
+        if 'layer4' not in name and 'num_batches' not in name:  # frozen
             assert torch.equal(trained[name], tensor)
 
 
-def test_resume_ends_where_an_uninterrupted_run_ends(tiny, tmp_path):
-    """The step, and the target network's count, by which its momentum falls."""
-    options = small(tiny / 'cropped_aligned', tiny)
+def test_resume_restores_step_and_momentum(tiny, tmp_path):
+    """The momentum of the target network depends on its own count of steps."""
+    options = make_options(tiny / 'cropped_aligned', tiny)
     whole = pretrain(tmp_path / 'run', options)
     (tmp_path / 'run/iter_4.pth').unlink()
     (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/iter_2.pth'))
@@ -114,8 +109,8 @@ def test_resume_ends_where_an_uninterrupted_run_ends(tiny, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['byol', 'simsiam', 'contrawarping'])
-def test_mixed_precision(tiny, tmp_path, name):
-    options = small(
+def test_mixed_precision_stays_finite(tiny, tmp_path, name):
+    options = make_options(
         tiny / 'cropped_aligned',
         tiny,
         **{'train_cfg.max_iters': 1, 'default_hooks.probe.interval': 0},
@@ -124,7 +119,7 @@ def test_mixed_precision(tiny, tmp_path, name):
     assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
 
 
-def test_from_scratch_warns_of_nothing_frozen(tiny, tmp_path, monkeypatch):
+def test_training_from_scratch_does_not_warn_of_random_weights(tiny, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
         MMLogger,
@@ -133,12 +128,12 @@ def test_from_scratch_warns_of_nothing_frozen(tiny, tmp_path, monkeypatch):
             lines.append(record.getMessage()) if record.levelno >= logging.WARNING else None
         ),
     )
-    pretrain(tmp_path, small(tiny / 'cropped_aligned', tiny, **{'train_cfg.max_iters': 1}))
+    pretrain(tmp_path, make_options(tiny / 'cropped_aligned', tiny, **{'train_cfg.max_iters': 1}))
     assert not [line for line in lines if 'random weights' in line]
 
 
-def test_starts_from_weights(tiny, tmp_path):
-    options = small(
+def test_checkpoint_setting_loads_the_backbone(tiny, tmp_path):
+    options = make_options(
         tiny / 'cropped_aligned',
         tiny,
         **{
@@ -159,7 +154,7 @@ def test_starts_from_weights(tiny, tmp_path):
 
 
 def check_processes_agree(work_dir, faces, labelled):
-    options = small(faces, labelled, **{'train_cfg.max_iters': 2})
+    options = make_options(faces, labelled, **{'train_cfg.max_iters': 2})
     runner = pretrain(work_dir, options, launcher='pytorch')
     assert get_world_size() == 2
     for name, tensor in runner.model.module.state_dict().items():
@@ -169,17 +164,16 @@ def check_processes_agree(work_dir, faces, labelled):
 
 
 def test_two_processes_end_with_the_same_network(tiny, tmp_path, run_distributed):
-    """Parameters, BN statistics and the target network."""
+    """Parameters, BatchNorm statistics and the target network are compared."""
     run_distributed(check_processes_agree, tmp_path / 'run', tiny / 'cropped_aligned', tiny)
 
 
-def test_picture_of_the_docs(repo):
+def test_picture_of_the_docs_is_small(repo):
     path = repo / 'docs/images/local_warp.png'
     assert path.stat().st_size < 200_000
 
 
-def test_no_faces_to_draw(repo, tmp_path):
-    script = repo / 'tools/visualization/draw_local_warp.py'
-    result = run(sys.executable, script, tmp_path / 'a.png', tmp_path, check=False, PYTHONPATH=repo)
-    assert result.returncode == 1 and 'expected faces' in result.stdout
+def test_drawing_a_folder_without_faces_fails(tmp_path, run_tool):
+    status, _, error = run_tool('visualization/draw_local_warp.py', tmp_path / 'a.png', tmp_path)
+    assert status == 1 and 'expected faces' in error
     assert not (tmp_path / 'a.png').exists()

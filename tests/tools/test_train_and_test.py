@@ -1,10 +1,9 @@
-"""The commands that users type, as they type them."""
+"""Training and testing by the commands that users type, in processes of their own."""
 
 import hashlib
 import json
 import os
 import re
-import runpy
 import shlex
 import shutil
 import socket
@@ -15,25 +14,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import HEADER, write_clip
 
 REPO = Path(__file__).parents[2]
 TOOLS = REPO / 'tools'
 
 
-def run(*command, check=True, cwd=REPO, **env):
-    """Run a command from the repository with this interpreter first on the PATH."""
+def find_free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def run(*command, check=True, cwd=REPO, **env):
+    """Run a command with this interpreter first on the PATH; names alone are found in tools/."""
+    command = [str(part) for part in command]
+    if command[0].endswith('.sh'):
+        command[:1] = ['bash', str(TOOLS / command[0])]
+    elif command[0].endswith('.py'):
+        command[:1] = ['python', str(TOOLS / command[0])]
     environment = {
         **os.environ,
-        'PORT': str(port),
+        'PORT': str(find_free_port()),
         'OMP_NUM_THREADS': '1',
         'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         **{key: str(value) for key, value in env.items()},
     }
     result = subprocess.run(
-        [str(part) for part in command],
+        command,
         cwd=cwd,
         env=environment,
         text=True,
@@ -48,9 +56,7 @@ def run(*command, check=True, cwd=REPO, **env):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A five-line config of one's own, trained by dist_train.sh on two CPU processes."""
-    from conftest import write_clip
-
+    """Folder, config and log of a training by dist_train.sh on two CPU processes."""
     folder = tmp_path_factory.mktemp('tools')
     root = folder / 'affwild2'
     rng = np.random.default_rng(0)
@@ -59,8 +65,7 @@ def trained(tmp_path_factory):
             labels = rng.integers(-1, 8, 15).tolist()
             write_clip(root, split, f'{split} {i}_left', labels, missing=(5,), size=32)
     rows = [f'Validation_Set 0_left/{i:05d}.jpg,' for i in range(1, 16)]
-    header = 'image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-    (root / 'list.txt').write_text('\n'.join([header, *rows]))
+    (root / 'list.txt').write_text('\n'.join([f'image_location,{HEADER}', *rows]))
     config = folder / 'mine.py'
     dataset = f'dict(data_root={str(root)!r})'
     config.write_text(
@@ -72,16 +77,26 @@ def trained(tmp_path_factory):
         'train_cfg = dict(max_iters=4, val_interval=2)\n'
         'default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))\n'
     )
-    result = run(
-        'bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', folder / 'run', '--tensorboard'
-    )
+    result = run('dist_train.sh', config, 2, '--work-dir', folder / 'run', '--tensorboard')
     return folder, config, result.stdout
+
+
+@pytest.fixture(scope='module')
+def score(trained):
+    """Run tools/test.py on the trained checkpoint."""
+    folder, config, _ = trained
+
+    def score(*flags, config=config):
+        checkpoint = folder / 'run/iter_4.pth'
+        return run('test.py', config, checkpoint, '--work-dir', folder / 'test', *flags).stdout
+
+    return score
 
 
 def test_dist_train_on_two_cpu_processes(trained):
     folder, _, log = trained
     assert 'batch: 2 x 2 = 4 frames per step' in log
-    assert log.count('SyncBN') >= 1  # one line says that BN takes its place
+    assert 'SyncBN' in log  # a line says that it is replaced by BN
     assert log.count('started from random weights') == 2
     assert (folder / 'run/iter_4.pth').is_file()
     assert list((folder / 'run').glob('best_affwild2_macro_f1_iter_*.pth'))
@@ -89,131 +104,77 @@ def test_dist_train_on_two_cpu_processes(trained):
     assert 'macro-F1' in log
 
 
-def test_score_is_the_same_on_one_process_and_two(trained):
+def test_score_does_not_depend_on_the_number_of_processes(trained):
     folder, config, _ = trained
-    frames = {}
+    metrics = {}
     for processes in (1, 2):
         out = folder / f'metrics{processes}.json'
-        run(
-            'bash',
-            TOOLS / 'dist_test.sh',
-            config,
-            folder / 'run/iter_4.pth',
-            processes,
-            '--work-dir',
-            folder / 'test',
-            '--out',
-            out,
-            '--out-item',
-            'metrics',
-        )
-        frames[processes] = json.loads(out.read_text())
-    assert frames[1] == frames[2]
-    # and what two processes scored while they trained is the score of the checkpoint
+        flags = ('--work-dir', folder / 'test', '--out', out, '--out-item', 'metrics')
+        run('dist_test.sh', config, folder / 'run/iter_4.pth', processes, *flags)
+        metrics[processes] = json.loads(out.read_text())
+    assert metrics[1] == metrics[2]
+    # Two processes scored the same weights during training.
     lines = next((folder / 'run').glob('*/vis_data/scalars.json')).read_text().splitlines()
-    while_training = [json.loads(line) for line in lines if 'affwild2/macro_f1' in line][-1]
-    assert {key: while_training[key] for key in frames[1]} == pytest.approx(frames[1])
-    support = sum(v for k, v in frames[1].items() if k.startswith('affwild2/support'))
+    during_training = [json.loads(line) for line in lines if 'affwild2/macro_f1' in line][-1]
+    assert {key: during_training[key] for key in metrics[1]} == pytest.approx(metrics[1])
+    support = sum(v for k, v in metrics[1].items() if k.startswith('affwild2/support'))
     assert support % 2 == 1 or support > 20
 
 
-def test_out_keeps_every_frames_scores(trained):
-    folder, config, _ = trained
+def test_out_has_the_scores_of_every_frame(trained, score):
+    folder, _, _ = trained
     out = folder / 'pred.npz'
-    result = run(
-        sys.executable,
-        TOOLS / 'test.py',
-        config,
-        folder / 'run/iter_4.pth',
-        '--out',
-        out,
-        '--work-dir',
-        folder / 'test',
-    )
+    log = score('--out', out)
     data = np.load(out)
-    assert f'Scores of {len(data["frame_no"])} frames' in result.stdout
+    assert f'Scores of {len(data["frame_no"])} frames' in log
     assert data['pred_score'].shape == (len(data['clip']), 8)
     assert set(data['clip']) == {'Validation_Set 0_left', 'Validation_Set 1_left'}
     checkpoint = (folder / 'run/iter_4.pth').read_bytes()
     assert (data['sha256'], data['config']) == (hashlib.sha256(checkpoint).hexdigest(), 'mine')
-    assert 5 not in data['frame_no']
+    assert 5 not in data['frame_no']  # without a crop
     np.testing.assert_allclose(data['pred_score'].sum(1), 1, atol=1e-5)
     assert (data['pred_score'].argmax(1) == data['pred_label']).all()
 
 
 @pytest.mark.slow
-def test_plain_config_trains_and_has_the_scores_of_the_fast_one(trained):
-    """The fast run's checkpoint in plain mmpretrain, with an object a frame."""
+def test_plain_config_gives_the_same_scores(trained, score):
+    """One object per frame, by the config or for pictures, against batches of arrays."""
     folder, config, _ = trained
     plain = folder / 'mine_plain.py'
     plain.write_text(config.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_plain'))
-    scores = {}
-    for name, *flags in (
-        (plain,),
-        (
-            config,
-            '--cfg-options',
-            'model.mixed_precision=False',
-            '--show-dir',
-            folder / 'pictures',
-            '--interval',
-            4,
-        ),
-        (config, '--cfg-options', 'model.mixed_precision=False'),
-    ):
-        out = folder / f'{name.stem}.npz'
-        result = run(
-            sys.executable,
-            TOOLS / 'test.py',
-            name,
-            folder / 'run/iter_4.pth',
-            '--work-dir',
-            folder / 'test',
-            '--out',
-            out,
-            *flags,
-        )
-        scores[len(scores)] = np.load(out)
-        assert 'macro-F1' in result.stdout
+    float32 = ('--cfg-options', 'model.mixed_precision=False')
+    pictures = ('--show-dir', folder / 'pictures', '--interval', 4)
+    scores = []
+    for path, flags in ((plain, ()), (config, (*float32, *pictures)), (config, float32)):
+        out = folder / 'scores.npz'
+        assert 'macro-F1' in score('--out', out, *flags, config=path)
+        scores.append(dict(np.load(out)))
     assert list((folder / 'pictures').rglob('*.*'))
-    for other in (1, 2):
+    for other in scores[1:]:
         for column in ('clip', 'frame_no', 'gt_label', 'pred_label'):
-            np.testing.assert_array_equal(scores[0][column], scores[other][column])
-        np.testing.assert_allclose(scores[0]['pred_score'], scores[other]['pred_score'], atol=1e-5)
-    result = run('bash', TOOLS / 'dist_train.sh', plain, 2, '--work-dir', folder / 'plain')
+            np.testing.assert_array_equal(scores[0][column], other[column])
+        np.testing.assert_allclose(scores[0]['pred_score'], other['pred_score'], atol=1e-5)
+    result = run('dist_train.sh', plain, 2, '--work-dir', folder / 'plain')
     assert 'affwild2/macro_f1' in result.stdout
 
 
-def test_list_of_frames_needs_no_labels(trained):
-    folder, config, _ = trained
-    out = folder / 'list.csv'
-    result = run(
-        sys.executable,
-        TOOLS / 'test.py',
-        config,
-        folder / 'run/iter_4.pth',
-        '--out',
-        out,
-        '--work-dir',
-        folder / 'test',
-        '--amp',
-        '--tta',
-        '--cfg-options',
-        'test_dataloader.dataset.ann_file=list.txt',
-    )
-    assert 'labels of all 14 frames are hidden' in result.stdout
-    assert len(out.read_text().splitlines()) == 15
-
-
-def run_here(command):
-    """A tool's main function in this process, which saves importing torch: its output."""
-    tool = runpy.run_path(str(REPO / command[1]))
-    assert tool['main'](command[2:]) == 0
+@pytest.mark.parametrize(
+    ('flags', 'line', 'rows'),
+    [
+        (('test_dataloader.dataset.ann_file=list.txt',), 'labels of all 14 frames are hidden', 14),
+        (('test_evaluator.absent=skip',), 'affwild2/macro_f1', None),
+    ],
+)
+def test_augmented_score_in_mixed_precision(trained, score, flags, line, rows):
+    folder, _, _ = trained
+    out = folder / 'augmented.csv'
+    assert line in score('--out', out, '--amp', '--tta', '--cfg-options', *flags)
+    assert rows is None or len(out.read_text().splitlines()) == rows + 1
 
 
 @pytest.mark.slow
-def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
-    """As they stand there, in a folder with the data where they expect it."""
+def test_commands_of_submission_md(trained, monkeypatch, run_tool):
+    """The commands of the docs, word for word, in a folder laid out as the docs say."""
     folder, config, _ = trained
     root = folder / 'submission'
     (root / 'data').mkdir(parents=True)
@@ -230,172 +191,130 @@ def test_the_commands_of_submission_md(trained, monkeypatch, capsys):
     assert len(commands) == 8
     monkeypatch.chdir(root)
     monkeypatch.setenv('PYTHONPATH', str(REPO))
+    out = ''
     for command in commands:
         if command[1].startswith(('tools/test.py', 'tools/dist_test.sh')):
             run(*command, cwd=root)
         else:
-            run_here(command)
-    out = capsys.readouterr().out
+            status, printed, error = run_tool(command[1].removeprefix('tools/'), *command[2:])
+            assert status == 0, error
+            out += printed
     assert 'all labelled' in out and 'predictions.txt: in order' in out
     assert 'gain on clips left out: ' in out and 'smooth.npz: 14 frames' in out
     rows = (root / 'predictions.txt').read_text().splitlines()
     lines = (root / 'predictions/Validation_Set 0_left.txt').read_text().splitlines()
     assert len(rows) == len(lines) == 16 and rows[5].startswith('Validation_Set 0_left/00005.jpg,')
     test = np.load(root / 'test.npz')
-    asked = dict(zip(test['frame_no'].tolist(), test['pred_label'].tolist(), strict=True))
-    assert all(asked.get(n, int(row[-1])) == int(row[-1]) for n, row in enumerate(rows[1:], 1))
-    # the frames of that clip in the validation set have the same scores
+    classes = dict(zip(test['frame_no'].tolist(), test['pred_label'].tolist(), strict=True))
+    assert all(classes.get(n, int(row[-1])) == int(row[-1]) for n, row in enumerate(rows[1:], 1))
+    # The frames of this clip have the same scores in the validation set.
     validation = np.load(root / 'validation.npz')
-    both = dict(zip(test['frame_no'], test['pred_score'], strict=True))
-    for clip, n, score in zip(
-        *(validation[x] for x in ('clip', 'frame_no', 'pred_score')), strict=True
-    ):
+    scores = dict(zip(test['frame_no'], test['pred_score'], strict=True))
+    columns = (validation[name] for name in ('clip', 'frame_no', 'pred_score'))
+    for clip, n, pred_score in zip(*columns, strict=True):
         if clip == 'Validation_Set 0_left':
-            np.testing.assert_allclose(score, both[n], atol=1e-5)
+            np.testing.assert_allclose(pred_score, scores[n], atol=1e-5)
 
 
-def test_tta_averages_a_frame_and_its_mirror_image(trained):
+def test_resume_with_flags(trained):
     folder, config, _ = trained
-    result = run(
-        sys.executable,
-        TOOLS / 'test.py',
-        config,
-        folder / 'run/iter_4.pth',
-        '--tta',
-        '--work-dir',
-        folder / 'test',
-    )
-    assert 'affwild2/macro_f1' in result.stdout
-
-
-def test_resume_amp_and_scaled_rate(trained):
-    folder, config, _ = trained
-    result = run(
-        'bash',
-        TOOLS / 'dist_train.sh',
-        config,
-        2,
-        '--work-dir',
-        folder / 'run',
-        '--resume',
-        '--amp',
-        '--auto-scale-lr',
-        '--no-validate',
-        '--cfg-options',
-        'train_cfg.max_iters=5',
-    )
-    assert 'resumed epoch: 0, iter: 4' in result.stdout
+    flags = ('--resume', '--amp', '--auto-scale-lr', '--no-validate')
+    options = ('--cfg-options', 'train_cfg.max_iters=5')
+    log = run('dist_train.sh', config, 2, '--work-dir', folder / 'run', *flags, *options).stdout
+    assert 'resumed epoch: 0, iter: 4' in log
     assert (folder / 'run/iter_5.pth').is_file()
-    assert 'macro-F1' not in result.stdout
+    assert 'macro-F1' not in log
 
 
 def test_single_process_training(trained):
     folder, config, _ = trained
-    run(
-        sys.executable,
-        TOOLS / 'train.py',
-        config,
-        '--work-dir',
-        folder / 'single',
-        '--no-validate',
-        '--no-pin-memory',
-        '--no-persistent-workers',
-        '--cfg-options',
-        'train_cfg.max_iters=1',
-    )
+    flags = ('--no-validate', '--no-pin-memory', '--no-persistent-workers')
+    options = ('--cfg-options', 'train_cfg.max_iters=1')
+    run('train.py', config, '--work-dir', folder / 'single', *flags, *options)
     assert (folder / 'single/iter_1.pth').is_file()
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message', 'status'),
+    ('command', 'message', 'status'),
     [
-        (('train.py', 'gone.py'), "config='gone.py': no such file", 1),
-        (
-            ('train.py', 'CONFIG', '--cfg-options', 'checkpoint=gone.pth'),
-            "checkpoint='gone.pth': no such file",
-            1,
-        ),
-        (('train.py', 'CONFIG', '--resume', 'gone.pth'), "load_from='gone.pth': no such file", 1),
-        (
-            ('train.py', 'CONFIG', '--cfg-options', 'model.bakcbone.depth=50'),
-            "unexpected keyword argument 'bakcbone'",
-            1,
-        ),
-        (('test.py', 'CONFIG', 'gone.pth'), "CHECKPOINT='gone.pth': no such file", 1),
-        (('test.py', 'CONFIG', 'CHECKPOINT', '--out', 'x.json'), 'that ends in one of', 1),
-        (('test.py', 'CONFIG', 'CONFIG'), 'mine.py', 1),
-        (('train.py', 'CONFIG', '--cfg-options', 'amp'), "got 'amp', expected KEY=VALUE", 2),
-        (('train.py', 'CONFIG', '--cfg-options', 'x=[1,(2]'), 'brackets', 2),
+        ('train.py gone.py', "config='gone.py': no such file", 1),
+        ('train.py CONFIG --resume gone.pth', "load_from='gone.pth': no such file", 1),
+        ('train.py CONFIG --cfg-options checkpoint=gone.pth', "checkpoint='gone.pth': no such", 1),
+        ('train.py CONFIG --cfg-options model.bakcbone.depth=5', "mine.py: .*argument 'bakcb", 1),
+        ('test.py CONFIG gone.pth', "CHECKPOINT='gone.pth': no such file", 1),
+        ('test.py CONFIG CHECKPOINT --out-item metrics --out x.npz', 'that ends in one of', 1),
+        ('test.py CONFIG CHECKPOINT --out x.json', 'that ends in one of', 1),
+        ('test.py CONFIG CONFIG', 'mine.py', 1),
+        ('test.py PRETRAINING CHECKPOINT', 'got a config without test_dataloader', 1),
+        ('train.py CONFIG --cfg-options amp', "got 'amp', expected KEY=VALUE", 2),
+        ('train.py CONFIG --cfg-options x=[1,(2]', 'brackets', 2),
     ],
 )
-def test_mistakes_are_told_in_one_message_before_anything_starts(
-    trained, arguments, message, status
-):
+def test_mistake_is_one_line(trained, run_tool, monkeypatch, command, message, status):
     folder, config, _ = trained
-    names = {'CONFIG': config, 'CHECKPOINT': folder / 'run/iter_4.pth'}
-    arguments = [names.get(argument, argument) for argument in arguments]
-    result = run(
-        sys.executable,
-        TOOLS / arguments[0],
-        *arguments[1:],
-        '--work-dir',
-        folder / 'bad',
-        check=False,
+    paths = dict(
+        CONFIG=config,
+        CHECKPOINT=folder / 'run/iter_4.pth',
+        PRETRAINING=REPO / 'configs/res18_byol_faces.py',
     )
-    assert result.returncode == status
-    assert 'Traceback' not in result.stdout
-    lines = result.stdout.strip().splitlines()
-    line = lines[-2 if status == 1 else -1]  # argparse's is the last
-    assert line.startswith(f'{arguments[0]}: ') and message in line
+    tool, *args = [str(paths.get(part, part)) for part in command.split()]
+    monkeypatch.setattr(sys, 'argv', [f'tools/{tool}'])
+    got_status, _, error = run_tool(tool, *args, '--work-dir', folder / 'bad')
+    assert got_status == status
+    lines = [line for line in error.splitlines() if line.startswith(f'{tool}: ')]
+    assert len(lines) == 1 and re.search(message, lines[0])
+    assert 'Traceback' not in error
 
 
 @pytest.mark.slow
-def test_two_processes_tell_a_mistake_once_and_torchrun_nothing(trained):
+def test_two_processes_report_a_mistake_once(trained):
     folder, config, _ = trained
-    dataset = 'train_dataloader.dataset.data_root'
-    arguments = [
-        'bash',
-        TOOLS / 'dist_train.sh',
-        config,
-        2,
-        '--work-dir',
-        folder / 'bad',
-        '--cfg-options',
-        f'{dataset}={folder / "gone"}',
-    ]
-    result = run(*arguments, check=False)
+    command = ('dist_train.sh', config, 2, '--work-dir', folder / 'bad', '--cfg-options')
+    option = f'train_dataloader.dataset.data_root={folder / "gone"}'
+    result = run(*command, option, check=False)
     assert result.returncode == 1
     assert result.stdout.count('no folder of crops') == 1
     for noise in ('Traceback', 'ChildFailedError', 'closing signal', 'exitcode'):
         assert noise not in result.stdout
-    result = run(*arguments, check=False, ABAW_MM_TRACEBACK=1)
+
+    result = run(*command, option, check=False, ABAW_MM_TRACEBACK=1)
     assert result.returncode == 1
     assert result.stdout.count('Traceback') >= 2 and 'ChildFailedError' in result.stdout
     assert ', in full_init' in result.stdout
-    result = run(*arguments[:-1], 'foo', check=False)  # wrong flags
+
+    result = run(*command, 'foo', check=False)  # wrong arguments
     assert result.returncode == 2 and result.stdout.count("got 'foo', expected KEY=VALUE") == 1
     assert 'ChildFailedError' not in result.stdout
 
+    torchrun = (sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone')
+    result = run(*torchrun, TOOLS / 'train.py', 'gone.py', '--launcher', 'pytorch', check=False)
+    assert re.search(r"\[rank \d\] train.py: config='gone.py': no such file", result.stdout)
 
-def test_a_process_that_was_killed_has_torchruns_report(tmp_path):
-    script = tmp_path / 'killed.py'
-    script.write_text('import os; os.kill(os.getpid(), 9)\n')
-    result = run(sys.executable, TOOLS / 'launch.py', '--nproc_per_node=1', script, check=False)
-    assert result.returncode == 1 and 'SIGKILL' in result.stdout
-    script.write_text('raise SystemExit(3)\n')
-    result = run(sys.executable, TOOLS / 'launch.py', '--nproc_per_node=1', script, check=False)
-    assert result.returncode == 3 and not result.stdout
+
+@pytest.mark.parametrize(
+    ('script', 'status', 'report'),
+    [
+        ('import os; os.kill(os.getpid(), 9)', 1, 'SIGKILL'),
+        ('raise SystemExit(3)', 3, '^$'),
+        ('raise OSError("a bug")', 1, 'OSError: a bug'),
+    ],
+)
+def test_launcher_reports_what_the_process_could_not(tmp_path, script, status, report):
+    path = tmp_path / 'script.py'
+    path.write_text(script)
+    result = run('launch.py', '--nproc_per_node=1', path, check=False)
+    assert result.returncode == status and re.search(report, result.stdout)
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
-def test_scripts_without_arguments_tell_their_use(script):
-    result = run('bash', TOOLS / f'{script}.sh', check=False)
-    assert result.returncode == 2 and result.stdout.startswith('usage: bash tools/')
+def test_scripts_without_arguments_print_their_usage(script):
+    result = run(f'{script}.sh', check=False)
+    assert result.returncode == 2 and result.stdout.startswith(f'usage: bash tools/{script}.sh ')
 
 
 @pytest.fixture
 def fake_srun(tmp_path):
-    """A Slurm without a cluster: notes its arguments and runs the tasks as Slurm would."""
+    """An srun that notes its arguments and runs two tasks on this machine."""
     srun = tmp_path / 'bin/srun'
     srun.parent.mkdir()
     srun.write_text(
@@ -418,69 +337,43 @@ def fake_srun(tmp_path):
 @pytest.mark.slow
 def test_slurm(trained, fake_srun):
     folder, config, _ = trained
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    path = os.pathsep.join(
-        [str(fake_srun / 'bin'), str(Path(sys.executable).parent), os.environ['PATH']]
+    path = [str(fake_srun / 'bin'), str(Path(sys.executable).parent), os.environ['PATH']]
+    env = dict(
+        PATH=os.pathsep.join(path),
+        GPUS=2,
+        MASTER_PORT=find_free_port(),
+        SRUN_ARGS='--quotatype=auto --mem=4G',
     )
-    env = dict(PATH=path, GPUS=2, MASTER_PORT=port, SRUN_ARGS='--quotatype=auto --mem=4G')
-    result = run(
-        'bash',
-        TOOLS / 'slurm_train.sh',
-        'part',
-        'job',
-        config,
-        fake_srun / 'run',
-        '--no-validate',
-        '--cfg-options',
-        'train_cfg.max_iters=1',
-        **env,
-    )
-    arguments = (fake_srun / 'arguments').read_text()
-    assert arguments.startswith(
-        '-p part --job-name=job --gres=gpu:2 --ntasks-per-node=2 --ntasks=2 --cpus-per-task=5 '
-        '--kill-on-bad-exit=1 --quotatype=auto --mem=4G python -u'
+    flags = ('--no-validate', '--cfg-options', 'train_cfg.max_iters=1')
+    result = run('slurm_train.sh', 'part', 'job', config, fake_srun / 'run', *flags, **env)
+    assert (
+        (fake_srun / 'arguments')
+        .read_text()
+        .startswith(
+            '-p part --job-name=job --gres=gpu:2 --ntasks-per-node=2 --ntasks=2 --cpus-per-task=5 '
+            '--kill-on-bad-exit=1 --quotatype=auto --mem=4G python -u'
+        )
     )
     assert 'batch: 2 x 2 = 4 frames per step' in result.stdout
     assert (fake_srun / 'run/iter_1.pth').is_file()
-    result = run(
-        'bash',
-        TOOLS / 'slurm_test.sh',
-        'part',
-        'job',
-        config,
-        folder / 'run/iter_4.pth',
-        '--work-dir',
-        fake_srun / 'test',
-        **env,
-    )
-    assert 'macro-F1' in result.stdout
+    checkpoint, work_dir = folder / 'run/iter_4.pth', fake_srun / 'test'
+    command = ('slurm_test.sh', 'part', 'job', config, checkpoint, '--work-dir', work_dir)
+    assert 'macro-F1' in run(*command, **env).stdout
 
 
 def test_browse_dataset_of_mmpretrain(trained):
     import mmpretrain
 
-    folder, fast, _ = trained
-    config = folder / 'browse.py'  # an object a frame
-    config.write_text(fast.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_plain'))
+    folder, config, _ = trained
+    plain = folder / 'browse.py'
+    plain.write_text(config.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_plain'))
     tool = Path(mmpretrain.__file__).parent / '.mim/tools/visualization/browse_dataset.py'
     if not tool.is_file():
-        pytest.skip('this mmpretrain was installed without its tools')
-    run(
-        sys.executable,
-        '-c',
-        (
-            'import runpy, sys, abaw_mm; sys.argv = sys.argv[1:]; '
-            'runpy.run_path(sys.argv[0], run_name="__main__")'
-        ),
-        tool,
-        config,
-        '-o',
-        folder / 'browse',
-        '-n',
-        4,
-        '-m',
-        'pipeline',
+        pytest.skip('mmpretrain was installed without its tools')
+    script = (
+        'import runpy, sys, abaw_mm; sys.argv = sys.argv[1:]; '
+        'runpy.run_path(sys.argv[0], run_name="__main__")'
     )
+    flags = ('-o', folder / 'browse', '-n', 4, '-m', 'pipeline')
+    run(sys.executable, '-c', script, tool, plain, *flags)
     assert len(list((folder / 'browse').rglob('*.jpg'))) == 4

@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Shared by dist_*.sh and slurm_*.sh, which source it. It starts a tool in several processes.
+
+TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Use the package beside the tools, whether or not one is installed.
+export PYTHONPATH="${TOOLS%/*}${PYTHONPATH:+:$PYTHONPATH}"
+
+# require_arguments USAGE MINIMUM "$@": exit with the usage if there are fewer arguments.
+require_arguments() {
+    if [ $(($# - 2)) -lt "$2" ]; then
+        echo "usage: bash tools/$1" >&2
+        exit 2
+    fi
+}
+
+# launch_dist NUM_PROCESSES TOOL [arguments]: start processes on this machine, or on several
+# machines (NNODES, NODE_RANK, MASTER_ADDR).
+launch_dist() {
+    local port=${PORT:-29500} # machines have to agree on a port
+    if [ -z "${PORT:-}" ] && [ "${NNODES:-1}" = 1 ]; then
+        # a free one, so that two runs on one machine do not collide
+        port=$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+    fi
+    exec python "$TOOLS/launch.py" \
+        --nnodes="${NNODES:-1}" \
+        --node_rank="${NODE_RANK:-0}" \
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+        --master_port="$port" \
+        --nproc_per_node="$1" \
+        "$TOOLS/$2" "${@:3}" --launcher pytorch
+}
+
+# launch_slurm PARTITION JOB_NAME TOOL [arguments]: start GPUS processes on a cluster.
+launch_slurm() {
+    local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8} resources=()
+    if [ "$per_node" -gt "$gpus" ]; then per_node=$gpus; fi
+    if [ "$per_node" -gt 0 ]; then
+        resources=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")
+    fi
+    # shellcheck disable=SC2086  # SRUN_ARGS holds several arguments
+    exec srun -p "$1" --job-name="$2" \
+        ${resources[@]+"${resources[@]}"} --ntasks="$gpus" --cpus-per-task="${CPUS_PER_TASK:-5}" \
+        --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+        python -u "$TOOLS/$3" "${@:4}" --launcher=slurm
+}

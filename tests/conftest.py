@@ -19,7 +19,7 @@ from PIL import Image
 
 import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpretrain
 from abaw_mm.datasets import FeatureFolder
-from abaw_mm.datasets.crops.crop_folder import CropFolder
+from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 
 REPO = Path(__file__).parents[1]
 TOOLS = REPO / 'tools'
@@ -173,8 +173,8 @@ def write_features(
     meta = dict(config='res18', sha256='0' * 64, layer=layer, dim=dim)
     features = FeatureFolder.start(folder, meta)
     written = {}
-    for clip in features.plan({clip: crops.frames(clip)[0] for clip in crops.clips()}):
-        numbers = features.frame_no[clip]
+    for clip in features.plan(list_crops([crops], crops.clips())):
+        numbers = features.frame_numbers(clip)
         array = rng.standard_normal((len(numbers), dim)).astype(np.float16)
         features.write(clip, array)
         written[clip] = dict(zip(numbers.tolist(), array, strict=True))

@@ -36,12 +36,11 @@ from abaw_mm.datasets import (
     ClipFeatureDataset,
     FeatureFolder,
     FrameStrideSampler,
-    index_cache,
 )
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.folds import split_folds
-from abaw_mm.datasets.samplers.frame_stride import clip_columns
+from abaw_mm.datasets.samplers.frame_stride import get_frame_table
 from abaw_mm.evaluation import MacroF1
 from abaw_mm.evaluation.metrics.dump_predictions import DumpPredictions
 from abaw_mm.evaluation.metrics.frame_metric import FrameResults, merge_frames
@@ -52,6 +51,7 @@ from abaw_mm.evaluation.predictions.score_predictions import score_predictions
 from abaw_mm.evaluation.predictions.search_smoothing import search_smoothing
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
 from abaw_mm.evaluation.submission.submission import Submission
+from abaw_mm.structures import FrameTable
 from abaw_mm.visualization.report.calibration import calibrate
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip, interval, resample_f1
 from abaw_mm.visualization.report.report import score_run
@@ -72,8 +72,13 @@ RESULT_COLUMNS = ('clip_id', 'frame_no', 'gt_label', 'pred_label', 'pred_score')
 
 def columns_of(index) -> dict[str, np.ndarray]:
     """Columns of the frames of a dataset, and the names of its clips."""
-    columns = {name: getattr(index, name) for name in ('clip_id', 'frame_no', 'label', 'root_id')}
-    return dict(clips=np.array(index.clips, dtype=str), **columns)
+    return dict(
+        clips=np.array(index.clips, dtype=str),
+        clip_id=index.clip_id,
+        frame_no=index.frame_no,
+        label=index['label'],
+        root_id=index['source'],
+    )
 
 
 def counts_of(index) -> dict:
@@ -154,7 +159,7 @@ def window_columns(dataset: ClipFeatureDataset) -> dict[str, np.ndarray]:
 
 def feature_numbers(folder: FeatureFolder) -> dict[str, np.ndarray]:
     """The numbers of the frames of each clip that have features."""
-    return folder.frame_no
+    return {clip: folder.frame_numbers(clip) for clip in folder.index.clips}
 
 
 # ------------------------------------------------------------------------------ comparing
@@ -268,9 +273,8 @@ class World:
 
 
 @pytest.fixture
-def world(tiny, tmp_path, make_clip, make_features, request, caplog, monkeypatch) -> World:
-    """:class:`World`; caches take what changed just now for settled."""
-    monkeypatch.setattr(index_cache, 'UNSETTLED', -60.0)
+def world(tiny, tmp_path, make_clip, make_features, request, caplog) -> World:
+    """Return the :class:`World` of a case."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     caplog.set_level(logging.INFO)
@@ -469,7 +473,8 @@ def subsets(w: World) -> dict:
         ('subset', Subset(both, [40, 3, 3, 17])),
         ('k_fold', k_fold),
     ):
-        out[f'columns_{name}'] = clip_columns(dataset)
+        table = get_frame_table(dataset)
+        out[f'columns_{name}'] = (table.clip_id, table.frame_no, table['label'])
     return pack(out)
 
 
@@ -754,10 +759,8 @@ def feature_index(w: World) -> dict:
     numbers = {clip: np.array(number) for clip, number in feature_numbers(folder).items()}
     rows = {clip: folder.read(clip) for clip in numbers}
     todo = folder.plan(
-        dict(
-            video65=np.array([1, 2, 3]),
-            new=np.array([4, 9]),
-            video11_right=numbers['video11_right'],
+        FrameTable.from_clips(
+            dict(video65=[1, 2, 3], new=[4, 9], video11_right=numbers['video11_right'])
         )
     )
     with np.load(w.tmp / 'features/index.npz', allow_pickle=False) as file:

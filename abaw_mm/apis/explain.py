@@ -18,7 +18,7 @@ from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.load_classifier import load_classifier
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.datasets.annotations import EXPRESSIONS
-from abaw_mm.datasets.unwrap_datasets import frame_datasets
+from abaw_mm.datasets.unwrap_datasets import find_frame_datasets
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.visualization.attention.attention_maps import attention_maps
 from abaw_mm.visualization.attention.explained_face import ExplainedFace
@@ -152,7 +152,7 @@ def find_faces(loader: dict, sources: Sequence[str], num_frames: int) -> list[di
             )
         else:
             if datasets is None:
-                datasets = frame_datasets(DATASETS.build(loader['dataset']))
+                datasets = find_frame_datasets(DATASETS.build(loader['dataset']))
             infos += _find_clip(datasets, source, num_frames)
     return infos
 

@@ -27,6 +27,7 @@ from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.all_crops import AllCropsDataset
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import sha256
+from abaw_mm.structures import FrameTable
 
 SPLITS = ('train', 'val', 'test')
 LAYERS = ('backbone', 'neck')
@@ -199,10 +200,12 @@ def _open_folder(out: str, meta: Mapping, rows: ClipRows) -> FeatureFolder:
     rank, _ = get_dist_info()
     if rank == 0:
         FeatureFolder.start(out, meta).plan(
-            {
-                clip: dataset.frames.frame_no[clip_rows]
-                for clip, (dataset, clip_rows) in rows.items()
-            }
+            FrameTable.from_clips(
+                {
+                    clip: dataset.frames.frame_no[clip_rows]
+                    for clip, (dataset, clip_rows) in rows.items()
+                }
+            )
         )
     barrier()
     return FeatureFolder.open(out)
@@ -210,7 +213,7 @@ def _open_folder(out: str, meta: Mapping, rows: ClipRows) -> FeatureFolder:
 
 def _find_remaining(folder: FeatureFolder, rows: ClipRows) -> list[str]:
     """Return this rank's share of the clips without features."""
-    remaining = [clip for clip in sorted(rows) if not folder.is_whole(clip)]
+    remaining = [clip for clip in sorted(rows) if not folder.has_features(clip)]
     barrier()  # all ranks have looked before one of them writes
     if len(remaining) < len(rows):
         print_log(

@@ -1,4 +1,4 @@
-"""From the files of Aff-Wild2 to the frames of an epoch."""
+"""Datasets, from the files of Aff-Wild2 to the frames of an epoch."""
 
 from .affwild2 import AffWild2Dataset
 from .all_crops import AllCropsDataset

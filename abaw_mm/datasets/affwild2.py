@@ -11,89 +11,91 @@ from mmengine.dataset import force_full_init
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
-from torch.utils.data import get_worker_info
 
-from abaw_mm.datasets.annotations import (
-    EXPRESSIONS,
-    read_annotation_folder,
-    read_clip_names,
-    read_frame_list,
-)
-from abaw_mm.datasets.crops.crop_folder import (
-    crop_path,
-    list_crops,
-)
+from abaw_mm.datasets.annotations import EXPRESSIONS
+from abaw_mm.datasets.crops.crop_folder import crop_path, list_crops
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 from abaw_mm.datasets.crops.packed_crops import open_crops
-from abaw_mm.datasets.frame_index import (
-    FrameIndex,
-    find_listed_crops,
-    join_labels_and_crops,
-)
+from abaw_mm.datasets.frame_index import FrameIndex, FrameReader, join_paths
 from abaw_mm.datasets.index_cache import IndexCache
-from abaw_mm.errors import shorten
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
+from abaw_mm.structures import FrameTable
 
-STOP, NEAREST = 'stop', 'nearest'  # what to do at a frame that cannot be read
-COUNTERS = 64
+STOP, NEAREST = 'stop', 'nearest'  # what to do if a frame cannot be read
 
 
 @DATASETS.register_module()
 class AffWild2Dataset(BaseDataset):
     """Frames of Aff-Wild2 with their expressions, or the challenge's list of test frames.
 
-    Every edition of the challenge fits; only ``ann_file`` and ``data_prefix`` differ. The i-th
-    label line of ``<clip>.txt`` after the header, i from 0, belongs to the crop numbered
-    ``i + start_index``. Frames labelled -1 are dropped, frames without a crop are left out, and
-    one summary line counts both.
+    The layout of the official archives::
 
-    The rows live in three arrays, not in an object per frame (``frames``); a data info is made
-    when it is asked for: ``img_path``, ``clip`` (str), ``frame_no`` (int, the number in the file
-    name), ``sample_idx``, and ``gt_label`` (int, 0..7) unless the labels are hidden.
+        data_root
+        ├── annotations/EXPR_Recognition_Challenge
+        │   ├── Train_Set/video1.txt, ...
+        │   └── Validation_Set/video2_left.txt, ...
+        └── cropped_aligned
+            ├── video1/00001.jpg, 00002.jpg, ...
+            └── video2_left/00001.jpg, ...
+
+    The first lines of an annotation file, whose i-th label (from 0) belongs to the crop numbered
+    ``i + start_index``::
+
+        Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other
+        4
+
+    All editions of the challenge work; only ``ann_file`` and ``data_prefix`` differ. Frames
+    labelled -1 and frames without a crop are left out, and one summary line counts both.
+
+    Frames are kept in arrays, not in one object per frame. A data info is made on demand:
+    ``img_path``, ``clip`` (str), ``frame_no`` (int), ``sample_idx``, and ``gt_label`` (int, 0..7)
+    unless labels are hidden.
 
     Args:
-        ann_file (str | Sequence[str]): Folder of official annotation files, such as
-            ``annotations/EXPR_Recognition_Challenge/Train_Set``, or several whose clips are taken
-            together, as for folds; or the challenge's list of frames, which makes a test set
-            without labels.
-        data_root (str): Folder that the other paths start from.
-        data_prefix (str | Sequence[str] | dict): Folder of the crops, ``<clip>/00001.jpg`` under
-            it, or several (``dict(img_path=[...])``), for an archive that was not merged; the
-            first that holds a frame counts. One that ends in ``.lmdb`` is a store that
-            ``tools/dataset_converters/pack_affwild2.py`` made. Defaults to ``'cropped_aligned'``.
+        ann_file (str | Sequence[str]): Folder of official annotation files, several folders whose
+            clips are combined (as for folds), or the challenge's list of frames, which makes a
+            test set without labels.
+        data_root (str): Folder that the other paths are relative to.
+        data_prefix (str | Sequence[str] | dict): Folder of the crops, or several
+            (``dict(img_path=[...])``), for an archive that was not merged; the first folder that
+            holds a frame is used. A name that ends in ``.lmdb`` is a store made by
+            ``tools/dataset_converters/pack_affwild2.py``. Defaults to ``'cropped_aligned'``.
         pipeline (Sequence): Transforms.
-        test_mode (bool): As in mmengine's ``BaseDataset``: a frame that the pipeline cannot
-            deliver is an error instead of being replaced by another one.
+        test_mode (bool): Raise if a frame cannot be loaded instead of substituting another, as in
+            mmengine's ``BaseDataset``.
         start_index (int): Number of a clip's first frame. Defaults to 1, as in the official
-            crops. 0 only fits crops that were cut with numbers from 0; what contradicts the files
-            on disk is an error.
-        filename_tmpl (str): File name of a frame. Defaults to ``'{:05d}.jpg'``; crops that end in
+            crops. 0 only fits crops that were numbered from 0; a contradiction to the files on
+            disk is an error.
+        filename_tmpl (str): File name of a frame. Defaults to ``'{:05d}.jpg'``. Crops that end in
             ``.png`` instead are found, too, and the other way round.
         clips (Sequence[str] | str, optional): Names of the clips to keep, as for a fold, or a
-            text file with a name a line, relative to ``data_root``. Defaults to all.
-        index_cache (str, optional): Folder in which the rows are kept for the next start, in a file
-            that is made anew when annotations or crops change; relative to ``data_root``, or to
-            the folder of ``ann_file`` where that is empty. None lists all folders at each start.
+            text file with one name per line, relative to ``data_root``. Defaults to all.
+        index_cache (str, optional): Folder that caches the frames for the next start, relative to
+            ``data_root``, or to the folder of ``ann_file`` if that is empty. The cache is
+            rebuilt when annotations or crops change. None lists all folders at each start.
             Defaults to ``'.frame_index'``.
-        unreadable (str): What a training does at a frame that cannot be read whole: ``'stop'`` with
-            the file's name, or take the ``'nearest'`` frame of the clip that can be read, and count
-            it (``replaced``). With ``test_mode`` it always stops. For pipelines that begin with
+        unreadable (str): What a training does if a frame cannot be read: ``'stop'`` with the name
+            of the file, or use the ``'nearest'`` readable frame of the clip and count it
+            (``replaced``). With ``test_mode`` it always stops. Needs a pipeline that begins with
             ``LoadFaceCrop``. Defaults to ``'stop'``.
         indices (int | Sequence[int], optional): The first n frames (the last n for a negative
             number), or these rows.
         metainfo (dict, optional): Merged into ``METAINFO``.
-        lazy_init (bool): Leave reading the folders to ``full_init()``.
+        lazy_init (bool): Defer scanning the folders until ``full_init()``.
         max_refetch (int): As in mmengine's ``BaseDataset``.
         classes (str | Sequence[str], optional): As in mmpretrain's ``BaseDataset``.
 
     Attributes:
-        frames (FrameIndex): The rows of this dataset.
-        replaced (Tensor): (64, ) int64, how often each worker took the nearest frame instead.
-        listed (FrameIndex | None): For a list of frames, every line it names in its order, with
-            and without a crop (``root_id`` -1); None for annotations.
+        frames (FrameIndex): The frames of this dataset.
+        labelled (bool): Whether frames have labels.
+        listed (FrameIndex | None): All frames of a list in its order, with and without a crop
+            (``source`` -1). None for annotations.
+        replaced (Tensor): (1, ) int64, how often the nearest frame was used instead, in all
+            workers. Two workers that count at the same moment may count once.
 
     Raises:
-        FileNotFoundError: For a folder or file that is not there.
-        ValueError: For annotations that are no official ones, naming the file and the line.
+        FileNotFoundError: If a folder or file does not exist.
+        ValueError: If an argument or an annotation file is invalid.
     """
 
     METAINFO = {'classes': EXPRESSIONS}
@@ -116,33 +118,30 @@ class AffWild2Dataset(BaseDataset):
         max_refetch: int = 1000,
         classes: str | Sequence[str] | None = None,
     ) -> None:
-        if not isinstance(start_index, int) or start_index < 0:
-            raise ValueError(
-                f"AffWild2Dataset: start_index={start_index!r}, expected the number of a clip's "
-                'first crop, 1 for the official ones; set start_index'
-            )
+        check_unreadable(unreadable, type(self).__name__)
+        self.reader = FrameReader(
+            ann_file,
+            data_root=data_root,
+            start_index=start_index,
+            filename_tmpl=filename_tmpl,
+            clips=clips,
+            owner=type(self).__name__,
+        )
         self.start_index = start_index
         self.filename_tmpl = filename_tmpl
-        self.clips = clips
+        self.clips = self.reader.clips
         self.index_cache = index_cache
-        if unreadable not in (STOP, NEAREST):
-            raise ValueError(
-                f'AffWild2Dataset: unreadable={unreadable!r}, expected {STOP!r} or {NEAREST!r}; '
-                'set train_dataloader.dataset.unreadable'
-            )
         self.unreadable = unreadable
-        # Shared memory, in which each worker counts for itself.
-        self.replaced = torch.zeros(COUNTERS, dtype=torch.int64).share_memory_()
+        self.replaced = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self.labelled = self.reader.is_labelled
         self.listed: FrameIndex | None = None
-        if not isinstance(data_prefix, dict):
-            data_prefix = dict(img_path=data_prefix)
         super().__init__(
             ann_file=ann_file,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix=data_prefix,
+            data_prefix=data_prefix if isinstance(data_prefix, dict) else {'img_path': data_prefix},
             indices=indices,
-            serialize_data=False,  # the arrays are shared between processes as they are
+            serialize_data=False,  # all processes share the arrays
             pipeline=pipeline,
             test_mode=test_mode,
             lazy_init=lazy_init,
@@ -150,149 +149,81 @@ class AffWild2Dataset(BaseDataset):
             classes=classes,
         )
 
+    def _join_prefix(self) -> None:
+        """Join paths with ``data_root``; mmengine's method takes no list of folders."""
+        _check_data_prefix(self.data_prefix)
+        self.ann_file = self.reader.ann_file
+        self.data_prefix = {k: join_paths(self.data_root, v) for k, v in self.data_prefix.items()}
+        roots = self.data_prefix['img_path']
+        self.img_roots = [roots] if isinstance(roots, str) else roots
+        self.roots = [open_crops(root, self.filename_tmpl) for root in self.img_roots]
+
     # ------------------------------------------------------------------------------- reading
 
-    @property
-    def img_roots(self) -> list[str]:
-        """Folders of the crops."""
-        roots = self.data_prefix['img_path']
-        return [roots] if isinstance(roots, str) else list(roots)
-
-    @property
-    def ann_files(self) -> list[str]:
-        """Folders of annotations, or the one list of frames."""
-        return [self.ann_file] if isinstance(self.ann_file, str) else list(self.ann_file)
-
-    def _is_list(self) -> bool:
-        """Whether ``ann_file`` is the challenge's list of frames."""
-        return isinstance(self.ann_file, str) and os.path.isfile(self.ann_file)
-
-    def _join_prefix(self) -> None:
-        """Let paths start at ``data_root``; mmengine's own takes no list of folders."""
-
-        def join(path: str) -> str:
-            return os.path.join(os.path.expanduser(self.data_root), os.path.expanduser(path))
-
-        if self.data_prefix.get('img_path') in (None, [], ()):
-            raise ValueError(
-                f'AffWild2Dataset: data_prefix={self.data_prefix}, expected a folder of crops or '
-                "several under the key img_path; set data_prefix=dict(img_path='cropped_aligned')"
-            )
-        if isinstance(self.ann_file, str):
-            self.ann_file = join(self.ann_file)
-        else:
-            self.ann_file = [join(path) for path in self.ann_file]
-        if isinstance(self.clips, str):
-            self.clips = join(self.clips)
-        self.data_prefix = {
-            key: join(value) if isinstance(value, str) else [join(path) for path in value]
-            for key, value in self.data_prefix.items()
-        }
-        self._roots = [open_crops(root, self.filename_tmpl) for root in self.img_roots]
-
     def full_init(self) -> None:
-        """Read the annotations and list the crops, once; logs one summary line."""
+        """Read the annotations and list the crops, once; log one summary line."""
         if self._fully_initialized:
             return
-        for root in self.img_roots:
-            if not os.path.isdir(root):
-                raise FileNotFoundError(
-                    f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg '
-                    'under it, or a store that tools/dataset_converters/pack_affwild2.py made; set '
-                    'data_root of that dataset (train_dataloader.dataset.data_root, val_..., '
-                    'test_...; one at the top of a config reaches none) and data_prefix relative '
-                    'to it'
-                )
-        clips = read_clip_names(self.clips, type(self).__name__)
-        if not self.ann_files:
-            raise ValueError(
-                f'AffWild2Dataset: ann_file={self.ann_file!r}, expected a folder of <clip>.txt, or '
-                'several; set ann_file'
-            )
-        for path in self.ann_files:
-            if not (os.path.isdir(path) or self._is_list()):
-                raise FileNotFoundError(
-                    f'AffWild2Dataset: no folder or file {path!r}, expected a folder of '
-                    "<clip>.txt (or several), or the challenge's list of frames; set data_root, "
-                    'and ann_file relative to it'
-                )
-        frames = self._read_index(clips)
-        if self._is_list():
-            self.listed = frames
-            frames = frames.take(frames.root_id >= 0)
-        self.frames = frames
+        _check_img_roots(self.img_roots)
+        self.frames = self._read_frames()
+        if not self.labelled:
+            self.listed = self.frames
+            self.frames = self.listed.take(self.listed['source'] >= 0)
         self._log_summary()
         if self._indices is not None:
-            self.frames = frames.take(self._rows(self._indices))
+            self.frames = self.frames.take(self._rows(self._indices))
         self._fully_initialized = True
 
-    def _read_index(self, clips: Sequence[str] | None) -> FrameIndex:
-        """The rows from the cache, or from the folders, and then into the cache."""
-        read = self._read_list if self._is_list() else self._read_annotations
-        beside = os.path.expanduser(self.data_root) or os.path.dirname(
-            os.path.normpath(self.ann_files[0])
-        )
-        if self.index_cache is None or not os.path.isdir(beside or '.'):
-            return read(clips)
+    def _read_frames(self) -> FrameIndex:
+        """Load the frames from the cache, or read them and fill the cache."""
+        clips = self.reader.read_clip_names()
+        first = os.path.dirname(os.path.normpath(self.reader.ann_files[0]))
+        folder = os.path.expanduser(self.data_root) or first
+        if self.index_cache is None or not os.path.isdir(folder or '.'):
+            return self.reader.read(self._list_crops)
         cache = IndexCache(
-            os.path.join(beside, self.index_cache),
+            os.path.join(folder, self.index_cache),
             self.ann_file,
-            self._roots,
+            self.roots,
             start_index=self.start_index,
             filename_tmpl=self.filename_tmpl,
             clips=None if clips is None else sorted(clips),
         )
         frames = cache.load()
-        if frames is None:
-            frames = read(clips)
-            cache.save(frames)
-            frames = cache.load() or frames  # from now on shared with the other processes
-        return frames
+        if frames is not None:
+            return frames
 
-    def _read_annotations(self, clips: Sequence[str] | None) -> FrameIndex:
-        labels = read_annotation_folder(self.ann_file, clips)
-        crops = list_crops(self._roots, labels)
-        frames = join_labels_and_crops(labels, crops, self.start_index)
-        if not len(frames):
-            raise ValueError(
-                f'AffWild2Dataset: no frame of {", ".join(self.ann_files)} has both a label and '
-                f'a crop ({frames.counts["lines"]} lines, {frames.counts["unlabelled"]} of them '
-                '-1), expected at least one; check that the crops belong to these annotations'
-            )
-        return frames
+        def list_and_stamp(clips: Sequence[str]) -> FrameTable:
+            cache.stamp(clips)  # before listing: what changes meanwhile is seen at the next start
+            return self._list_crops(clips)
 
-    def _read_list(self, clips: Sequence[str] | None) -> FrameIndex:
-        clips, clip_id, frame_no = read_frame_list(self.ann_file, self.filename_tmpl, clips)
-        crops = list_crops(self._roots, clips)
-        listed = find_listed_crops(clips, clip_id, frame_no, crops)
-        if not np.any(listed.root_id >= 0):
-            raise ValueError(
-                f'AffWild2Dataset: none of the {len(frame_no)} frames of {self.ann_file} has a '
-                f'crop in {self.img_roots}; check data_prefix and filename_tmpl'
-            )
-        return listed
+        frames = self.reader.read(list_and_stamp)
+        cache.save(frames)
+        return cache.load() or frames  # a memory map, which all processes share
+
+    def _list_crops(self, clips: Sequence[str]) -> FrameTable:
+        return list_crops(self.roots, clips)
 
     def _log_summary(self) -> None:
         counts, frames = self.frames.counts, self.frames
         line = (
-            f'AffWild2Dataset {", ".join(self.ann_files)}: {counts["clips"]} clips, '
-            f'{counts["lines"]} lines, '
-            f'{counts["unlabelled"]} unlabelled (-1), '
-            f'{counts["missing"]} {"labelled " if self.listed is None else ""}without a crop, '
+            f'{type(self).__name__} {", ".join(self.reader.ann_files)}: {counts["clips"]} clips, '
+            f'{counts["lines"]} lines, {counts["unlabelled"]} unlabelled (-1), '
+            f'{counts["missing"]} {"labelled " if self.labelled else ""}without a crop, '
             f'{len(frames)} kept'
         )
-        if self.listed is None:
-            per_class = np.bincount(frames.label, minlength=len(EXPRESSIONS))
+        if not self.labelled:
+            line += ' (test set, labels hidden)'
+        elif 'label' in frames.columns:
+            per_class = np.bincount(frames['label'], minlength=len(EXPRESSIONS))
             pairs = zip(EXPRESSIONS, per_class, strict=True)
             line += ' (' + ', '.join(f'{name} {number}' for name, number in pairs) + ')'
-        else:
-            line += ' (test set, labels hidden)'
         print_log(line, logger='current')
         if counts['no_folder']:
             print_log(
-                f'AffWild2Dataset: {len(counts["no_folder"])} of {counts["clips"]} clips have no '
-                f'crop at all: {shorten(counts["no_folder"])}. Some archives come in parts (such '
-                'as cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
+                f'{len(counts["no_folder"])} of {counts["clips"]} clips have no crop at all: '
+                f'{shorten(counts["no_folder"])}. Some archives come in parts (such as '
+                'cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
                 'data_prefix=dict(img_path=[...]).',
                 logger='current',
                 level=logging.WARNING,
@@ -300,9 +231,9 @@ class AffWild2Dataset(BaseDataset):
         if counts['overhang']:
             clip, last, lines = counts['overhang'][0]
             print_log(
-                f'AffWild2Dataset: {len(counts["overhang"])} clips have crops beyond their last '
-                f'label, such as {clip!r} with crops up to {last} for {lines} labels; official '
-                'crops never do. Crops and annotations may be of different editions.',
+                f'{len(counts["overhang"])} clips have crops beyond their last label, such as '
+                f'{clip!r} with crops up to {last} for {lines} labels; official crops never do. '
+                'Crops and annotations may be of different editions.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -315,80 +246,84 @@ class AffWild2Dataset(BaseDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """One frame: ``img_path``, ``clip``, ``frame_no``, ``sample_idx``, ``gt_label``."""
+        """Return ``img_path``, ``clip``, ``frame_no``, ``sample_idx`` and targets of one frame.
+
+        Targets are ``gt_label`` and any further column of ``frames``.
+        """
         idx = range(len(self.frames))[idx]  # negative as in a list, IndexError beyond the end
         frames = self.frames
         clip, frame_no = frames.clips[frames.clip_id[idx]], int(frames.frame_no[idx])
         info = dict(
-            img_path=crop_path(self._roots, clip, frame_no, int(frames.root_id[idx])),
+            img_path=crop_path(self.roots, clip, frame_no, int(frames['source'][idx])),
             clip=clip,
             frame_no=frame_no,
             sample_idx=idx,
         )
-        if self.listed is None:
-            info['gt_label'] = int(frames.label[idx])
+        for name, column in frames.columns.items():
+            if name == 'label' and self.labelled:
+                info['gt_label'] = int(column[idx])
+            elif name not in ('label', 'source'):
+                info[name] = column[idx]
         return info
 
     @force_full_init
     def get_gt_labels(self) -> np.ndarray:
-        """Labels of all frames, (F, ) int64.
+        """Return the labels of all frames, (F, ) int64.
 
         Raises:
-            ValueError: For a list of frames, whose labels are hidden.
+            ValueError: If labels are hidden, as those of a list of frames.
         """
-        if self.listed is not None:
-            raise ValueError(
-                f'AffWild2Dataset: {self.ann_file} is a list of test frames, its labels are '
-                'hidden; use a folder of annotation files where labels are needed'
+        if not self.labelled:
+            raise InvalidValueError(
+                f'{type(self).__name__}: {self.ann_file} has hidden labels, expected annotations; '
+                'set ann_file to a folder of annotation files where labels are needed'
             )
-        return self.frames.label.astype(np.int64)
+        return self.frames['label'].astype(np.int64)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """The label of one frame, in a list as in mmpretrain."""
-        info = self.get_data_info(idx)
-        if 'gt_label' not in info:
-            self.get_gt_labels()  # explains
-        return [info['gt_label']]
+        """Return the label of one frame, in a list as in mmpretrain."""
+        if not self.labelled:
+            self.get_gt_labels()  # raises
+        return [self.get_data_info(idx)['gt_label']]
 
     def prepare_data(self, idx: int) -> object:
-        """One frame through the pipeline; where it cannot be read, what ``unreadable`` says."""
+        """Run one frame through the pipeline; ``unreadable`` decides if it cannot be read."""
         try:
             return super().prepare_data(idx)
         except UnreadableFrameError as error:
             if self.unreadable == STOP or self.test_mode:
                 raise
-            return self._nearest(idx, error)
+            return self._prepare_nearest(idx, error)
 
-    def _nearest(self, idx: int, error: UnreadableFrameError) -> object:
-        """The nearest frame of the clip that can be read, with its own label."""
+    def _prepare_nearest(self, idx: int, error: UnreadableFrameError) -> object:
+        """Prepare the nearest readable frame of the clip, with its own label."""
         frames = self.frames
         rows = np.flatnonzero(frames.clip_id == frames.clip_id[idx])
         distance = np.abs(frames.frame_no[rows] - frames.frame_no[idx])
-        for row in rows[np.argsort(distance, kind='stable')]:
+        for row in rows[np.argsort(distance, kind='stable')].tolist():
             if row == idx:
                 continue
             try:
-                data = super().prepare_data(int(row))
+                data = super().prepare_data(row)
             except UnreadableFrameError:
                 continue
-            worker = get_worker_info()
-            self.replaced[0 if worker is None else worker.id % COUNTERS] += 1
-            path = self.get_data_info(idx)['img_path']
+            self.replaced += 1
             print_log(
-                f'Unreadable, the nearest frame stands in: {path}: {error.reason}',
+                f'Unreadable, using the nearest frame instead: '
+                f'{self.get_data_info(idx)["img_path"]}: {error.reason}',
                 logger='current',
                 level=logging.WARNING,
             )
             return data
-        raise FileNotFoundError(
-            f'AffWild2Dataset: no frame of the clip {frames.clips[frames.clip_id[idx]]!r} can be '
-            f'read, expected at least one; {error}'
+        raise MissingFileError(
+            f'{type(self).__name__}: no frame of the clip {frames.clips[frames.clip_id[idx]]!r} '
+            f'can be read, expected at least one; {error}'
         ) from error
 
     # ------------------------------------------------------------------------------- subsets
 
     def _rows(self, indices: int | Sequence[int]) -> np.ndarray:
-        """Row numbers of mmengine's ``indices``: n for the first n, -n for the last n."""
+        """Return the row numbers of mmengine's ``indices``: n for the first n, -n for the last."""
         size = len(self.frames)
         if isinstance(indices, (int, np.integer)):
             rows = np.arange(size)
@@ -398,9 +333,9 @@ class AffWild2Dataset(BaseDataset):
             rows = np.asarray(indices, dtype=np.int64).reshape(-1)
             fits = not len(rows) or (-size <= rows.min() and rows.max() < size)
         if not fits:
-            raise ValueError(
-                f'AffWild2Dataset: indices={shorten(np.atleast_1d(indices).tolist())} of {size} '
-                'frames, expected no more than there are; correct indices'
+            raise InvalidValueError(
+                f'{type(self).__name__}: indices={shorten(np.atleast_1d(indices).tolist())} of '
+                f'{size} frames, expected indices within the dataset; correct indices'
             )
         return rows
 
@@ -411,13 +346,13 @@ class AffWild2Dataset(BaseDataset):
 
     @force_full_init
     def get_subset(self, indices: int | Sequence[int]) -> 'AffWild2Dataset':
-        """A dataset of these rows; the other attributes are copied."""
+        """Return a dataset of these rows; other attributes are copied."""
         subset = self._copy_without_annotation()
         subset.frames = self.frames.take(self._rows(indices))
         return subset
 
     def _copy_without_annotation(self, memo: dict | None = None) -> 'AffWild2Dataset':
-        """Copy all but columns and counters: nobody writes to the former, all to the latter."""
+        """Copy all but the tables, which never change, and the counter, which all share."""
         memo = {} if memo is None else memo
         other = self.__class__.__new__(self.__class__)
         memo[id(self)] = other
@@ -425,3 +360,33 @@ class AffWild2Dataset(BaseDataset):
             shared = key in ('frames', 'listed', 'replaced')
             setattr(other, key, value if shared else copy.deepcopy(value, memo))
         return other
+
+
+def check_unreadable(unreadable: str, owner: str) -> None:
+    """Raise ValueError if the argument ``unreadable`` of a dataset is unknown."""
+    if unreadable not in (STOP, NEAREST):
+        raise InvalidValueError(
+            f'{owner}: unreadable={unreadable!r}, expected {STOP!r} or {NEAREST!r}; set '
+            'train_dataloader.dataset.unreadable'
+        )
+
+
+def _check_data_prefix(data_prefix: dict) -> None:
+    """Raise ValueError if ``data_prefix`` names no folder of crops."""
+    if data_prefix.get('img_path') in (None, [], ()):
+        raise InvalidValueError(
+            f'AffWild2Dataset: data_prefix={data_prefix}, expected a folder of crops or several '
+            "under the key img_path; set data_prefix=dict(img_path='cropped_aligned')"
+        )
+
+
+def _check_img_roots(img_roots: Sequence[str]) -> None:
+    """Raise FileNotFoundError if a folder of crops does not exist."""
+    for root in img_roots:
+        if not os.path.isdir(root):
+            raise MissingFileError(
+                f'AffWild2Dataset: no folder of crops {root!r}, expected <clip>/00001.jpg in it, '
+                'or a store made by tools/dataset_converters/pack_affwild2.py; set data_root of '
+                'that dataset (train_dataloader.dataset.data_root, val_..., test_...; a top-level '
+                'data_root has no effect), and data_prefix relative to it'
+            )

@@ -1,57 +1,50 @@
-"""Every crop of the clips, whether its frame has a label or not."""
+"""All crops of the clips, labelled or not."""
 
 import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from abaw_mm.datasets.affwild2 import AffWild2Dataset
-from abaw_mm.datasets.annotations import (
-    UNLABELLED,
-    read_annotation_folder,
-    read_frame_list,
-)
-from abaw_mm.datasets.crops.crop_folder import list_crops
+from abaw_mm.datasets.annotations import UNLABELLED, read_annotation_folder, read_frame_list
 from abaw_mm.datasets.frame_index import FrameIndex
+from abaw_mm.errors import MissingFileError
 
 
 @DATASETS.register_module()
 class AllCropsDataset(AffWild2Dataset):
     """All crops of the clips that ``ann_file`` names, without their labels.
 
-    A temporal model looks at frames before and after, labelled or not, so features are needed of
-    all. Arguments are those of ``AffWild2Dataset``; of annotations and lists only the names of the
-    clips are used. ``listed`` has the same rows as ``frames``.
+    A temporal model also looks at frames without a label, so features are extracted from all.
+    Arguments are those of ``AffWild2Dataset``. Annotations and lists only supply the names of the
+    clips. There is no cache.
     """
 
-    def _read_index(self, clips: list[str] | None) -> FrameIndex:
-        """All crops on disk, by clip and number."""
-        if self._is_list():
-            names, _, _ = read_frame_list(self.ann_file, self.filename_tmpl, clips)
-        else:
-            names = list(read_annotation_folder(self.ann_file, clips))
-        names = sorted(names)
-        crops = list_crops(self._roots, names)
-        numbers, owners = zip(*(crops[name] for name in names), strict=True)
-        frame_no = np.concatenate(numbers)
-        if not len(frame_no):
-            raise FileNotFoundError(
-                f'AllCropsDataset: none of the {len(names)} clips of {self.ann_file} has a crop '
+    def _read_frames(self) -> FrameIndex:
+        """List all crops of the clips."""
+        clips = self._find_clips()
+        crops = self._list_crops(clips)
+        if not len(crops):
+            raise MissingFileError(
+                f'AllCropsDataset: none of the {len(clips)} clips of {self.ann_file} has a crop '
                 f'in {self.img_roots}; set data_prefix and filename_tmpl'
             )
-        self.listed = FrameIndex(  # this is how the base class knows that there are no labels
-            names,
-            np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, numbers))),
-            frame_no,
-            np.full(len(frame_no), UNLABELLED, np.int8),
-            np.concatenate(owners),
-        )
-        return self.listed
+        self.labelled = False
+        hidden = np.full(len(crops), UNLABELLED, np.int8)
+        columns = dict(label=hidden, source=crops['source'])
+        return FrameIndex(crops.clips, crops.clip_id, crops.frame_no, columns)
+
+    def _find_clips(self) -> list[str]:
+        """Return the names of the clips, sorted."""
+        wanted = self.reader.read_clip_names()
+        if self.reader.is_labelled:
+            return list(read_annotation_folder(self.ann_file, wanted))
+        return sorted(read_frame_list(self.reader.ann_files[0], self.filename_tmpl, wanted).clips)
 
     def _log_summary(self) -> None:
         frames = self.frames
-        without = len(frames.clips) - len(np.unique(frames.clip_id))
+        without = int(np.count_nonzero(frames.count_by_clip() == 0))
         print_log(
-            f'AllCropsDataset {", ".join(self.ann_files)}: {len(frames.clips)} clips, {without} '
-            f'of them without a crop, {len(frames)} crops',
+            f'AllCropsDataset {", ".join(self.reader.ann_files)}: {len(frames.clips)} clips, '
+            f'{without} of them without a crop, {len(frames)} crops',
             logger='current',
         )

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from abaw_mm.datasets import verify
-from abaw_mm.datasets.crops.check_images import decoding
+from abaw_mm.datasets.crops.check_images import start_decoding
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.errors import InvalidValueError, MissingFileError
+from abaw_mm.structures import FrameTable
 
 
 @dataclass(frozen=True)
@@ -123,20 +122,19 @@ def check_download(
 
     listed = {clip for split in splits for clip in split.lines}
     on_disk = {clip for store in download.stores for clip in store.clips()}
-    crops = {clip: (np.array([], np.int32),) * 2 for clip in listed}
-    if download.stores:
-        crops = list_crops(download.stores, sorted(listed | on_disk))
+    crops = list_crops(download.stores, sorted(listed | on_disk))
+    rows = zip(crops.clips, crops.rows_by_clip(), strict=True)
+    numbers = {clip: crops.frame_no[clip_rows] for clip, clip_rows in rows}
     # Clips with an unreadable annotation have a finding; their crops are not strays.
     known = listed | {finding.clip for finding in findings}
-    strays = {clip: len(crops[clip][0]) for clip in sorted(on_disk - known)}
+    strays = {clip: len(numbers[clip]) for clip in sorted(on_disk - known)}
     reports = [
-        verify.check_clip(split.name, clip, *lines, crops[clip][0])
+        verify.check_clip(split.name, clip, *lines, numbers[clip])
         for split in splits
         for clip, lines in split.lines.items()
     ]
     if workers:
-        listed_crops = {clip: crops[clip] for clip in sorted(listed)}
-        _decode(download.stores, listed_crops, reports, workers, report)
+        _decode(download.stores, crops.select_clips(sorted(listed)), reports, workers, report)
     roots = [store.root for store in download.stores]
     findings = verify.judge(splits, reports, strays, roots, findings)
     return verify.make_report(
@@ -146,7 +144,7 @@ def check_download(
 
 def _decode(
     stores: list[CropFolder],
-    crops: dict[str, tuple[np.ndarray, np.ndarray]],
+    crops: FrameTable,
     reports: list[verify.ClipReport],
     workers: int,
     report: Callable[[int, int], None],
@@ -155,15 +153,15 @@ def _decode(
     by_clip: dict[str, list[verify.ClipReport]] = {}
     for clip_report in reports:
         by_clip.setdefault(clip_report.clip, []).append(clip_report)
-    done, total = 0, sum(len(numbers) for numbers, _ in crops.values())
-    with decoding(stores, crops, workers) as results:
+    done = 0
+    with start_decoding(stores, crops, workers) as results:
         for clip, sizes, broken in (future.result() for future in results):
             for clip_report in by_clip[clip]:
                 for size, number in sizes.items():
                     clip_report.sizes[size] = clip_report.sizes.get(size, 0) + number
                 clip_report.broken.update(broken)
             done += sum(sizes.values()) + len(broken)
-            report(done, total)
+            report(done, len(crops))
     for clip_report in reports:  # results arrive in any order
         clip_report.sizes = dict(sorted(clip_report.sizes.items()))
         clip_report.broken = dict(sorted(clip_report.broken.items()))

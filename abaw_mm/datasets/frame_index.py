@@ -1,158 +1,258 @@
-"""From labels and crops to columns: which frames exist, which label each has."""
+"""Join annotations and crops: which frames exist, and what is known about each."""
 
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
-from abaw_mm.errors import shorten
+from abaw_mm.datasets.annotations import (
+    UNLABELLED,
+    number_lines,
+    read_annotation_folder,
+    read_clip_names,
+    read_frame_list,
+)
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
+from abaw_mm.structures import FrameTable
 
-COLUMNS = dict(clip_id='int32', frame_no='int32', label='int8', root_id='int8')
+ListCrops = Callable[[Sequence[str]], FrameTable]
 
 
-@dataclass
-class FrameIndex:
-    """Columns of frames, one row a frame, sorted by clip and frame number.
+@dataclass(eq=False)
+class FrameIndex(FrameTable):
+    """The frames of a dataset.
 
-    A column of NumPy instead of an object per frame: 2.7 million frames take 27 MB and not
-    gigabytes, and every worker process shares them.
+    Columns are what is known about each frame, such as ``label`` (int8, 0..7, or -1 where hidden),
+    and ``source`` (int8), where its crop is stored (see ``crops.crop_folder``), or -1 without a
+    crop.
 
     Attributes:
-        clips (list[str]): Names of the clips; a clip is one annotated face track of a video.
-        clip_id (ndarray): (F, ) int32, row of ``clips``.
-        frame_no (ndarray): (F, ) int32, the number in the frame's file name.
-        label (ndarray): (F, ) int8, 0..7, or -1 where not annotated or hidden.
-        root_id (ndarray): (F, ) int8, where the crop lies (``crops.crop_path``), or -1 where there
-            is none.
-        counts (dict): What was read and what was left out, for the summary; JSON can hold it.
+        counts (dict): What was read and what was left out, for the summary. Holds only JSON types.
     """
 
-    clips: list[str]
-    clip_id: np.ndarray
-    frame_no: np.ndarray
-    label: np.ndarray
-    root_id: np.ndarray
     counts: dict = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.frame_no)
-
-    def take(self, rows: np.ndarray) -> 'FrameIndex':
-        """The given rows (indices or a mask) as an index of their own."""
-        return FrameIndex(
-            self.clips,
-            self.clip_id[rows],
-            self.frame_no[rows],
-            self.label[rows],
-            self.root_id[rows],
-            self.counts,
-        )
 
 
 def join_labels_and_crops(
-    labels: dict[str, np.ndarray],
-    crops: dict[str, tuple[np.ndarray, np.ndarray]],
-    start_index: int = 1,
+    labels: FrameTable, crops: FrameTable, is_labelled: np.ndarray | None = None
 ) -> FrameIndex:
-    """One row for every frame that has both a label in 0..7 and a crop.
+    """Keep the frames that have both a label and a crop.
 
-    Label line i after the header, i from 0, belongs to the crop numbered ``i + start_index``.
-    The official crops count from 1; with any other choice every label sits on a neighbour's face,
-    so crops that contradict ``start_index`` are refused.
-
-    Raises:
-        ValueError: If the crops' numbers show that they are counted from the other start.
-        FileNotFoundError: If no clip has any crop.
-    """
-    clips = sorted(labels)
-    rows = {name: [] for name in ('clip_id', 'frame_no', 'label', 'root_id')}
-    counts = dict(clips=len(clips), lines=0, unlabelled=0, missing=0, no_folder=[])
-    first, overhang = None, []
-    for clip_id, clip in enumerate(clips):
-        label, (numbers, owners) = labels[clip], crops[clip]
-        counts['lines'] += len(label)
-        counts['unlabelled'] += int(np.count_nonzero(label == UNLABELLED))
-        if not len(numbers):
-            counts['no_folder'].append(clip)
-        else:
-            first = min(first or (numbers[0], clip), (numbers[0], clip))
-            if numbers[-1] >= len(label) + start_index:
-                overhang.append([clip, int(numbers[-1]), len(label)])
-        inside = (numbers >= start_index) & (numbers < len(label) + start_index)
-        numbers, owners = numbers[inside], owners[inside]
-        label = label[numbers - start_index]
-        kept = label != UNLABELLED
-        rows['frame_no'].append(numbers[kept])
-        rows['root_id'].append(owners[kept])
-        rows['label'].append(label[kept])
-        rows['clip_id'].append(np.full(np.count_nonzero(kept), clip_id, np.int32))
-    if first is None:
-        raise FileNotFoundError(
-            f'got no crop for any of {len(clips)} clips ({shorten(clips[:3])}), expected '
-            '<image root>/<clip>/00001.jpg; set data_prefix=dict(img_path=...) to the folder of '
-            'the crops, and filename_tmpl if their names differ'
-        )
-    number, clip = first
-    if number < start_index:
-        raise ValueError(
-            f'start_index={start_index}: got crops numbered from {number} (clip {clip!r}), '
-            f'expected them to start at {start_index}; labels would be shifted by a frame: set '
-            f'start_index={number}, or remove the crop if it is the only one'
-        )
-    if overhang and start_index == 0 and number > 0:
-        clip, last, lines = overhang[0]
-        raise ValueError(
-            f'start_index=0: got crops of {clip} numbered up to {last} for {lines} labels, '
-            f'expected at most {lines - 1}; these crops count from 1 as the official ones do, '
-            'labels would be shifted by a frame: set start_index=1'
-        )
-    counts['missing'] = counts['lines'] - counts['unlabelled'] - sum(map(len, rows['label']))
-    counts['overhang'] = overhang
-    columns = {name: np.concatenate(parts) for name, parts in rows.items()}
-    return FrameIndex(clips, **columns, counts=counts)
-
-
-def find_listed_crops(
-    clips: list[str],
-    clip_id: np.ndarray,
-    frame_no: np.ndarray,
-    crops: dict[str, tuple[np.ndarray, np.ndarray]],
-) -> FrameIndex:
-    """One row for every listed frame, in the list's order; ``root_id`` is -1 where no crop is.
+    The official crops count from 1. With any other start, every label would be assigned to a
+    neighbour's face, so crops that contradict the numbers of the labels are rejected.
 
     Args:
-        clips, clip_id, frame_no: What ``read_frame_list`` returns.
-        crops: What ``list_crops`` returns for these clips.
+        labels (FrameTable): One row per annotation line, as ``number_lines`` returns it; any
+            columns.
+        crops (FrameTable): What ``list_crops`` returns for the same clips.
+        is_labelled (ndarray, optional): (L, ) bool, which lines are annotated. Defaults to those
+            whose ``label`` is not -1.
+
+    Returns:
+        FrameIndex: Sorted, with the columns of ``labels`` and ``source``.
+
+    Raises:
+        ValueError: If the numbers of the crops show that they start at another number.
+        FileNotFoundError: If no clip has any crop.
+    """
+    if is_labelled is None:
+        is_labelled = labels['label'] != UNLABELLED
+    counts = _count(labels, crops, unlabelled=int(np.count_nonzero(~is_labelled)))
+    _check_start_index(labels, crops, counts['overhang'])
+    crop_rows = crops.find(labels)
+    kept = is_labelled & (crop_rows >= 0)
+    counts['missing'] = int(np.count_nonzero(is_labelled & (crop_rows < 0)))
+    frames = labels.take(kept).with_columns(source=crops['source'][crop_rows[kept]])
+    return FrameIndex(frames.clips, frames.clip_id, frames.frame_no, frames.columns, counts)
+
+
+def find_listed_crops(listed: FrameTable, crops: FrameTable) -> FrameIndex:
+    """Find the crops of listed frames.
+
+    Args:
+        listed (FrameTable): What ``read_frame_list`` returns.
+        crops (FrameTable): What ``list_crops`` returns for the same clips.
+
+    Returns:
+        FrameIndex: All listed frames in their order. ``label`` is -1, and ``source`` is -1 for
+        frames without a crop.
 
     Raises:
         FileNotFoundError: If no clip has any crop.
     """
-    root_id = np.full(len(frame_no), -1, np.int8)
-    order = np.argsort(clip_id, kind='stable')
-    ends = np.searchsorted(clip_id[order], np.arange(len(clips) + 1))
-    no_folder = []
-    for at_clip, clip in enumerate(clips):
-        numbers, owners = crops[clip]
-        if not len(numbers):
-            no_folder.append(clip)
-            continue
-        rows = order[ends[at_clip] : ends[at_clip + 1]]
-        at = np.minimum(np.searchsorted(numbers, frame_no[rows]), len(numbers) - 1)
-        found = numbers[at] == frame_no[rows]
-        root_id[rows[found]] = owners[at[found]]
-    if len(no_folder) == len(clips):
-        raise FileNotFoundError(
-            f'got no crop for any of {len(clips)} listed clips ({shorten(no_folder[:3])}), '
+    counts = _count(listed, crops, unlabelled=0) | {'overhang': []}
+    source = np.full(len(listed), -1, np.int8)
+    crop_rows = crops.find(listed)
+    source[crop_rows >= 0] = crops['source'][crop_rows[crop_rows >= 0]]
+    counts['missing'] = int(np.count_nonzero(source < 0))
+    columns = dict(label=np.full(len(listed), UNLABELLED, np.int8), source=source)
+    return FrameIndex(listed.clips, listed.clip_id, listed.frame_no, columns, counts)
+
+
+def _count(lines: FrameTable, crops: FrameTable, unlabelled: int) -> dict:
+    """Count lines and crops; raise FileNotFoundError if there is no crop at all."""
+    number_of_crops = dict(zip(crops.clips, crops.count_by_clip().tolist(), strict=True))
+    no_folder = [clip for clip in lines.clips if not number_of_crops.get(clip)]
+    if len(no_folder) == len(lines.clips):
+        raise MissingFileError(
+            f'got no crop for any of {len(lines.clips)} clips ({shorten(lines.clips[:3])}), '
             'expected <image root>/<clip>/00001.jpg; set data_prefix=dict(img_path=...) to the '
             'folder of the crops, and filename_tmpl if their names differ'
         )
-    counts = dict(
-        clips=len(clips),
-        lines=len(frame_no),
-        unlabelled=0,
-        missing=int(np.count_nonzero(root_id < 0)),
+    overhang = []
+    last_line = dict(zip(lines.clips, lines.rows_by_clip(), strict=True))
+    for clip, rows in zip(crops.clips, crops.rows_by_clip(), strict=True):
+        numbers, line_numbers = crops.frame_no[rows], lines.frame_no[last_line[clip]]
+        if len(numbers) and len(line_numbers) and numbers[-1] > line_numbers.max():
+            overhang.append([clip, int(numbers[-1]), len(line_numbers)])
+    return dict(
+        clips=len(lines.clips),
+        lines=len(lines),
+        unlabelled=unlabelled,
+        missing=0,
         no_folder=no_folder,
-        overhang=[],
+        overhang=overhang,
     )
-    label = np.full(len(frame_no), UNLABELLED, np.int8)
-    return FrameIndex(clips, clip_id, frame_no, label, root_id, counts)
+
+
+def _check_start_index(labels: FrameTable, crops: FrameTable, overhang: list) -> None:
+    """Raise ValueError if the numbers of crops contradict those of the labels."""
+    start_index = int(labels.frame_no.min())
+    first = int(crops.frame_no.min())
+    if first < start_index:
+        clip = crops.clips[crops.clip_id[crops.frame_no.argmin()]]
+        raise InvalidValueError(
+            f'start_index={start_index}: got crops numbered from {first} (clip {clip!r}), '
+            f'expected them to start at {start_index}; labels would be shifted by one frame: set '
+            f'start_index={first}, or remove the crop if it is the only one'
+        )
+    if overhang and start_index == 0 and first > 0:
+        clip, last, lines = overhang[0]
+        raise InvalidValueError(
+            f'start_index=0: got crops of {clip} numbered up to {last} for {lines} labels, '
+            f'expected at most {lines - 1}; these crops count from 1 like the official ones, '
+            'labels would be shifted by one frame: set start_index=1'
+        )
+
+
+class FrameReader:
+    """Read the frames of a dataset: annotations or a list of frames, joined with crops.
+
+    Checks the arguments that ``AffWild2Dataset`` and ``ClipFeatureDataset`` share.
+
+    Args:
+        ann_file (str | Sequence[str]): One or several folders of official annotation files, or the
+            challenge's list of frames.
+        data_root (str): Folder that ``ann_file`` and ``clips`` are relative to.
+        start_index (int): Number of a clip's first frame.
+        filename_tmpl (str): File name of a frame.
+        clips (Sequence[str] | str, optional): Names of the clips to keep, or a text file with one
+            name per line. Defaults to all.
+        owner (str): Class name of the dataset, for messages.
+
+    Attributes:
+        ann_file (str | list[str]): Joined with ``data_root``, like ``clips``.
+
+    Raises:
+        ValueError: If ``start_index`` is not a number from 0, or ``ann_file`` is empty.
+    """
+
+    def __init__(
+        self,
+        ann_file: str | Sequence[str],
+        *,
+        data_root: str,
+        start_index: int,
+        filename_tmpl: str,
+        clips: Sequence[str] | str | None,
+        owner: str,
+    ) -> None:
+        if not isinstance(start_index, int) or start_index < 0:
+            raise InvalidValueError(
+                f"{owner}: start_index={start_index!r}, expected the number of a clip's first "
+                'crop, 1 for the official ones; set start_index'
+            )
+        if not ann_file:
+            raise InvalidValueError(
+                f'{owner}: ann_file={ann_file!r}, expected one or several folders of <clip>.txt; '
+                'set ann_file'
+            )
+        self.ann_file = join_paths(data_root, ann_file)
+        self.start_index = start_index
+        self.filename_tmpl = filename_tmpl
+        self.clips = join_paths(data_root, clips) if isinstance(clips, str) else clips
+        self.owner = owner
+
+    @property
+    def ann_files(self) -> list[str]:
+        """Folders of annotations, or the one list of frames."""
+        return [self.ann_file] if isinstance(self.ann_file, str) else self.ann_file
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether ``ann_file`` holds annotations, not a list of frames."""
+        return not (isinstance(self.ann_file, str) and os.path.isfile(self.ann_file))
+
+    def read_clip_names(self) -> list[str] | None:
+        """Return the names of the clips to keep, None for all.
+
+        Raises:
+            FileNotFoundError: If ``ann_file`` or the file of ``clips`` does not exist.
+            ValueError: If ``clips`` names no clip.
+        """
+        names = read_clip_names(self.clips, self.owner)
+        for path in self.ann_files:
+            if self.is_labelled and not os.path.isdir(path):
+                raise MissingFileError(
+                    f'{self.owner}: no folder or file {path!r}, expected a folder of <clip>.txt '
+                    "(or several), or the challenge's list of frames; set data_root, and ann_file "
+                    'relative to it'
+                )
+        return names
+
+    def read(self, list_crops: ListCrops) -> FrameIndex:
+        """Read the annotations or the list, and find the crops.
+
+        Args:
+            list_crops (Callable): Returns the crops of clips, as a table with the column
+                ``source``.
+
+        Returns:
+            FrameIndex: Of annotations, the frames with a label and a crop, sorted. Of a list, all
+            frames in its order.
+
+        Raises:
+            FileNotFoundError: If a path does not exist, or no clip has any crop.
+            ValueError: If a file is invalid, or no frame has what is needed.
+        """
+        clips = self.read_clip_names()
+        if not self.is_labelled:
+            listed = read_frame_list(self.ann_files[0], self.filename_tmpl, clips)
+            frames = find_listed_crops(listed, list_crops(listed.clips))
+            if not np.any(frames['source'] >= 0):
+                raise InvalidValueError(
+                    f'{self.owner}: none of the {len(frames)} frames of {self.ann_file} has a '
+                    'crop; check the folder of the crops or features, and filename_tmpl'
+                )
+            return frames
+        labels = number_lines(self.start_index, label=read_annotation_folder(self.ann_file, clips))
+        frames = join_labels_and_crops(labels, list_crops(labels.clips))
+        if not len(frames):
+            raise InvalidValueError(
+                f'{self.owner}: no frame of {", ".join(self.ann_files)} has both a label and a '
+                f'crop ({frames.counts["lines"]} lines, {frames.counts["unlabelled"]} of them '
+                '-1), expected at least one; check that the crops belong to these annotations'
+            )
+        return frames
+
+
+def join_paths(data_root: str, path: str | Sequence[str]) -> str | list[str]:
+    """Join one or several paths with ``data_root``; expands ``~``.
+
+    >>> join_paths('data', ['crops', '/more'])
+    ['data/crops', '/more']
+    """
+    if not isinstance(path, str):
+        return [os.path.join(os.path.expanduser(data_root), os.path.expanduser(p)) for p in path]
+    return os.path.join(os.path.expanduser(data_root), os.path.expanduser(path))

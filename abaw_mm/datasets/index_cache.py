@@ -1,53 +1,42 @@
-"""A frame index kept in one file, which all ranks of a machine read as one memory map."""
+"""Cache a frame index in one file, which all processes of a machine read as one memory map."""
 
 import hashlib
 import json
 import logging
 import os
-import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
 
 from abaw_mm.datasets.annotations import stamp_annotations
-from abaw_mm.datasets.crops.crop_folder import (
-    CropFolder,
-    stamp_crops,
-)
-from abaw_mm.datasets.frame_index import (
-    COLUMNS,
-    FrameIndex,
-)
+from abaw_mm.datasets.crops.crop_folder import CropFolder, stamp_crops
+from abaw_mm.datasets.frame_index import FrameIndex
 from abaw_mm.files import atomic_write
 
-MAGIC = b'abaw_mm frame index 1\n'  # another number for another layout of the file
-RULES = 1  # another number when the same files give other rows (frame_index.py)
-ALIGNMENT = 64  # bytes; a column begins at a multiple
-# A folder that changed less than so many seconds ago may change again without a later time:
-# file systems count in ticks of up to two seconds.
-UNSETTLED = 2.0
-CLOCKS_DIFFER = 60.0  # seconds by which a file server's clock may be ahead of ours
+MAGIC = b'abaw_mm frame index 1\n'  # increase when the layout of the file changes
+RULES = 1  # increase when the same files give other rows (frame_index.py)
+ALIGNMENT = 64  # bytes; each column starts at a multiple
+Layout = dict[str, tuple[str, list[int]]]  # column to dtype and shape of one row
+DEFAULT_COLUMNS: Layout = dict(label=('|i1', []), source=('|i1', []))
 
 
 class IndexCache:
-    """Keeps the frame index of one setting, and knows whether it still fits the files.
+    """Store the frame index of a dataset, and load it while it fits the files.
 
-    The file holds a hash of what it was made from: names, sizes and times of the annotation files,
-    times of the clips' folders, and the setting. Times are those of the last change of content and
-    of the last change at all. Where any of it changed, where the file is
-    damaged or of another layout, there is no cached index, and it is made anew. A file is
-    written beside its place and moved there, so that nobody ever reads half of it.
+    The file holds a hash of what the index was made from: the arguments of the dataset, the names,
+    sizes and times of the annotation files, and the times of the clips' folders. If any of these
+    changed, or if the file is damaged, there is no cached index. Files are written atomically, so
+    that other processes never read half of one.
 
     Args:
-        folder (str | Path): Where the file lies.
-        ann_file (str | list[str]): Annotations: a folder, several, or the challenge's list of
-            frames.
-        roots (Sequence[CropFolder]): Where crops lie.
-        **setting: What else decides the rows, as values that JSON knows.
+        folder (str | Path): Folder of the file.
+        ann_file (str | list[str]): One or several folders of annotations, or the challenge's list
+            of frames.
+        roots (Sequence[CropFolder]): Where crops are stored.
+        **arguments: Other arguments of the dataset that decide the rows, as JSON types.
     """
 
     def __init__(
@@ -55,142 +44,100 @@ class IndexCache:
         folder: str | Path,
         ann_file: str | list[str],
         roots: Sequence[CropFolder],
-        **setting: object,
+        **arguments: object,
     ) -> None:
         self.ann_file = ann_file
-        self._ann_files = [ann_file] if isinstance(ann_file, str) else ann_file
         self.roots = roots
-        # Paths from the folder on: the data may be mounted elsewhere on another machine.
-        paths = [
-            os.path.relpath(path, folder)
-            for path in (*self._ann_files, *(root.root for root in roots))
-        ]
-        self._setting = json.dumps([RULES, paths, setting], sort_keys=True)
-        name = hashlib.blake2b(self._setting.encode(), digest_size=6).hexdigest()
-        stem = '+'.join(Path(path).stem for path in self._ann_files)
-        self.path = Path(folder, f'{stem}-{name}.index')
-        self._started = time.time()
+        ann_files = [ann_file] if isinstance(ann_file, str) else ann_file
+        # Relative paths: the data may be mounted elsewhere on another machine.
+        paths = [os.path.relpath(path, folder) for path in (*ann_files, *(r.root for r in roots))]
+        self._arguments = json.dumps([RULES, paths, arguments], sort_keys=True)
+        name = hashlib.blake2b(self._arguments.encode(), digest_size=6).hexdigest()
+        self.path = Path(folder, '+'.join(Path(path).stem for path in ann_files) + f'-{name}.index')
+        self._made_from = ''
 
     def load(self) -> FrameIndex | None:
-        """The index as read-only memory maps, or None where there is none that fits."""
-        self._started = time.time()
+        """Load the index as read-only memory maps; None if there is none that fits the files."""
         try:
             data = np.memmap(self.path, np.uint8, 'r')
-        except (OSError, ValueError):  # no file, none that can be read, an empty one
+        except (OSError, ValueError):  # no file, an empty one, or one that cannot be read
             return None
         try:
             header, columns = _parse(data)
         except ValueError:
-            print_log(
-                f'The frame index {self.path} is damaged; it is made anew.',
-                logger='current',
-                level=logging.WARNING,
-            )
+            _warn(f'The frame index {self.path} is damaged and will be rebuilt.')
             return None
-        if header['made_from'] != self._made_from(header['clips'])[0]:
+        if header['made_from'] != self._hash(header['clips']):
             return None
-        return _StoredIndex(
+        return FrameIndex(
             header['clips'],
-            **columns,
-            counts=header['counts'],
-            path=self.path,
-            made_from=header['made_from'],
+            columns.pop('clip_id'),
+            columns.pop('frame_no'),
+            columns,
+            header['counts'],
         )
+
+    def stamp(self, clips: Sequence[str]) -> None:
+        """Note the state of the files that :meth:`save` stores. Call this before reading them.
+
+        Args:
+            clips: Names of all clips of the index.
+        """
+        self._made_from = self._hash(clips)
 
     def save(self, frames: FrameIndex) -> None:
-        """Keep an index that was read since the last :meth:`load`; no crash where it cannot be.
-
-        What changed only just now, or while it was read, is not kept: the next one to read it
-        will keep it. Times in the future never settle, which a warning tells.
-        """
-        made_from, newest = self._made_from(frames.clips)
-        if newest > time.time() + CLOCKS_DIFFER:
-            self._warn_of_future(newest)
-        if newest > self._started - UNSETTLED:
-            return
+        """Store an index; only warns if the folder cannot be written to."""
         try:
             with atomic_write(self.path) as draft, draft.open('wb') as file:
-                file.writelines(_format(frames, made_from))
+                file.writelines(_format(frames, self._made_from))
         except OSError as error:
-            self._warn(error)
+            # The same words for each dataset: the logger shows a warning once.
+            _warn(
+                f'Cannot write a frame index to {self.path.parent} ({error.strerror}); folders are '
+                'listed at each start. Set index_cache of the dataset to a writable folder, or to '
+                'None.'
+            )
 
-    def _made_from(self, clips: Sequence[str]) -> tuple[str, float]:
-        """Hash of all that decides the rows, and the newest time of it, in seconds."""
+    def _hash(self, clips: Sequence[str]) -> str:
+        """Hash everything that decides the rows."""
         stamps = [stamp_annotations(self.ann_file), *stamp_crops(self.roots, clips)]
-        newest = max(max(stamp[-2:]) for part in stamps for stamp in part) / 1e9
-        text = json.dumps([self._setting, stamps])
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), newest
-
-    def _warn_of_future(self, newest: float) -> None:
-        places = ' '.join([*self._ann_files, *(root.root for root in self.roots)])
-        at = time.strftime('%Y-%m-%d %H:%M', time.localtime(newest))
-        print_log(
-            f'Files of {", ".join(self._ann_files)} or of their crops are dated in the future (up '
-            f'to {at}), so that a later change could not be seen: no frame index is kept, folders '
-            f'are listed at each start. `find {places} -newermt now -exec touch {{}} +` dates them '
-            'now.',
-            logger='current',
-            level=logging.WARNING,
-        )
-
-    def _warn(self, error: OSError) -> None:
-        # The same words for each data set: the logger shows a warning once.
-        print_log(
-            f'Cannot keep a frame index in {self.path.parent} ({error.strerror}); folders are '
-            'listed at each start. Set index_cache of the dataset to a folder that can be written '
-            'to, or to None.',
-            logger='current',
-            level=logging.WARNING,
-        )
+        text = json.dumps([self._arguments, stamps])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-@dataclass
-class _StoredIndex(FrameIndex):
-    """An index whose columns are a memory map; a pickle holds its path, not its rows.
-
-    So a spawned worker shares the map, as a forked one does.
-    """
-
-    path: Path | None = None
-    made_from: str = ''
-
-    def __reduce__(self) -> tuple:
-        return _open_again, (os.path.abspath(self.path), self.made_from)
-
-
-def _open_again(path: str, made_from: str) -> _StoredIndex:
-    """The index that another process has open."""
-    header, columns = _parse(np.memmap(path, np.uint8, 'r'))
-    if header['made_from'] != made_from:
-        raise ValueError(
-            f'{path}: got a frame index that was made anew since this run began, expected the same '
-            'one; start the run again'
-        )
-    return _StoredIndex(
-        header['clips'], **columns, counts=header['counts'], path=Path(path), made_from=made_from
-    )
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
 
 
 def _format(frames: FrameIndex, made_from: str) -> Iterator[bytes | memoryview]:
-    """Pieces of the file: the header, its text behind length and checksum, and the columns."""
-    columns = [np.ascontiguousarray(getattr(frames, name)) for name in COLUMNS]
-    header = json.dumps(
-        dict(
-            made_from=made_from,
-            clips=frames.clips,
-            counts=frames.counts,
-            rows=len(frames),
-            crc32=[zlib.crc32(column) for column in columns],
-        )
-    ).encode()
-    preamble = MAGIC + np.array([len(header), zlib.crc32(header)], '<u4').tobytes()
-    for piece in (preamble + header, *(column.view(np.uint8).data for column in columns)):
-        yield piece
-        yield bytes(-len(piece) % ALIGNMENT)
+    """Yield the pieces of the file: magic, length and checksum of the header, header, columns."""
+    layout = {name: (c.dtype.str, list(c.shape[1:])) for name, c in frames.columns.items()}
+    columns = [
+        np.ascontiguousarray(column)
+        for column in (frames.clip_id, frames.frame_no, *frames.columns.values())
+    ]
+    header = dict(
+        made_from=made_from,
+        clips=frames.clips,
+        counts=frames.counts,
+        rows=len(frames),
+        crc32=[zlib.crc32(column) for column in columns],
+    )
+    if layout != DEFAULT_COLUMNS:
+        header['columns'] = layout
+    text = json.dumps(header).encode()
+    yield from _pad(MAGIC + np.array([len(text), zlib.crc32(text)], '<u4').tobytes() + text)
+    for column in columns:
+        yield from _pad(column.reshape(-1).view(np.uint8).data)
+
+
+def _pad(piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    yield piece
+    yield bytes(-len(piece) % ALIGNMENT)
 
 
 def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
-    """Header and columns of a file's bytes; ValueError for any that :func:`_format` never wrote."""
+    """Return header and columns of a file; ValueError if :func:`_format` did not write it."""
     start = len(MAGIC) + 8
     if data[: len(MAGIC)].tobytes() != MAGIC:
         raise ValueError('other magic bytes')
@@ -199,12 +146,16 @@ def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
     text = data[start:end].tobytes()
     if zlib.crc32(text) != crc32:
         raise ValueError('damaged header')
-    header, columns = json.loads(text), {}
-    for (name, dtype), crc32 in zip(COLUMNS.items(), header['crc32'], strict=True):
+    header = json.loads(text)
+    layout: Layout = dict(clip_id=('<i4', []), frame_no=('<i4', []))
+    layout |= header.get('columns', DEFAULT_COLUMNS)
+    columns = {}
+    for (name, (dtype, row)), crc32 in zip(layout.items(), header['crc32'], strict=True):
+        shape = (header['rows'], *row)
         start = end + -end % ALIGNMENT
-        end = start + header['rows'] * np.dtype(dtype).itemsize
+        end = start + int(np.prod(shape)) * np.dtype(dtype).itemsize
         column = data[start:end]
         if end > len(data) or zlib.crc32(column) != crc32:
             raise ValueError(f'damaged column {name}')
-        columns[name] = column.view(dtype)
+        columns[name] = column.view(dtype).reshape(shape)
     return header, columns

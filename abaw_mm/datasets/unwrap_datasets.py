@@ -1,14 +1,14 @@
-"""Datasets within the wrappers of mmengine, mmpretrain and torch."""
+"""Find the datasets inside the wrappers of mmengine, mmpretrain and torch."""
 
 import itertools
-
-import numpy as np
+from typing import Any
 
 from abaw_mm.datasets.affwild2 import AffWild2Dataset
+from abaw_mm.errors import InvalidValueError
 
 
-def inner_datasets(dataset: object) -> list:
-    """What a wrapper such as ``ConcatDataset`` or ``Subset`` holds, once; else nothing."""
+def unwrap_once(dataset: Any) -> list:
+    """Return the datasets directly inside a wrapper such as ``ConcatDataset`` or ``Subset``."""
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
     if hasattr(dataset, 'datasets'):
@@ -16,34 +16,28 @@ def inner_datasets(dataset: object) -> list:
     return [dataset.dataset] if hasattr(dataset, 'dataset') else []
 
 
-def frame_datasets(dataset: object) -> list[AffWild2Dataset]:
-    """Every ``AffWild2Dataset`` within wrappers, in their order."""
+def find_frame_datasets(dataset: object) -> list[AffWild2Dataset]:
+    """Return every ``AffWild2Dataset`` inside wrappers, in their order."""
     if isinstance(dataset, AffWild2Dataset):
         return [dataset]
-    return [found for part in inner_datasets(dataset) for found in frame_datasets(part)]
+    return [found for part in unwrap_once(dataset) for found in find_frame_datasets(part)]
 
 
-def check_frames_apart(dataset: object) -> None:
-    """Refuse a set to be scored in which two datasets have frames of the same clip and number.
+def check_frames_differ(dataset: object) -> None:
+    """Check that no two datasets of an evaluation have the same frame.
 
-    Metrics tell frames by these; one of two would be left out, as are the frames that a sampler
-    repeats to fill the last batch.
+    Metrics identify a frame by clip name and frame number. They would drop one of two as a copy,
+    as they drop the frames that a sampler repeats to fill the last batch.
 
     Raises:
-        ValueError: With the first such frame.
+        ValueError: If two datasets share a frame.
     """
-    for one, other in itertools.combinations(frame_datasets(dataset), 2):
-        for clip in sorted({*one.frames.clips} & {*other.frames.clips}):
-            both = np.intersect1d(
-                *(
-                    part.frames.frame_no[part.frames.clip_id == part.frames.clips.index(clip)]
-                    for part in (one, other)
-                )
+    for one, other in itertools.combinations(find_frame_datasets(dataset), 2):
+        rows = one.frames.find(other.frames)
+        shared = rows[rows >= 0]
+        if len(shared):
+            raise InvalidValueError(
+                f'{one.frames.describe(int(shared.min()))} is in two datasets of the set, of '
+                f'{one.ann_file} and {other.ann_file}, expected each frame in one; score the '
+                'datasets separately, or give them different clips (clips=[...] of the dataset)'
             )
-            if len(both):
-                raise ValueError(
-                    f'frame {both[0]} of clip {clip!r} is in two datasets of the set, of '
-                    f'{one.ann_file} and {other.ann_file}, expected each frame in one: scores tell '
-                    'frames by clip and number; score the datasets apart, or give them other '
-                    'clips (clips=[...] of the dataset)'
-                )

@@ -13,7 +13,7 @@ import numpy as np
 from abaw_mm.datasets.annotations import (
     EXPRESSIONS,
     UNLABELLED,
-    annotation_files,
+    find_annotation_files,
     raw_video,
     read_frame_list,
     read_labels,
@@ -164,7 +164,7 @@ def read_annotations(name: str, folder: Path) -> tuple[Split, list[Finding]]:
     """Read what can be read of a folder of annotations; a finding for every file that cannot."""
     split, findings = Split(name, str(folder)), []
     try:
-        files = annotation_files(folder)
+        files = find_annotation_files(folder)
     except FileNotFoundError as error:
         return split, [Finding('annotation', str(error), name)]
     for clip, path in files.items():
@@ -181,13 +181,11 @@ def read_list(name: str, path: Path, filename_tmpl: str) -> tuple[Split, list[Fi
     """Read the challenge's list of frames; a finding if it cannot be read."""
     split = Split(name, str(path), hidden=True)
     try:
-        clips, clip_id, frame_no = read_frame_list(path, filename_tmpl)
+        listed = read_frame_list(path, filename_tmpl).sort()
     except (ValueError, OSError) as error:
         return split, [Finding('annotation', str(error), name)]
-    order = np.lexsort((frame_no, clip_id))
-    ends = np.searchsorted(clip_id[order], np.arange(1, len(clips)))
-    for clip, numbers in zip(clips, np.split(frame_no[order], ends), strict=True):
-        split.lines[clip] = numbers, None
+    for clip, rows in zip(listed.clips, listed.rows_by_clip(), strict=True):
+        split.lines[clip] = listed.frame_no[rows], None
     return split, []
 
 

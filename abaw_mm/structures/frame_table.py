@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+
+from abaw_mm.errors import InvalidValueError
 
 Table = TypeVar('Table', bound='FrameTable')
 
@@ -112,6 +115,22 @@ class FrameTable:
         key = self.key
         return bool(np.all(key[1:] > key[:-1]))
 
+    def argsort(self) -> np.ndarray:
+        """Return the row numbers that sort the table by clip id and frame number; (F,) int64."""
+        return np.argsort(self.key, kind='stable')
+
+    def sort(self: Table) -> Table:
+        """Return the table sorted by clip id and frame number."""
+        return self if self.is_sorted() else self.take(self.argsort())
+
+    def find_duplicates(self) -> np.ndarray:
+        """Return the row numbers of frames that an earlier row has, too; (D,) int64."""
+        if self.is_sorted():
+            return np.empty(0, np.int64)
+        order = self.argsort()
+        key = self.key[order]
+        return order[1:][key[1:] == key[:-1]]
+
     def describe(self, row: int) -> str:
         """Name a frame in a message, such as ``frame 12 of 'video2'``."""
         return f'frame {self.frame_no[row]} of {self.clips[self.clip_id[row]]!r}'
@@ -121,7 +140,11 @@ class FrameTable:
         ids, numbers = self.clip_id[rows].tolist(), self.frame_no[rows].tolist()
         return [f'{self.clips[i]}/{number}' for i, number in zip(ids, numbers, strict=True)]
 
-    def rows_by_clip(self) -> list[slice] | list[np.ndarray]:
+    def count_by_clip(self) -> np.ndarray:
+        """Return the number of frames of each clip, (C,) int64."""
+        return np.bincount(self.clip_id, minlength=len(self.clips))
+
+    def rows_by_clip(self) -> list[slice | np.ndarray]:
         """Return the rows of each clip, which index columns.
 
         Returns:
@@ -132,13 +155,19 @@ class FrameTable:
         >>> table.rows_by_clip()
         [slice(0, 2, None), slice(2, 3, None)]
         """
-        ids = np.arange(len(self.clips) + 1)
         if np.all(self.clip_id[1:] >= self.clip_id[:-1]):
-            borders = np.searchsorted(self.clip_id, ids).tolist()
-            return [slice(*pair) for pair in zip(borders[:-1], borders[1:], strict=True)]
-        order = np.argsort(self.clip_id, kind='stable')
-        borders = np.searchsorted(self.clip_id[order], ids)
-        return np.split(order, borders[1:-1])
+            ends = self._ends.tolist()
+            return [slice(*pair) for pair in zip([0, *ends][: len(ends)], ends, strict=True)]
+        return list(np.split(np.argsort(self.clip_id, kind='stable'), self._ends[:-1]))
+
+    def rows_of(self, clip_id: int) -> slice:
+        """Return the rows of one clip of a sorted table."""
+        return slice(int(self._ends[clip_id - 1]) if clip_id else 0, int(self._ends[clip_id]))
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """(C,) int64, the row after the last of each clip where rows are grouped by clip."""
+        return np.cumsum(self.count_by_clip())
 
     def take(self: Table, rows: np.ndarray | slice) -> Table:
         """Return the given rows (row numbers, a mask or a slice) as a table of the same kind."""
@@ -185,6 +214,42 @@ class FrameTable:
         """Return the row numbers of another table's frames that this table does not have."""
         return np.flatnonzero(self.find(frames) < 0)
 
+    def search(self, clip_id: int, frame_no: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Find where frame numbers are, or would be, among the rows of a clip.
+
+        The table must be sorted.
+
+        Args:
+            clip_id (int): Index into ``clips``.
+            frame_no (ndarray): (N,) frame numbers.
+
+        Returns:
+            ndarray: (N,) int64, for each the first row of the clip whose frame number is not
+            smaller, or the row after the clip's last.
+
+        >>> table = FrameTable.from_clips({'a': [1, 2], 'b': [3, 7, 8]})
+        >>> slice(*table.search(1, [5, 8]).tolist())  # frames 5 to 7 of b
+        slice(3, 4, None)
+        """
+        rows = self.rows_of(clip_id)
+        return rows.start + np.searchsorted(self.frame_no[rows], frame_no)
+
+    def select_clips(self: Table, clips: Iterable[str]) -> Table:
+        """Return the frames of the given clips only, which get the given order.
+
+        Clips that the table does not have are kept as clips without frames.
+        """
+        clips = list(clips)
+        rows_of = dict(zip(self.clips, self.rows_by_clip(), strict=True))
+        every = np.arange(len(self))
+        parts = [every[rows_of.get(clip, slice(0))] for clip in clips]
+        selected = self.take(_concatenate(parts, np.int64))
+        return replace(
+            selected,
+            clips=clips,
+            clip_id=np.repeat(np.arange(len(clips), dtype=np.int32), [len(p) for p in parts]),
+        )
+
 
 def chain_tables(parts: Sequence[FrameTable]) -> FrameTable:
     """Put tables one after the other; clips stay apart even if their names are the same.
@@ -195,7 +260,7 @@ def chain_tables(parts: Sequence[FrameTable]) -> FrameTable:
     """
     if len(parts) == 1:
         return parts[0]
-    first_ids = np.cumsum([0, *(len(part.clips) for part in parts[:-1])])
+    first_ids = np.cumsum([0, *(len(part.clips) for part in parts[:-1])]).tolist()
     return FrameTable(
         [clip for part in parts for clip in part.clips],
         _concatenate([p.clip_id + n for p, n in zip(parts, first_ids, strict=True)], np.int32),
@@ -242,8 +307,7 @@ def merge_tables(parts: Sequence[FrameTable], targets: Sequence[str] = ()) -> Fr
     )
     if merged.is_sorted():
         return merged
-    order = np.argsort(merged.key, kind='stable')
-    merged = merged.take(order)
+    merged = merged.take(merged.argsort())
     key = merged.key
     is_copy = np.append(False, key[1:] == key[:-1])
     for name in targets:
@@ -254,11 +318,12 @@ def merge_tables(parts: Sequence[FrameTable], targets: Sequence[str] = ()) -> Fr
 def _check_copies_agree(table: FrameTable, name: str, is_copy: np.ndarray) -> None:
     """Raise ValueError if a row differs in a column from the row before, of which it is a copy."""
     column = table[name].reshape(len(table), -1)
-    same = np.all((column[1:] == column[:-1]) | (column[1:] != column[1:]), axis=1)
+    one, other = column[:-1], column[1:]
+    same = np.all((one == other) | ((one != one) & (other != other)), axis=1)  # NaN equals NaN
     differs = np.flatnonzero(is_copy[1:] & ~same)
     if len(differs):
         row = int(differs[0])
-        raise ValueError(
+        raise InvalidValueError(
             f'{table.describe(row)}: got two values of {name}, {table[name][row].tolist()} and '
             f'{table[name][row + 1].tolist()}, expected one per frame; two datasets of the set '
             'have clips of the same name: score them separately'

@@ -72,8 +72,8 @@ def test_features_equal_those_of_single_images(made):
     )
     for layer, dim in (('backbone', 256), ('neck', 2304)):
         folder = FeatureFolder.open(made / layer)
-        assert list(folder.frame_no) == ['a', 'b_left', 'c']
-        assert folder.frame_no['b_left'].tolist() == [1, 3, 4, 5, 6, 7]  # with a crop
+        assert folder.index.clips == ['a', 'b_left', 'c']
+        assert folder.frame_numbers('b_left').tolist() == [1, 3, 4, 5, 6, 7]  # with a crop
         meta = json.loads((made / layer / 'meta.json').read_text())
         assert (meta['config'], meta['layer'], meta['dim'], meta['data_root']) == (
             'res18_srp_demo',
@@ -153,7 +153,7 @@ def test_self_supervised_backbone_is_accepted(made):
     }
     torch.save(dict(state_dict=state), made / 'moco.pth')
     folder = extract(made, 'moco', 'moco.pth', split=['val'])
-    assert list(folder.frame_no) == ['c']
+    assert folder.index.clips == ['c']
     np.testing.assert_array_equal(folder.read('c'), FeatureFolder.open(made / 'backbone').read('c'))
 
 
@@ -189,7 +189,7 @@ def test_temporal_model_scores_and_submits(made, temporal):
     predictions = Predictions.read(out)
     frames = AffWild2Dataset(VAL, str(made / 'affwild2'), index_cache=None).frames
     np.testing.assert_array_equal(predictions.frame_no, frames.frame_no)
-    np.testing.assert_array_equal(predictions.gt_label, frames.label)
+    np.testing.assert_array_equal(predictions.gt_label, frames['label'])
     options = {**options, 'test_dataloader.dataset.ann_file': 'list.txt'}
     out = made / 'list.npz'
     apis.test(str(config), str(checkpoint), str(made / 'test'), out=str(out), cfg_options=options)

@@ -1,4 +1,4 @@
-"""The dataset: counts, lines and files, wrappers of mmpretrain, bad input."""
+"""Tests of AffWild2Dataset: counts, lines and files, wrappers of mmpretrain, invalid arguments."""
 
 import copy
 import json
@@ -18,6 +18,7 @@ from abaw_mm.datasets import (
     AffWild2Dataset,
     UnreadableFrameError,
 )
+from abaw_mm.structures import FrameTable
 
 TRAIN = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 VAL = 'annotations/EXPR_Recognition_Challenge/Validation_Set'
@@ -57,7 +58,7 @@ def test_test_list_of_real_faces(affwild2_mini):
     assert len(dataset.listed.clips) == facts['clips']
 
 
-def test_line_i_is_file_i(tiny):
+def test_label_line_i_belongs_to_crop_i(tiny):
     dataset = train_set(tiny)
     assert names(dataset)[:4] == [
         ('1-30-1280x720', 1, 0),
@@ -75,7 +76,7 @@ def test_line_i_is_file_i(tiny):
     )
 
 
-def test_one_summary_line(tiny, caplog):
+def test_logs_one_summary_line(tiny, caplog):
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     try:
@@ -91,25 +92,24 @@ def test_one_summary_line(tiny, caplog):
     ) in lines[0]
 
 
-def test_list_of_frames(tiny):
+def test_list_of_frames_has_hidden_labels(tiny):
     dataset = AffWild2Dataset(data_root=str(tiny), ann_file='test_set_format.txt', test_mode=True)
     assert len(dataset) == 3 and len(dataset.listed) == 4
-    assert dataset.listed.frame_no[dataset.listed.root_id < 0].tolist() == [3]
+    assert dataset.listed.frame_no[dataset.listed['source'] < 0].tolist() == [3]
     assert 'gt_label' not in dataset.get_data_info(0)
     assert [dataset.get_data_info(i)['frame_no'] for i in range(3)] == [1, 2, 4]
-    with pytest.raises(ValueError, match='labels are hidden'):
-        dataset.get_gt_labels()
-    with pytest.raises(ValueError, match='labels are hidden'):
-        dataset.get_cat_ids(0)
+    for access in (dataset.get_gt_labels, lambda: dataset.get_cat_ids(0)):
+        with pytest.raises(ValueError, match='hidden labels'):
+            access()
 
 
 @pytest.mark.parametrize('prefix', [[], dict(img_path=()), dict(img='cropped_aligned')])
-def test_no_folder_of_crops_is_named(tiny, prefix):
+def test_rejects_data_prefix_without_a_folder(tiny, prefix):
     with pytest.raises(ValueError, match='expected a folder of crops'):
         train_set(tiny, data_prefix=prefix)
 
 
-def test_crops_may_lie_in_the_data_root(tiny):
+def test_crops_may_be_in_the_data_root(tiny):
     shutil.move(tiny / 'annotations', tiny / 'cropped_aligned/annotations')
     assert len(train_set(tiny / 'cropped_aligned', data_prefix='')) == 36
 
@@ -123,14 +123,14 @@ def test_clips_select_a_fold(tiny, tmp_path):
         train_set(tiny, clips=['video10'])
 
 
-def test_several_image_roots(tiny):
+def test_several_folders_of_crops(tiny):
     shutil.move(tiny / 'cropped_aligned/video10_left', tiny / 'new_50_vids/video10_left')
     dataset = train_set(tiny, data_prefix=dict(img_path=['cropped_aligned', 'new_50_vids']))
     assert len(dataset) == 36
     paths = {dataset.get_data_info(i)['img_path'].split('/')[-3] for i in range(36)}
     assert paths == {'cropped_aligned', 'new_50_vids'}
     assert dataset[35]['img_path'].startswith(str(tiny))
-    assert len(train_set(tiny)) == 18  # the archive that was not merged: counted, with a warning
+    assert len(train_set(tiny)) == 18  # one archive is not listed
 
 
 def test_start_index(tmp_path, make_clip):
@@ -166,7 +166,7 @@ def test_indices_and_subsets(tiny, indices, rows):
     assert names(dataset) == expected
 
 
-def test_subset_of_too_many(tiny):
+def test_rejects_indices_beyond_the_dataset(tiny):
     with pytest.raises(ValueError, match='indices=37 of 36 frames'):
         train_set(tiny, indices=37)
     with pytest.raises(IndexError):
@@ -182,7 +182,7 @@ def test_lazy_init_and_metainfo(tiny):
     assert 'Number of samples: \t36' in repr(dataset)
 
 
-def test_labels(tiny):
+def test_labels_of_all_frames_and_of_one(tiny):
     dataset = train_set(tiny)
     labels = [row[2] for row in names(dataset)]
     assert dataset.get_gt_labels().tolist() == labels
@@ -208,9 +208,9 @@ def test_wrappers_of_mmpretrain(tiny):
     assert len(balanced) > 36
 
 
-def test_copies_and_pickles_share_or_keep_rows(tiny):
+def test_copies_share_and_pickles_keep_frames(tiny):
     dataset = train_set(tiny)
-    assert copy.copy(dataset).frames.label is dataset.frames.label
+    assert copy.copy(dataset).frames['label'] is dataset.frames['label']
     assert names(pickle.loads(pickle.dumps(dataset))) == names(dataset)
     assert dataset.get_subset(5).frames.clips is dataset.frames.clips
 
@@ -242,13 +242,13 @@ def test_pipeline(tiny):
         (dict(ann_file='cropped_aligned'), FileNotFoundError, 'without any <clip>.txt'),
     ],
 )
-def test_bad_arguments(tiny, kwargs, error, message):
+def test_rejects_invalid_arguments(tiny, kwargs, error, message):
     kwargs = dict(dict(data_root=str(tiny), ann_file=TRAIN), **kwargs)
     with pytest.raises(error, match=message):
         AffWild2Dataset(**kwargs)
 
 
-def test_no_frame_with_label_and_crop(tmp_path, make_clip):
+def test_needs_a_frame_with_label_and_crop(tmp_path, make_clip):
     make_clip(tmp_path, 'Train_Set', 'a', [-1, -1])
     with pytest.raises(ValueError, match='no frame of .* has both a label and a crop'):
         train_set(tmp_path)
@@ -267,27 +267,22 @@ def unreadable_set(root, **kwargs):
 
 
 def row_of(dataset, clip, frame_no):
-    frames = dataset.frames
-    return int(
-        np.flatnonzero(
-            (frames.clip_id == frames.clips.index(clip)) & (frames.frame_no == frame_no)
-        )[0]
-    )
+    return int(dataset.frames.find(FrameTable.from_clips({clip: [frame_no]}))[0])
 
 
-def test_an_unreadable_frame_stops_a_training_with_its_name(tiny):
+def test_unreadable_frame_stops_with_its_name(tiny):
     damage(tiny, 10)
     dataset = unreadable_set(tiny)
     with pytest.raises(UnreadableFrameError, match=r'video10_left/00010\.jpg: got Premature end'):
         dataset[row_of(dataset, 'video10_left', 10)]
 
 
-def test_the_nearest_frame_of_the_clip_stands_in_and_is_counted(tiny):
+def test_nearest_frame_replaces_an_unreadable_one_and_is_counted(tiny):
     damage(tiny, 9, 10, 11)
     dataset = unreadable_set(tiny, unreadable='nearest')
-    for number, stands_in in ((9, 8), (10, 8), (11, 12), (12, 12)):
+    for number, nearest in ((9, 8), (10, 8), (11, 12), (12, 12)):
         frame = dataset[row_of(dataset, 'video10_left', number)]
-        assert (frame['clip'], frame['frame_no']) == ('video10_left', stands_in)
+        assert (frame['clip'], frame['frame_no']) == ('video10_left', nearest)
     assert dataset.replaced.sum() == 3
     rows = [row_of(dataset, 'video10_left', n) for n in range(5, 21)]
     loader = DataLoader(
@@ -301,14 +296,14 @@ def test_the_nearest_frame_of_the_clip_stands_in_and_is_counted(tiny):
     assert dataset.get_subset([0]).replaced is dataset.replaced
 
 
-def test_a_clip_without_a_readable_frame_is_told(tiny):
+def test_clip_without_a_readable_frame_is_an_error(tiny):
     damage(tiny, *(n for n in range(1, 21) if n not in (3, 4)))
     dataset = unreadable_set(tiny, unreadable='nearest')
     with pytest.raises(FileNotFoundError, match="no frame of the clip 'video10_left'"):
         dataset[row_of(dataset, 'video10_left', 7)]
 
 
-def test_a_test_never_scores_another_frame(tiny):
+def test_evaluation_never_replaces_a_frame(tiny):
     damage(tiny, 10)
     dataset = unreadable_set(tiny, unreadable='nearest', test_mode=True)
     with pytest.raises(UnreadableFrameError):

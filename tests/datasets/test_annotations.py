@@ -1,4 +1,4 @@
-"""Official label files and lists, and every way in which they can be broken."""
+"""Tests of reading annotation files and lists of frames, and of rejecting invalid ones."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from abaw_mm.datasets.annotations import (
     HEADER,
     HEADER_7,
     LIST_HEADER,
-    annotation_files,
+    find_annotation_files,
     read_annotation_folder,
     read_frame_list,
     read_labels,
@@ -28,13 +28,13 @@ def test_read_labels(tmp_path, end):
     assert read_labels(path).dtype == np.int8
 
 
-def test_read_labels_tolerates_blanks_and_bom(tmp_path):
+def test_read_labels_accepts_blanks_and_byte_order_mark(tmp_path):
     path = tmp_path / 'a.txt'
     path.write_bytes(b'\xef\xbb\xbf' + HEADER.replace(',', ', ').encode() + b'\n 1\n-1 \n\n\n')
     assert read_labels(path).tolist() == [1, -1]
 
 
-def test_read_labels_of_the_first_edition(tmp_path):
+def test_read_labels_of_seven_classes(tmp_path):
     assert read_labels(write(tmp_path / 'a.txt', HEADER_7, 6, -1)).tolist() == [6, -1]
     with pytest.raises(ValueError, match=r'a\.txt, line 3: got the label 7, expected -1\.\.6'):
         read_labels(write(tmp_path / 'a.txt', HEADER_7, 6, 7))
@@ -61,7 +61,7 @@ def test_read_labels_of_the_first_edition(tmp_path):
         ([HEADER, 0, '99999999999'], 'line 3: got the label'),
     ],
 )
-def test_read_labels_refuses(tmp_path, lines, message):
+def test_read_labels_rejects_invalid_files(tmp_path, lines, message):
     path = write(tmp_path / 'a.txt', *lines) if lines else tmp_path / 'a.txt'
     path.touch()
     with pytest.raises(ValueError, match=message) as error:
@@ -69,32 +69,30 @@ def test_read_labels_refuses(tmp_path, lines, message):
     assert str(path) in str(error.value)
 
 
-def test_annotation_folder(tmp_path):
+def test_read_annotation_folder(tmp_path):
     for clip in ('b', 'a b', '1-30-1280x720_left'):
         write(tmp_path / f'{clip}.txt', HEADER, 0)
     (tmp_path / '._b.txt').write_bytes(b'\0')
     (tmp_path / 'notes.md').touch()
     assert list(read_annotation_folder(tmp_path)) == ['1-30-1280x720_left', 'a b', 'b']
     assert list(read_annotation_folder(tmp_path, ['b'])) == ['b']
-    assert annotation_files(tmp_path)['a b'] == tmp_path / 'a b.txt'
-    with pytest.raises(ValueError, match="clips: got 'c', which"):
+    assert find_annotation_files(tmp_path)['a b'] == tmp_path / 'a b.txt'
+    with pytest.raises(ValueError, match="clips: got 'c', not found in"):
         read_annotation_folder(tmp_path, ['b', 'c'])
     with pytest.raises(FileNotFoundError, match='without any <clip>.txt'):
         read_annotation_folder(tmp_path / 'nothing')
 
 
 @pytest.mark.parametrize('tail', ['', ',', ',0', '\r', ',\r', ',0\r'])
-def test_frame_list(tmp_path, tail):
+def test_read_frame_list(tmp_path, tail):
     rows = [f'{name}{tail}' for name in ('b c/00002.jpg', 'b c/00001.jpg', 'a_left/00001.jpg')]
     path = tmp_path / 'list.txt'
     lines = '\n'.join([LIST_HEADER + tail.strip(',0'), *rows, '', ''])
     path.write_text(lines, encoding='utf-8-sig' if '\r' in tail else 'utf-8', newline='')
-    clips, clip_id, frame_no = read_frame_list(path)
-    assert clips == ['b c', 'a_left']  # in the list's order
-    assert clip_id.tolist() == [0, 0, 1]
-    assert frame_no.tolist() == [2, 1, 1]
-    clips, clip_id, frame_no = read_frame_list(path, clips=['a_left'])
-    assert (clips, clip_id.tolist(), frame_no.tolist()) == (['a_left'], [0], [1])
+    frames = read_frame_list(path)
+    assert frames.clips == ['b c', 'a_left']  # in the order of the list
+    assert frames.name_frames() == ['b c/2', 'b c/1', 'a_left/1']
+    assert read_frame_list(path, clips=['a_left']).name_frames() == ['a_left/1']
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,7 @@ def test_frame_list(tmp_path, tail):
         ),
     ],
 )
-def test_frame_list_refuses(tmp_path, lines, message):
+def test_read_frame_list_rejects_invalid_lists(tmp_path, lines, message):
     path = write(tmp_path / 'list.txt', *lines)
     with pytest.raises(ValueError, match=message) as error:
         read_frame_list(path)

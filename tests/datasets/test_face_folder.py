@@ -1,4 +1,4 @@
-"""A folder of faces: everything in it, nothing else, and nothing half."""
+"""Tests of FaceFolderDataset: all images, nothing else, and unreadable files."""
 
 import numpy as np
 import pytest
@@ -27,14 +27,13 @@ def paths(dataset, root):
     return {str(info['img_path'])[len(str(root)) + 1 :] for info in infos}
 
 
-def test_all_images_at_any_depth(faces):
+def test_finds_images_at_any_depth(faces):
     dataset = DATASETS.build(dict(type='FaceFolderDataset', data_root=str(faces)))
     assert paths(dataset, faces) == {'a.jpg', 'b.png', 'deep/er/c.JPG', 'deep/d.jpeg'}
     assert 'gt_label' not in dataset.get_data_info(0)
 
 
-def test_unlabelled_crops_of_affwild2(tiny):
-    """All crops, also of frames labelled -1 and of the test set."""
+def test_takes_unlabelled_crops_of_affwild2(tiny):
     root = tiny / 'cropped_aligned'
     dataset = FaceFolderDataset(data_root=str(root))
     assert len(dataset) == len(list(root.rglob('*.jpg')))
@@ -42,13 +41,13 @@ def test_unlabelled_crops_of_affwild2(tiny):
 
 
 @pytest.mark.parametrize('name', ['gone', 'empty'])
-def test_no_faces(tmp_path, name):
+def test_rejects_folder_without_faces(tmp_path, name):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match='set train_dataloader.dataset.data_root'):
         FaceFolderDataset(data_root=str(tmp_path / name))
 
 
-def test_unreadable_face(faces):
+def test_unreadable_face_stops_or_is_replaced(faces):
     (faces / 'a.jpg').write_bytes((faces / 'a.jpg').read_bytes()[:-20])
     pipeline = [dict(type='LoadFaceCrop')]
     dataset = FaceFolderDataset(data_root=str(faces), pipeline=pipeline)

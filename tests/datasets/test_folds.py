@@ -1,4 +1,4 @@
-"""Folds: every clip once, videos whole, classes spread."""
+"""Tests of folds: each clip once, whole videos, even classes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from abaw_mm.datasets.folds import split_folds
 
 @pytest.fixture
 def labels():
-    """30 videos, most of two classes, some with further persons."""
+    """Return the labels of 30 videos, most of two classes, some with further persons."""
     rng = np.random.default_rng(0)
     out = {}
     for i in range(30):
@@ -19,7 +19,7 @@ def labels():
     return out
 
 
-def test_every_clip_once_and_videos_whole(labels):
+def test_each_clip_once_and_videos_whole(labels):
     folds = split_folds(labels, 5)
     clips = [clip for fold in folds for clip in fold]
     assert sorted(clips) == sorted(set(labels) - {'hidden'}) and len(folds) == 5
@@ -31,8 +31,8 @@ def test_every_clip_once_and_videos_whole(labels):
     assert any(clip.endswith('_left') for clip in clips)
 
 
-def test_classes_are_spread(labels):
-    """Every fold has a fifth of each class, give or take what a video holds."""
+def test_classes_are_even(labels):
+    """Each fold has about a fifth of each class."""
     counts = np.array(
         [
             np.bincount(np.concatenate([labels[clip] for clip in fold]) + 1, minlength=9)[1:]
@@ -41,7 +41,7 @@ def test_classes_are_spread(labels):
     )
     share = counts / counts.sum(axis=0)
     assert counts.min() > 0 and share.max() < 0.45
-    by_name = sorted(set(labels) - {'hidden'})  # dealing by name would not do
+    by_name = sorted(set(labels) - {'hidden'})  # splitting by name is worse
     worst = max(
         (np.concatenate([labels[c] for c in by_name[i::5]]) == k).sum() / counts.sum(axis=0)[k]
         for i in range(5)
@@ -50,14 +50,14 @@ def test_classes_are_spread(labels):
     assert share.max() < worst
 
 
-def test_same_seed_same_folds(labels):
+def test_folds_depend_on_the_seed_only(labels):
     folds = split_folds(labels, 4, seed=3)
     assert folds == split_folds(dict(reversed(labels.items())), 4, seed=3)
-    equal = {f'v{i}': np.arange(8) for i in range(20)}  # all equal: here the seed decides
+    equal = {f'v{i}': np.arange(8) for i in range(20)}  # ties, which the seed breaks
     assert split_folds(equal, 4, seed=0) != split_folds(equal, 4, seed=1)
 
 
 @pytest.mark.parametrize('num_folds', [1, 31])
-def test_refuses(labels, num_folds):
+def test_rejects_number_of_folds(labels, num_folds):
     with pytest.raises(ValueError, match=f'--folds: got {num_folds}, expected 2 to 30, the number'):
         split_folds(labels, num_folds)

@@ -1,4 +1,4 @@
-"""The cached index: found again, made anew when it should be, never half, never a crash."""
+"""Tests of the cached frame index: when it is used, when it is rebuilt, and damaged files."""
 
 import logging
 import multiprocessing as mp
@@ -10,37 +10,20 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
-from abaw_mm import files as atomic_write
-from abaw_mm.datasets import (
-    AffWild2Dataset,
-    index_cache,
-)
+from abaw_mm import files
+from abaw_mm.datasets import AffWild2Dataset, FrameStrideSampler
 from abaw_mm.datasets import affwild2 as affwild2_module
+from abaw_mm.datasets.annotations import number_lines
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.crop_packer import pack_crops
-from abaw_mm.datasets.frame_index import (
-    COLUMNS,
-    FrameIndex,
-)
+from abaw_mm.datasets.frame_index import join_labels_and_crops
 
 ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
 
 @pytest.fixture
-def settled(tiny, monkeypatch):
-    """The tiny data root, as if it had been unpacked long ago."""
-    settle(monkeypatch)
-    return tiny
-
-
-def settle(monkeypatch):
-    """Take what changed just now for settled; nobody can put back the time of a change."""
-    monkeypatch.setattr(index_cache, 'UNSETTLED', -60.0)
-
-
-@pytest.fixture
 def reads(monkeypatch):
-    """How often crops were listed."""
+    """A list with one entry per listing of all crops."""
     calls = []
     list_crops = affwild2_module.list_crops
     monkeypatch.setattr(
@@ -58,78 +41,32 @@ def warnings(caplog):
 
 
 def load(root, **kwargs):
-    dataset = AffWild2Dataset(**{**dict(data_root=str(root), ann_file=ANN_FILE), **kwargs})
-    return dataset
+    return AffWild2Dataset(**{**dict(data_root=str(root), ann_file=ANN_FILE), **kwargs})
 
 
 def rows(dataset):
     frames = dataset.frames
-    return [frames.clips, *(getattr(frames, name).tolist() for name in COLUMNS), frames.counts]
+    columns = {name: column.tolist() for name, column in frames.columns.items()}
+    return [frames.clips, frames.clip_id.tolist(), frames.frame_no.tolist(), columns, frames.counts]
 
 
-def test_second_start_lists_nothing(settled, reads):
-    first = load(settled)
-    assert [path.name[:10] for path in (settled / '.frame_index').iterdir()] == ['Train_Set-']
-    second = load(settled)
+def test_second_start_lists_nothing(tiny, reads):
+    first = load(tiny)
+    assert [path.name[:10] for path in (tiny / '.frame_index').iterdir()] == ['Train_Set-']
+    second = load(tiny)
     assert len(reads) == 1
-    assert rows(first) == rows(second) == rows(load(settled, index_cache=None))
+    assert rows(first) == rows(second) == rows(load(tiny, index_cache=None))
     assert all(first[i] == second[i] for i in range(len(first)))
-    for name, dtype in COLUMNS.items():
-        column = getattr(second.frames, name)
+    frames = second.frames
+    for column in (frames.clip_id, frames.frame_no, *frames.columns.values()):
         assert isinstance(column, np.memmap) and not column.flags.writeable
-        assert column.dtype == dtype
+    assert rows(pickle.loads(pickle.dumps(second))) == rows(second)
 
 
-def test_a_list_of_frames_is_cached_too(settled, reads):
-    first = load(settled, ann_file='test_set_format.txt')
-    second = load(settled, ann_file='test_set_format.txt')
-    assert len(reads) == 1
-    assert rows(first) == rows(second)
-    assert first.listed.root_id.tolist() == second.listed.root_id.tolist() == [0, 0, -1, 0]
-
-
-def test_pickled_rows_are_whole(settled):
-    load(settled)
-    dataset = load(settled)
-    assert rows(pickle.loads(pickle.dumps(dataset))) == rows(dataset)
-
-
-def test_a_pickle_holds_the_path_and_not_the_rows(settled):
-    """What a spawned worker gets; it reads the map that is there."""
-    small = load(settled)
-    size, number = len(pickle.dumps(small)), 200_000
-    column = np.arange(number)
-    cache = index_cache.IndexCache(
-        settled / '.frame_index', str(settled / ANN_FILE), small._roots, large=True
-    )
-    cache.save(
-        FrameIndex(small.frames.clips, *(column.astype(dtype) for dtype in COLUMNS.values()))
-    )
-    dataset = load(settled)
-    dataset.frames = cache.load()
-    assert dataset.frames.frame_no.nbytes == 4 * number
-    data = pickle.dumps(dataset)
-    assert len(data) < size + 1000  # bytes, against 2 million of the columns
-    again = pickle.loads(data).frames
-    for name in COLUMNS:
-        assert isinstance(getattr(again, name), np.memmap)
-        np.testing.assert_array_equal(getattr(again, name), getattr(dataset.frames, name))
-    with mp.get_context('spawn').Pool(1) as pool:
-        assert pool.apply(last_number, (dataset.frames,)) == number - 1
-    assert len(pickle.dumps(dataset.get_subset([1, 2]))) < size + 1000  # its rows alone
-
-
-def last_number(frames):
-    return int(frames.frame_no[-1])
-
-
-def test_a_pickle_of_an_index_that_was_made_anew_is_refused(settled):
-    load(settled)
-    data = pickle.dumps(load(settled))
-    change_label(settled)
-    load(settled)
-    with pytest.raises(ValueError, match='made anew since this run began.*start the run again'):
-        pickle.loads(data)
+def test_lists_of_frames_are_cached(tiny, reads):
+    first, second = (load(tiny, ann_file='test_set_format.txt') for _ in range(2))
+    assert len(reads) == 1 and rows(first) == rows(second)
+    assert first.listed['source'].tolist() == second.listed['source'].tolist() == [0, 0, -1, 0]
 
 
 @pytest.mark.parametrize(
@@ -140,17 +77,17 @@ def test_a_pickle_of_an_index_that_was_made_anew_is_refused(settled):
         dict(filename_tmpl='{:05d}.png'),
     ],
 )
-def test_each_setting_has_an_index_of_its_own(settled, reads, kwargs):
-    load(settled)
-    load(settled, **kwargs)
+def test_each_setting_has_its_own_index(tiny, reads, kwargs):
+    load(tiny)
+    load(tiny, **kwargs)
     assert len(reads) == 2
-    assert rows(load(settled, **kwargs)) == rows(load(settled, index_cache=None, **kwargs))
-    assert len(list((settled / '.frame_index').iterdir())) == 2
+    assert rows(load(tiny, **kwargs)) == rows(load(tiny, index_cache=None, **kwargs))
+    assert len(list((tiny / '.frame_index').iterdir())) == 2
 
 
-def test_an_index_serves_where_the_data_is_mounted_elsewhere(settled, reads, tmp_path):
-    load(settled)
-    settled.rename(tmp_path / 'elsewhere')
+def test_index_is_valid_after_moving_the_data(tiny, reads, tmp_path):
+    load(tiny)
+    tiny.rename(tmp_path / 'elsewhere')
     moved = load(tmp_path / 'elsewhere')
     assert len(reads) == 1
     assert os.path.isfile(moved[0]['img_path'])
@@ -178,60 +115,39 @@ def remove_clip(root):
     (root / ANN_FILE / 'video10_left.txt').unlink()
 
 
-def add_crop_and_put_back_the_time(root):
+def add_crop_and_restore_mtime(root):
     folder = root / 'cropped_aligned/video10_left'
     times = folder.stat().st_atime_ns, folder.stat().st_mtime_ns
     add_crop(root)
-    os.utime(folder, ns=times)
-
-
-def change_label_and_put_back_the_time(root):
-    path = root / ANN_FILE / 'video10_left.txt'
-    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
-    change_label(root)
-    os.utime(path, ns=times)
+    os.utime(folder, ns=times)  # as rsync does
 
 
 @pytest.mark.parametrize(
     'change',
-    [
-        add_crop,
-        remove_crop,
-        change_label,
-        add_clip,
-        remove_clip,
-        add_crop_and_put_back_the_time,
-        change_label_and_put_back_the_time,
-    ],
+    [add_crop, remove_crop, change_label, add_clip, remove_clip, add_crop_and_restore_mtime],
 )
-def test_what_changed_is_read_anew(settled, reads, change):
-    before = rows(load(settled))
-    change(settled)
-    after = rows(load(settled))
+def test_changed_files_are_read_again(tiny, change):
+    before = rows(load(tiny))
+    time.sleep(0.02)  # file systems count time in ticks
+    change(tiny)
+    after = rows(load(tiny))
     assert after != before
-    assert after == rows(load(settled, index_cache=None))
+    assert after == rows(load(tiny, index_cache=None))
 
 
-def test_what_changed_just_now_is_not_kept(tiny, reads, monkeypatch):
-    """A download may go on, with no later time to show for it."""
+def test_files_that_change_while_they_are_read_are_read_again(tiny, monkeypatch):
+    list_crops = affwild2_module.list_crops
+
+    def list_then_change(*args):
+        crops = list_crops(*args)
+        time.sleep(0.02)
+        add_crop(tiny)
+        return crops
+
+    monkeypatch.setattr(affwild2_module, 'list_crops', list_then_change)
     load(tiny)
-    assert not (tiny / '.frame_index').exists()
-    settle(monkeypatch)
-    load(tiny)
-    load(tiny)
-    assert len(reads) == 2
-
-
-def test_times_in_the_future_are_told_once(settled, warnings, monkeypatch):
-    monkeypatch.setattr(index_cache, 'UNSETTLED', 2.0)
-    future = time.time() + 1e6
-    os.utime(settled / 'cropped_aligned/video10_left', (future, future))
-    for _ in range(2):
-        load(settled)
-    [line] = set(warnings())  # the logger shows the same words once
-    assert 'dated in the future' in line and 'no frame index is kept' in line
-    assert time.strftime('%Y-%m-%d', time.localtime(future)) in line
-    assert not (settled / '.frame_index').exists()
+    monkeypatch.setattr(affwild2_module, 'list_crops', list_crops)
+    assert rows(load(tiny)) == rows(load(tiny, index_cache=None))
 
 
 @pytest.mark.parametrize(
@@ -245,37 +161,38 @@ def test_times_in_the_future_are_told_once(settled, warnings, monkeypatch):
         lambda data: data.replace(b'"crc32": [', b'"crc33": ['),
         lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
     ],
+    ids=['empty', 'in magic', 'in header', 'cut off', 'magic', 'header', 'column'],
 )
-def test_a_damaged_file_is_made_anew(settled, reads, warnings, damage):
-    expected = rows(load(settled))
-    path = next((settled / '.frame_index').iterdir())
+def test_damaged_file_is_rebuilt(tiny, reads, warnings, damage):
+    expected = rows(load(tiny))
+    path = next((tiny / '.frame_index').iterdir())
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert rows(load(settled)) == expected
+    assert rows(load(tiny)) == expected
     assert path.read_bytes() == whole
     assert len(reads) == 2
     assert damage(whole) == b'' or 'damaged' in warnings()[0]
 
 
-def test_a_folder_that_cannot_be_written_is_one_warning(settled, warnings):
-    (settled / '.frame_index').write_text('in the way')
-    expected = rows(load(settled, index_cache=None))
-    assert rows(load(settled)) == expected
-    assert len(set(warnings())) == 1 and 'Cannot keep a frame index' in warnings()[0]
-    assert (settled / '.frame_index').read_text() == 'in the way'
+def test_folder_that_cannot_be_written_gives_one_warning(tiny, warnings):
+    (tiny / '.frame_index').write_text('in the way')
+    expected = rows(load(tiny, index_cache=None))
+    assert rows(load(tiny)) == expected
+    assert len(set(warnings())) == 1 and 'Cannot write a frame index' in warnings()[0]
+    assert (tiny / '.frame_index').read_text() == 'in the way'
 
 
-def test_a_full_disk_is_one_warning_and_leaves_nothing(settled, warnings, monkeypatch):
-    def fails(source, target):
+def test_full_disk_gives_one_warning_and_leaves_no_file(tiny, warnings, monkeypatch):
+    def fail(source, target):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(atomic_write.os, 'replace', fails)
-    assert len(load(settled)) > 0
+    monkeypatch.setattr(files.os, 'replace', fail)
+    assert len(load(tiny)) > 0
     assert len(set(warnings())) == 1 and 'No space left on device' in warnings()[0]
-    assert not list((settled / '.frame_index').iterdir())
+    assert not list((tiny / '.frame_index').iterdir())
 
 
-def _open(root, barrier, results):
+def _load_repeatedly(root, barrier, results):
     seen = []
     for _ in range(20):
         for path in (root / '.frame_index').glob('*.index'):
@@ -285,29 +202,56 @@ def _open(root, barrier, results):
     results.put(seen)
 
 
-def test_two_processes_at_once(settled):
-    """One opens while the other writes, again and again; both always see whole rows."""
-    expected = rows(load(settled, index_cache=None))
+def test_two_processes_read_and_write_at_once(tiny):
+    expected = rows(load(tiny, index_cache=None))
     context = mp.get_context('fork')
     barrier, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=_open, args=(settled, barrier, results)) for _ in range(2)]
+    arguments = (tiny, barrier, results)
+    workers = [context.Process(target=_load_repeatedly, args=arguments) for _ in range(2)]
     for worker in workers:
         worker.start()
     seen = [results.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join()
     assert all(each == expected for part in seen for each in part)
-    assert len(list((settled / '.frame_index').iterdir())) == 1
+    assert len(list((tiny / '.frame_index').iterdir())) == 1
 
 
-def test_an_index_of_a_packed_store_knows_when_it_was_packed_anew(settled, reads):
-    store = settled / 'cropped_aligned.lmdb'
-    pack_crops(CropFolder(settled / 'cropped_aligned'), str(store))
-    first = load(settled, data_prefix=store.name)
-    second = load(settled, data_prefix=store.name)
+def test_index_of_a_store_is_rebuilt_when_the_store_changes(tiny, reads):
+    store = tiny / 'cropped_aligned.lmdb'
+    pack_crops(CropFolder(tiny / 'cropped_aligned'), str(store))
+    first = load(tiny, data_prefix=store.name)
+    second = load(tiny, data_prefix=store.name)
     assert len(reads) == 1
-    assert rows(first) == rows(second) == rows(load(settled))
+    assert rows(first) == rows(second) == rows(load(tiny))
     assert second[0]['img_path'].startswith('lmdb://')
+    time.sleep(0.02)
     os.utime(store / 'data.mdb')
-    load(settled, data_prefix=store.name)
+    load(tiny, data_prefix=store.name)
     assert len(reads) == 3
+
+
+def test_any_columns_pass_through_cache_dataset_and_sampler(tiny, reads, monkeypatch):
+    rng = np.random.default_rng(0)
+    lengths = {'1-30-1280x720': 11, 'face clip 3': 15, 'video10_left': 20}
+    lines = number_lines(
+        affect={clip: rng.random((size, 2), np.float32) for clip, size in lengths.items()},
+        units={clip: rng.random((size, 12)) < 0.5 for clip, size in lengths.items()},
+    )
+    every = np.ones(len(lines), bool)
+    monkeypatch.setattr(
+        affwild2_module.FrameReader,
+        'read',
+        lambda self, list_crops: join_labels_and_crops(lines, list_crops(lines.clips), every),
+    )
+    first, second = load(tiny), load(tiny)
+    assert len(reads) == 1 and rows(first) == rows(second)
+    assert second.frames['affect'].dtype == np.float32 and second.frames['units'].dtype == bool
+    assert isinstance(second.frames['units'], np.memmap)
+    info = second.get_data_info(5)
+    line = lines.find(second.frames)[5]
+    assert 'gt_label' not in info and info['affect'].tolist() == lines['affect'][line].tolist()
+    assert info['units'].tolist() == lines['units'][line].tolist()
+    assert len(second.get_subset([3, 4]).frames['units']) == 2
+    drawn = FrameStrideSampler(second, stride=4, offset=1, shuffle=False).draw(0)
+    assert len(drawn) == sum(-(-(n - 1) // 4) for n in second.frames.count_by_clip())

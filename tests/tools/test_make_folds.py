@@ -110,7 +110,7 @@ def test_clip_in_two_folders_is_refused(root, make_clip):
         DATASETS.build(dict(dataset, ann_file=folders))
     with pytest.raises(FileNotFoundError, match="no folder or file '.*gone'"):
         DATASETS.build(dict(dataset, ann_file=[folders[0], 'gone']))
-    with pytest.raises(ValueError, match=r'ann_file=\[\], expected a folder'):
+    with pytest.raises(ValueError, match=r'ann_file=\[\], expected one or several folders'):
         DATASETS.build(dict(dataset, ann_file=[]))
     (root / folders[1] / 'video1.txt').unlink()
     both = DATASETS.build(dict(dataset, ann_file=folders, clips=['video2', 'video9']))

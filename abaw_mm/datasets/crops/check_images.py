@@ -1,4 +1,4 @@
-"""Are the crops whole pictures? Every one decoded as for training, in several processes."""
+"""Decode every crop in several processes, to find broken files."""
 
 import signal
 from collections import Counter
@@ -9,31 +9,27 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import ImageFile
 
-from abaw_mm.datasets.crops.crop_folder import (
-    CropFolder,
-    crop_path,
-)
-from abaw_mm.datasets.crops.load_face_crop import (
-    UnreadableFrameError,
-    read_crop,
-)
+from abaw_mm.datasets.crops.crop_folder import CropFolder, crop_path
+from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError, read_crop
+from abaw_mm.structures import FrameTable
 
-CHUNK = 64  # crops that a worker decodes at once: a fraction of a second, so that Ctrl-C is quick
+CHUNK = 64  # crops per task: a fraction of a second, so that Ctrl-C is quick
 
 
 def _start_worker() -> None:
-    """A worker leaves Ctrl-C to the parent, and does not fill truncated pictures up."""
+    """Leave Ctrl-C to the parent, and do not pad truncated images."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def _decode(
-    roots: Sequence[CropFolder], clip: str, numbers: np.ndarray, owners: np.ndarray
+    roots: Sequence[CropFolder], clip: str, numbers: np.ndarray, sources: np.ndarray
 ) -> tuple[str, Counter, dict[str, str]]:
-    """Of some crops of a clip: the sizes, and path to reason of those that are broken."""
-    sizes, broken = Counter(), {}
-    for number, owner in zip(numbers.tolist(), owners.tolist(), strict=True):
-        path = crop_path(roots, clip, number, owner)
+    """Decode some crops of a clip; returns clip, sizes, and path to reason of broken crops."""
+    sizes: Counter = Counter()
+    broken = {}
+    for number, source in zip(numbers.tolist(), sources.tolist(), strict=True):
+        path = crop_path(roots, clip, number, source)
         try:
             height, width = read_crop(path).shape[:2]
             sizes[f'{width}x{height}'] += 1
@@ -43,29 +39,30 @@ def _decode(
 
 
 @contextmanager
-def decoding(
-    roots: Sequence[CropFolder], crops: dict[str, tuple[np.ndarray, np.ndarray]], workers: int
+def start_decoding(
+    roots: Sequence[CropFolder], crops: FrameTable, workers: int
 ) -> Iterator[Iterator[Future]]:
-    """Decode all crops in ``workers`` processes; what is left is dropped when the block is left.
+    """Decode crops in ``workers`` processes. Leaving the block cancels what is left.
 
     Args:
-        roots: Where crops lie.
-        crops: What ``list_crops`` returns for the roots.
-        workers: Number of processes.
+        roots (Sequence[CropFolder]): Where crops are stored.
+        crops (FrameTable): What ``list_crops`` returns for these roots.
+        workers (int): Number of processes.
 
     Yields:
-        Iterator[Future]: Each gives a clip, a Counter of sizes, and path to reason of broken crops.
+        Iterator[Future]: Each result is a clip, a Counter of sizes such as ``'112x112'``, and a
+        dict from the path of each broken crop to the reason.
     """
     pool = ProcessPoolExecutor(workers, initializer=_start_worker)
     try:
-        # Submitted here, not while the caller iterates: a fork beside the thread of a progress bar
-        # could copy a lock that is held.
-        yield as_completed(
-            [
-                pool.submit(_decode, roots, clip, numbers[at : at + CHUNK], owners[at : at + CHUNK])
-                for clip, (numbers, owners) in crops.items()
-                for at in range(0, len(numbers), CHUNK)
-            ]
-        )
+        # Submit here, not while the caller iterates: a fork while the thread of a progress bar
+        # runs could copy a lock that is held.
+        futures = []
+        for clip, rows in zip(crops.clips, crops.rows_by_clip(), strict=True):
+            numbers, sources = crops.frame_no[rows], crops['source'][rows]
+            for at in range(0, len(numbers), CHUNK):
+                part = slice(at, at + CHUNK)
+                futures.append(pool.submit(_decode, roots, clip, numbers[part], sources[part]))
+        yield as_completed(futures)
     finally:
         pool.shutdown(cancel_futures=True)

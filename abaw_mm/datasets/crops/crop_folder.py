@@ -1,4 +1,10 @@
-"""Which cropped faces of which clip lie on disk."""
+"""List the cropped faces on disk.
+
+A crop is found by its *source*, one small integer per frame: ``2 * root + spelling``, where *root*
+is the position of its folder in a list of roots, and *spelling* is 0 if the file is named by
+``filename_tmpl`` and 1 if it has the other suffix (``.png`` for ``.jpg``, or the other way round).
+:func:`list_crops` returns it, :func:`crop_path` turns it into a path.
+"""
 
 import os
 import re
@@ -8,16 +14,22 @@ from typing import Any
 
 import numpy as np
 
-TWINS = {'.jpg': '.png', '.png': '.jpg'}  # crops come in either; the template's own goes first
-VARIANTS = 2  # spellings of a frame's name in one root: the template's and its twin's
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.structures import FrameTable
+
+OTHER_SUFFIX = {'.jpg': '.png', '.png': '.jpg'}
+SPELLINGS = 2  # of a frame's file name in one root
 LISTING_THREADS = 16  # listing waits for the disk or the network, not for the processor
 
 
 class FilenameTemplate:
-    """File names of numbered frames, both ways.
+    """Convert between frame numbers and file names.
 
     Args:
-        template (str): With one integer field, such as ``'{:05d}.jpg'``.
+        template (str): File name with one integer field, such as ``'{:05d}.jpg'``.
+
+    Raises:
+        ValueError: If the template has no integer field, or several.
 
     Example:
         >>> template = FilenameTemplate('{:05d}.jpg')
@@ -28,20 +40,20 @@ class FilenameTemplate:
     def __init__(self, template: str) -> None:
         match = re.fullmatch(r'([^{}]*)\{(?::(?:0(\d+))?d?)?\}([^{}]*)', template)
         if not match:
-            raise ValueError(
+            raise InvalidValueError(
                 f'filename_tmpl={template!r}: expected one integer field between fixed text, such '
-                "as '{:05d}.jpg'; set the dataset's filename_tmpl"
+                "as '{:05d}.jpg'; set filename_tmpl of the dataset"
             )
         self.template = template
         self._prefix, width, self._suffix = match.groups()
         self._width = int(width or 1)
 
     def name(self, number: int) -> str:
-        """File name of a frame."""
+        """Return the file name of a frame."""
         return self.template.format(number)
 
     def number(self, name: str) -> int:
-        """Frame number of a file name, or -1 for a name that the template would never give."""
+        """Return the frame number of a file name, or -1 if the template never gives that name."""
         if not (name.startswith(self._prefix) and name.endswith(self._suffix)):
             return -1
         digits = name[len(self._prefix) : len(name) - len(self._suffix)]
@@ -52,9 +64,9 @@ class FilenameTemplate:
         return int(digits)
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """:meth:`number` of many names, (F, ) int32.
+        """Return :meth:`number` of many names, (F, ) int32.
 
-        Names of one usual length, which nearly all folders have, are read 10 times faster.
+        Names of one length, as in nearly all folders, are parsed 10 times faster.
         """
         before, after = len(self._prefix), len(self._prefix) + self._width
         length = after + len(self._suffix)
@@ -63,18 +75,18 @@ class FilenameTemplate:
         chars = np.frombuffer(''.join(names).encode('ascii', 'replace'), np.uint8)
         chars = chars.reshape(len(names), length)
         digits = chars[:, before:after].astype(np.int32) - ord('0')
-        known = np.all((digits >= 0) & (digits <= 9), axis=1)
+        matches = np.all((digits >= 0) & (digits <= 9), axis=1)
         for text, part in ((self._prefix, chars[:, :before]), (self._suffix, chars[:, after:])):
-            known &= np.all(part == np.frombuffer(text.encode(), np.uint8), axis=1)
+            matches &= np.all(part == np.frombuffer(text.encode(), np.uint8), axis=1)
         number = digits @ (10 ** np.arange(self._width - 1, -1, -1))
-        return np.where(known, number, -1).astype(np.int32)
+        return np.where(matches, number, -1).astype(np.int32)
 
 
 class CropFolder:
     """A root of crops, ``<root>/<clip>/00001.jpg``.
 
-    A folder may hold ``.png`` where the template says ``.jpg``, or the other way round, and both;
-    where a frame has both, the template's own counts.
+    A folder may hold ``.png`` where the template says ``.jpg``, or the other way round, or both.
+    If a frame has both, the file named by the template is used.
 
     Args:
         root (str): The folder.
@@ -84,39 +96,40 @@ class CropFolder:
     def __init__(self, root: str | os.PathLike, filename_tmpl: str = '{:05d}.jpg') -> None:
         self.root = os.fspath(root)
         stem, suffix = os.path.splitext(filename_tmpl)
-        twin = [stem + TWINS[suffix]] if suffix in TWINS else []
-        self.templates = [FilenameTemplate(tmpl) for tmpl in [filename_tmpl, *twin]]
+        other = [stem + OTHER_SUFFIX[suffix]] if suffix in OTHER_SUFFIX else []
+        self.templates = [FilenameTemplate(template) for template in [filename_tmpl, *other]]
 
     def clips(self) -> list[str]:
-        """Names of the clips that have a folder here, sorted."""
+        """Return the names of the clips that have a folder here, sorted."""
         with os.scandir(self.root) as entries:
-            # Archives made on macOS or Windows bring hidden folders along; they are no clips.
+            # Archives made on macOS or Windows contain hidden folders.
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
 
     def names(self, clip: str) -> list[str]:
-        """Names of a clip's files, in any order; none for a clip without a folder."""
+        """Return the names of a clip's files, in any order; none if the clip has no folder."""
         try:
             return os.listdir(os.path.join(self.root, clip))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def frames(self, clip: str) -> tuple[np.ndarray, np.ndarray]:
-        """Crops of a clip: their numbers (F, ) int32, rising, and the variant of each (F, ) int8.
+        """Return the crops of a clip; none if the clip has no folder.
 
-        A clip without a folder has none.
+        Returns:
+            tuple: Frame numbers (F, ) int32, increasing, and the spelling of each (F, ) int8.
         """
         names = self.names(clip)
         parts = [template.numbers(names) for template in self.templates]
         parts = [numbers[numbers >= 0] for numbers in parts]
-        variants = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])
+        spellings = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])
         numbers, first = np.unique(np.concatenate(parts), return_index=True)
-        return numbers, variants[first]
+        return numbers, spellings[first]
 
-    def stamp(self, clip: str) -> tuple[int, int]:
-        """What tells whether a clip's crops changed: its folder's times in ns, 0 without one.
+    def stamp(self, clip: str) -> tuple[int, ...]:
+        """Return the times in ns at which a clip's folder changed, 0 without a folder.
 
-        A file that is added or removed moves them, one that is written anew does not. Of the two,
-        ``rsync`` and ``cp -p`` put back the first, nobody can the second.
+        Adding or removing a file changes them, rewriting a file does not. ``rsync`` and ``cp -p``
+        restore the first one (mtime), but not the second (ctime).
         """
         try:
             stat = os.stat(os.path.join(self.root, clip))
@@ -124,51 +137,51 @@ class CropFolder:
             return 0, 0
         return stat.st_mtime_ns, stat.st_ctime_ns
 
-    def path(self, clip: str, frame_no: int, variant: int = 0) -> str:
-        """Where a crop lies."""
-        return os.path.join(self.root, clip, self.templates[variant].name(frame_no))
+    def path(self, clip: str, frame_no: int, spelling: int = 0) -> str:
+        """Return the path of a crop."""
+        return os.path.join(self.root, clip, self.templates[spelling].name(frame_no))
 
 
-def list_crops(
-    roots: Sequence[CropFolder], clips: Iterable[str]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Which crops of which clip there are: one folder listing a clip, many clips at once.
+def list_crops(roots: Sequence[CropFolder], clips: Iterable[str]) -> FrameTable:
+    """List the crops of clips, many folders at once.
 
     Args:
-        roots: Where crops lie. Where two hold the same frame, as when a later archive was not
-            merged, the first one counts.
-        clips: Names of the clips to look for.
+        roots (Sequence[CropFolder]): Where to look. If two roots hold the same frame, as when a
+            later archive was not merged, the first root is used.
+        clips (Iterable[str]): Names of the clips to look for. Clips without a folder have no rows.
 
     Returns:
-        dict: Clip to two arrays, the numbers of its crops (F, ) int32, rising, and where each lies,
-        (F, ) int8, for :func:`crop_path`. A clip without a folder has empty ones.
+        FrameTable: Sorted, with the column ``source`` (int8) for :func:`crop_path`.
     """
 
     def list_clip(clip: str) -> tuple[np.ndarray, np.ndarray]:
-        numbers, owners = [], []
+        numbers, sources = [np.empty(0, np.int32)], [np.empty(0, np.int8)]
         for at, root in enumerate(roots):
-            found, variant = root.frames(clip)
+            found, spelling = root.frames(clip)
             numbers.append(found)
-            owners.append((VARIANTS * at + variant).astype(np.int8))
-        numbers, first = np.unique(np.concatenate(numbers), return_index=True)  # the first root
-        return numbers, np.concatenate(owners)[first]
+            sources.append((SPELLINGS * at + spelling).astype(np.int8))
+        unique, first = np.unique(np.concatenate(numbers), return_index=True)  # the first root
+        return unique, np.concatenate(sources)[first]
 
-    clips = list(clips)
-    return dict(zip(clips, _side_by_side(list_clip, clips), strict=True))
+    found = _map_clips(list_clip, list(clips))
+    return FrameTable.from_clips(
+        {clip: numbers for clip, (numbers, _) in found.items()},
+        source={clip: sources for clip, (_, sources) in found.items()},
+    )
 
 
 def stamp_crops(roots: Sequence[CropFolder], clips: Iterable[str]) -> list[list[tuple[int, ...]]]:
-    """:meth:`CropFolder.stamp` of each clip in each root."""
+    """Return :meth:`CropFolder.stamp` of each clip in each root."""
     clips = list(clips)
-    return [_side_by_side(root.stamp, clips) for root in roots]
+    return [list(_map_clips(root.stamp, clips).values()) for root in roots]
 
 
-def _side_by_side(function: Callable[[str], Any], clips: list[str]) -> list:
-    """Results of a function for each clip, many at once."""
+def _map_clips(function: Callable[[str], Any], clips: list[str]) -> dict[str, Any]:
+    """Call a function for each clip, many at once; returns clip name to result."""
     with ThreadPoolExecutor(LISTING_THREADS) as pool:
-        return list(pool.map(function, clips))
+        return dict(zip(clips, pool.map(function, clips), strict=True))
 
 
-def crop_path(roots: Sequence[CropFolder], clip: str, frame_no: int, owner: int) -> str:
-    """Path of a crop that :func:`list_crops` found at ``owner``."""
-    return roots[owner // VARIANTS].path(clip, frame_no, owner % VARIANTS)
+def crop_path(roots: Sequence[CropFolder], clip: str, frame_no: int, source: int) -> str:
+    """Return the path of a crop that :func:`list_crops` found at ``source``."""
+    return roots[source // SPELLINGS].path(clip, frame_no, source % SPELLINGS)

@@ -1,7 +1,7 @@
-"""Packing a folder of crops into a store, and checking a store; see ``packed_crops.py``.
+"""Pack a folder of crops into a store, and check a store; see ``packed_crops.py``.
 
-Every clip is one transaction that ends with the clip's record. Whenever packing is killed, the
-store holds the clips before and no trace of the one in work; what was begun goes on with it.
+Each clip is one transaction that ends with the clip's record. If packing is killed, the store holds
+the clips packed so far and nothing of the current one; the next call continues from there.
 """
 
 import fcntl
@@ -32,20 +32,21 @@ from abaw_mm.datasets.crops.packed_crops import (
     open_store,
     read_records,
 )
-from abaw_mm.errors import shorten
+from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError, shorten
+from abaw_mm.structures import FrameTable
 
 if TYPE_CHECKING:
     import lmdb
 
-DIGEST_BYTES = 16  # enough against damage and mix-ups, and short enough to compare by eye
-READ_AHEAD = 1024  # files that are read before they are asked for; bounds the memory
+DIGEST_BYTES = 16  # detects damage and mix-ups, and is short enough to compare by eye
+READ_AHEAD = 1024  # files that are read in advance; bounds the memory
 MAP_SIZE = 1 << 30  # bytes; doubled whenever the store is full
-Report = Callable[[int, int], None]  # is told the crops done and the crops there are
+Report = Callable[[int, int], None]  # called with the number of crops done and in total
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What a store holds. The same crops give the same ``checksum``, however they were packed."""
+    """Content of a store. Equal crops give an equal ``checksum``, however they were packed."""
 
     clips: int
     crops: int
@@ -56,29 +57,28 @@ class StoreSummary:
 def pack_crops(
     source: CropFolder, root: str, workers: int = 16, report: Report = lambda done, total: None
 ) -> None:
-    """Write all crops of a folder into a store, or go on where an earlier call was killed.
+    """Write all crops of a folder into a store, or continue after an earlier call was killed.
 
-    Clips that are complete and whose files have the same names as then are not read again.
+    Complete clips are not read again unless the names of their files changed.
 
     Args:
-        source: The folder. Only files that it takes for crops are packed.
-        root: The store to make or to go on with, ``*.lmdb``.
-        workers: Threads that read files.
-        report: Called while it goes on.
+        source: The folder. Only files whose names fit its template are packed.
+        root: The store to make or to continue, ``*.lmdb``.
+        workers: Number of threads that read files.
+        report: Called after each clip.
 
     Raises:
         FileNotFoundError: If the folder has no crop.
-        ValueError: For a ``root`` that is no store of this folder, or a crop of zero bytes.
-        BlockingIOError: If another process packs into the same store.
-        OSError: If a file cannot be read, or writing fails, as on a full disk.
+        ValueError: If ``root`` is not a store of this folder, or a crop has zero bytes.
+        OSError: If another process packs into the same store, a file cannot be read, or writing
+            fails, as on a full disk.
     """
     lmdb = import_lmdb()
     crops = list_crops([source], source.clips())
-    total = sum(len(numbers) for numbers, _ in crops.values())
-    if not total:
-        raise FileNotFoundError(
-            f'{source.root}: got {len(crops)} sub-folders and no crop, expected '
-            f'<clip>/{source.templates[0].name(1)} under it; give the folder that holds the clips, '
+    if not len(crops):
+        raise MissingFileError(
+            f'{source.root}: got {len(crops.clips)} sub-folders and no crop, expected '
+            f'<clip>/{source.templates[0].name(1)} in it; give the folder that holds the clips, '
             'and --filename-tmpl if their names differ'
         )
     _make_folder(root)
@@ -86,9 +86,9 @@ def pack_crops(
     with _locked(root), ThreadPoolExecutor(workers) as pool:
         try:
             with closing(lmdb.open(root, map_size=MAP_SIZE, lock=False)) as env:
-                _pack_clips(env, source, crops, pool, lambda done: report(done, total))
+                _pack_clips(env, source, crops, pool, lambda done: report(done, len(crops)))
         except lmdb.Error as error:
-            raise OSError(
+            raise FileAccessError(
                 f'{root}: writing to the store failed ({error}) with '
                 f'{shutil.disk_usage(root).free / 1e9:.1f} GB free on its disk; if the disk or '
                 'your quota is full, make room and run the same command again: complete clips are '
@@ -104,16 +104,16 @@ def verify_store(
 ) -> list[str]:
     """Read a finished store from end to end and compare it with its checksums.
 
-    Raises as ``open_store`` does for a store that cannot be opened.
+    Raises as ``open_store`` does if the store cannot be opened.
 
     Args:
         root: The store.
-        source: The folder it was packed from, to be read and compared as well.
-        workers: Threads that read files.
-        report: Called while it goes on.
+        source: The folder that was packed, to compare its files as well.
+        workers: Number of threads that read files.
+        report: Called after each clip.
 
     Returns:
-        list[str]: What is wrong, a sentence each; empty for a sound store.
+        list[str]: One sentence per problem; empty if there is none.
     """
     lmdb = import_lmdb()
     close_store(root)
@@ -126,7 +126,7 @@ def verify_store(
 
 
 def summarize_store(root: str) -> StoreSummary:
-    """Count what the records of a finished store say."""
+    """Sum up the records of a finished store."""
     close_store(root)
     with closing(open_store(root)) as env, env.begin() as txn:
         raw = read_records(txn)
@@ -135,7 +135,7 @@ def summarize_store(root: str) -> StoreSummary:
         clips=len(records),
         crops=sum(len(record['names']) for record in records),
         bytes=sum(record['bytes'] for record in records),
-        checksum=_mark(raw).split()[1].decode(),
+        checksum=_make_mark(raw).split()[1].decode(),
     )
 
 
@@ -143,30 +143,31 @@ def summarize_store(root: str) -> StoreSummary:
 
 
 def _make_folder(root: str) -> None:
+    """Make the folder of a store; raise ValueError if it holds other files."""
     if not root.endswith(SUFFIX):
-        raise ValueError(
-            f'{root}: got a store with this name, expected one that ends in {SUFFIX}, by which '
-            'data_prefix tells stores from folders; give it another name'
+        raise InvalidValueError(
+            f'{root}: got a store with this name, expected a name that ends in {SUFFIX}, by which '
+            'data_prefix distinguishes stores from folders; choose another name'
         )
     os.makedirs(root, exist_ok=True)
     foreign = sorted(set(os.listdir(root)) - {'data.mdb', 'lock.mdb', 'pack.lock'})
     if foreign:
-        raise ValueError(
+        raise InvalidValueError(
             f'{root}: got a folder with {shorten(foreign)}, expected a store, an empty folder or '
-            'none; name another store or move these files away'
+            'no folder; choose another store or move these files away'
         )
 
 
 @contextmanager
 def _locked(root: str) -> Iterator[None]:
-    """Keep other packers away. The system frees the lock of a process that is killed."""
+    """Lock out other packers. The system frees the lock if the process is killed."""
     with open(os.path.join(root, 'pack.lock'), 'w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BlockingIOError(
-                f'{root}: another process is packing into this store, expected to be the only '
-                'one; wait until it ends'
+            raise FileAccessError(
+                f'{root}: another process is packing into this store, expected no other one; '
+                'wait until it ends'
             ) from None
         yield
 
@@ -177,30 +178,30 @@ def _locked(root: str) -> Iterator[None]:
 def _pack_clips(
     env: 'lmdb.Environment',
     source: CropFolder,
-    crops: dict[str, tuple[np.ndarray, np.ndarray]],
+    crops: FrameTable,
     pool: ThreadPoolExecutor,
     report: Callable[[int], None],
 ) -> None:
     with env.begin() as txn:
         records = read_records(txn)
-    unknown = sorted(set(records) - set(crops))
+    unknown = sorted(set(records) - set(crops.clips))
     if unknown or (not records and env.stat()['entries']):
-        raise ValueError(
-            f'{env.path()}: got a store with {shorten(unknown) or "keys that are no crops"}, which '
-            f'{source.root} does not have, expected a store of this folder; name another store, '
-            'or remove this one to pack anew'
+        raise InvalidValueError(
+            f'{env.path()}: got a store with {shorten(unknown) or "other keys"}, which '
+            f'{source.root} does not have, expected a store of this folder; choose another store, '
+            'or remove this one to pack again'
         )
     done = 0
-    for clip, (numbers, variants) in crops.items():
-        names = _names(source, numbers, variants)
+    for clip, rows in zip(crops.clips, crops.rows_by_clip(), strict=True):
+        names = _file_names(source, crops.frame_no[rows], crops['source'][rows])
         before = json.loads(records[clip])['names'] if clip in records else None
         if names != before:
             records[clip] = _pack_clip(env, source, clip, names, before or [], pool)
         done += len(names)
         report(done)
     with env.begin(write=True) as txn:
-        if txn.get(STORE_KEY) != _mark(records):
-            txn.put(STORE_KEY, _mark(records))
+        if txn.get(STORE_KEY) != _make_mark(records):
+            txn.put(STORE_KEY, _make_mark(records))
 
 
 def _pack_clip(
@@ -211,13 +212,13 @@ def _pack_clip(
     before: list[str],
     pool: ThreadPoolExecutor,
 ) -> bytes:
-    """Write a clip in one transaction, in place of the crops it had before; its record."""
+    """Write a clip in one transaction, replacing its earlier crops; returns its record."""
     lmdb = import_lmdb()
 
     def put(txn: 'lmdb.Transaction') -> Iterator[tuple[str, bytes]]:
         for name, data in _read_files(source, clip, names, pool):
             if not data:
-                raise ValueError(
+                raise InvalidValueError(
                     f'{os.path.join(source.root, clip, name)}: got a file of zero bytes, expected '
                     'an image; unpack it from the archive again or remove it, and run the same '
                     'command again: complete clips are kept'
@@ -235,20 +236,20 @@ def _pack_clip(
                 record = json.dumps(dict(bytes=size, checksum=checksum, names=names)).encode()
                 txn.put(clip_key(clip), record)
             return record
-        except lmdb.MapFullError:  # nothing of the clip was kept; try again with twice the room
+        except lmdb.MapFullError:  # the transaction was undone; try again
             env.set_mapsize(2 * env.info()['map_size'])
 
 
-def _names(source: CropFolder, numbers: np.ndarray, variants: np.ndarray) -> list[str]:
-    """File names of what ``source.frames`` found."""
-    pairs = zip(numbers.tolist(), variants.tolist(), strict=True)
-    return [source.templates[variant].name(number) for number, variant in pairs]
+def _file_names(source: CropFolder, numbers: np.ndarray, spellings: np.ndarray) -> list[str]:
+    """Return the file names of what ``source.frames`` found."""
+    pairs = zip(numbers.tolist(), spellings.tolist(), strict=True)
+    return [source.templates[spelling].name(number) for number, spelling in pairs]
 
 
 def _read_files(
     source: CropFolder, clip: str, names: list[str], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of a clip's files, many read at once."""
+    """Yield names and bytes of a clip's files; reads many at once."""
 
     def read(name: str) -> tuple[str, bytes]:
         with open(os.path.join(source.root, clip, name), 'rb') as file:
@@ -259,19 +260,19 @@ def _read_files(
 
 
 def _checksum(items: Iterable[tuple[str, bytes]]) -> tuple[str, int]:
-    """BLAKE2b over names and bytes, and how many bytes there were."""
+    """Return the BLAKE2b checksum of names and bytes, and the number of bytes."""
     digest, size = blake2b(digest_size=DIGEST_BYTES), 0
     for name, data in items:
-        name = os.fsencode(name)
-        digest.update(b'%d %d ' % (len(name), len(data)))  # keeps one apart from the next
-        digest.update(name)
+        encoded = os.fsencode(name)
+        digest.update(b'%d %d ' % (len(encoded), len(data)))  # separates one item from the next
+        digest.update(encoded)
         digest.update(data)
         size += len(data)
     return digest.hexdigest(), size
 
 
-def _mark(records: dict[str, bytes]) -> bytes:
-    """What a finished store holds under its own key: the format and the checksum of all."""
+def _make_mark(records: dict[str, bytes]) -> bytes:
+    """Return the mark of a finished store: the format and the checksum of all records."""
     return FORMAT + b' ' + _checksum(sorted(records.items()))[0].encode()
 
 
@@ -282,7 +283,7 @@ def _verify(
     txn: 'lmdb.Transaction', source: CropFolder | None, pool: ThreadPoolExecutor, report: Report
 ) -> list[str]:
     raw = read_records(txn)
-    if txn.get(STORE_KEY) != _mark(raw):
+    if txn.get(STORE_KEY) != _make_mark(raw):
         return ['the records of the clips differ from the checksum of the store']
     records = {clip: json.loads(record) for clip, record in raw.items()}
     done, total = 0, sum(len(record['names']) for record in records.values())
@@ -291,7 +292,7 @@ def _verify(
         stored = ((name, txn.get(crop_key(clip, name), b'')) for name in record['names'])
         if _checksum(stored)[0] != record['checksum']:
             problems.append(f'clip {clip!r}: the crops in the store differ from their checksum')
-        elif source is not None and record['names'] != _names(source, *source.frames(clip)):
+        elif source is not None and record['names'] != _file_names(source, *source.frames(clip)):
             problems.append(f'clip {clip!r}: its folder has other crops, pack again')
         elif source is not None:
             files = _read_files(source, clip, record['names'], pool)
@@ -301,7 +302,7 @@ def _verify(
         report(done, total)
     if source is not None:
         problems += [
-            f'clip {clip!r}: it has a folder and is not in the store, pack again'
+            f'clip {clip!r}: it has a folder, but is not in the store, pack again'
             for clip in source.clips()
             if clip not in records
         ]

@@ -1,4 +1,4 @@
-"""Read and decode one crop, whole or not at all."""
+"""Read and decode one crop, or raise if the file is damaged."""
 
 import io
 import re
@@ -10,43 +10,46 @@ from mmengine.fileio import get
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from abaw_mm.errors import InvalidValueError
+
 JPEG = b'\xff\xd8'  # first bytes of a JPEG file
-
-
+DEEP = ('I', 'F')  # first letters of Pillow's modes with more than 8 bits, which it cannot convert
 # What simplejpeg and Pillow raise for a damaged file.
 DAMAGED = (ValueError, OSError, EOFError, SyntaxError, Image.DecompressionBombError)
-DEEP = ('I', 'F')  # first letters of Pillow's modes of more than 8 bits, which it cannot convert
 
 
-class UnreadableFrameError(ValueError):
-    """A crop that cannot be read or decoded whole; names the file.
+class UnreadableFrameError(InvalidValueError):
+    """A crop cannot be read or decoded completely. The message names the file.
 
     Attributes:
-        reason (str): What is wrong with it, in few words.
+        reason (str): What is wrong with the file, in a few words.
     """
 
-    reason = ''  # no argument: a data loader makes a worker's error anew from its text alone
+    reason = ''  # not an argument: a data loader rebuilds a worker's error from its text alone
 
 
 def read_crop(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read and decode an image file, (H, W, 3) uint8 in BGR, the order of mmcv.
+    """Read and decode an image file.
 
-    OpenCV makes a wrong picture of damaged data and raises nothing; here it is an error. Unlike
-    OpenCV it leaves a picture as it lies, whatever EXIF says of the camera; crops have none.
+    OpenCV returns a wrong image for damaged data; this function raises. Unlike OpenCV it ignores
+    the EXIF orientation; crops have none.
 
     Args:
-        path: A file, or what else mmengine's ``fileio`` reads, such as ``lmdb://...``.
+        path: A file, or any other path that mmengine's ``fileio`` reads, such as ``lmdb://...``.
         backend_args: As for ``fileio.get``.
 
+    Returns:
+        ndarray: (H, W, 3) uint8 in BGR, the channel order of mmcv.
+
     Raises:
-        UnreadableFrameError: If the file is not there, empty, truncated, damaged, no image, or one
-            of more than 8 bits.
+        UnreadableFrameError: If the file is missing, empty, truncated, damaged, not an image, or
+            has more than 8 bits per channel.
         OSError: If it cannot be read for another reason, such as too many open files.
     """
     try:
         data = get(path, backend_args=backend_args)
     except FileNotFoundError as error:
-        raise _unreadable(path, error) from error
+        raise _make_error(path, error) from error
     try:
         if not data:
             raise ValueError('an empty file')
@@ -57,11 +60,11 @@ def read_crop(path: str, backend_args: dict | None = None) -> np.ndarray:
                 raise ValueError(f'an image of more than 8 bits (mode {image.mode})')
             return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
     except DAMAGED as error:
-        raise _unreadable(path, error) from error
+        raise _make_error(path, error) from error
 
 
-def _unreadable(path: str, error: Exception) -> UnreadableFrameError:
-    # The address of the buffer, in Pillow's words, tells nothing.
+def _make_error(path: str, error: Exception) -> UnreadableFrameError:
+    # Pillow's messages contain the address of the buffer.
     reason = re.sub(r' <_io.*>', '', str(error)).strip() or repr(error)
     unreadable = UnreadableFrameError(
         f'{path}: got {reason}, expected a whole image; download it again '
@@ -74,19 +77,19 @@ def _unreadable(path: str, error: Exception) -> UnreadableFrameError:
 
 @TRANSFORMS.register_module()
 class LoadFaceCrop(BaseTransform):
-    """Load a frame's crop: mmcv's ``LoadImageFromFile``, but no half image ever passes for a face.
+    """Load the crop of a frame, like mmcv's ``LoadImageFromFile``, but reject damaged files.
 
-    simplejpeg decodes (libjpeg-turbo; the same pixels as OpenCV), as it can be told to be strict.
+    Decodes with simplejpeg (libjpeg-turbo; the same pixels as OpenCV), which has a strict mode.
 
     Required keys: ``img_path``. Added keys: ``img`` ((H, W, 3) uint8, BGR), ``img_shape``,
     ``ori_shape``.
 
     Args:
-        backend_args (dict, optional): As for mmengine's ``fileio.get``. Defaults to what the
-            path's beginning says.
+        backend_args (dict, optional): As for mmengine's ``fileio.get``. Defaults to the backend
+            that the prefix of the path selects.
 
     Raises:
-        UnreadableFrameError: If the file is not there, empty, truncated, damaged or no image.
+        UnreadableFrameError: If the file is missing, empty, truncated, damaged or not an image.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:

@@ -1,13 +1,13 @@
-"""Crops in one LMDB store instead of millions of files, read as a folder of crops is.
+"""Crops in one LMDB store instead of millions of files, with the interface of a folder of crops.
 
 The store is a folder, ``cropped_aligned.lmdb/data.mdb``, with these keys:
 
-- ``<clip>/00001.jpg``: the bytes of a crop's file, as they were;
-- ``\\0clip/<clip>``: the record of a complete clip, JSON with the names of its crops, the sum of
-  their ``bytes`` and a ``checksum``; listing a clip reads this and no other key;
-- ``\\0store``: the format and the checksum of all records, only in a finished store.
+- ``<clip>/00001.jpg``: the unchanged bytes of a crop's file
+- ``\\0clip/<clip>``: the record of a complete clip, as JSON: the ``names`` of its crops, the sum of
+  their ``bytes`` and a ``checksum``. Listing a clip reads only this key.
+- ``\\0store``: the format and the checksum of all records. Only a finished store has it.
 
-``crop_packer.py`` writes it.
+``crop_packer.py`` writes stores.
 """
 
 import functools
@@ -20,38 +20,39 @@ from typing import TYPE_CHECKING
 from mmengine.fileio import BaseStorageBackend, register_backend
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder
+from abaw_mm.errors import InvalidValueError, MissingFileError, MissingPackageError
 
 if TYPE_CHECKING:
     import lmdb
 
 SUFFIX = '.lmdb'
-PREFIX = 'lmdb://'  # of the paths that AffWild2Dataset hands to LoadImageFromFile
+PREFIX = 'lmdb://'  # of the paths that AffWild2Dataset gives to transforms
 FORMAT = b'1'
-CLIP_KEY = b'\0clip/'  # no file name holds a zero byte, so no crop has such a key
+CLIP_KEY = b'\0clip/'  # no file name has a zero byte, so this is never the key of a crop
 STORE_KEY = b'\0store'
 PACK = 'python tools/dataset_converters/pack_affwild2.py'
 
 
 def crop_key(clip: str, name: str) -> bytes:
-    """Key of a crop."""
+    """Return the key of a crop."""
     return os.fsencode(f'{clip}/{name}')
 
 
 def clip_key(clip: str) -> bytes:
-    """Key of a clip's record."""
+    """Return the key of a clip's record."""
     return CLIP_KEY + os.fsencode(clip)
 
 
 def import_lmdb() -> ModuleType:
-    """The module ``lmdb``, which only packed crops need.
+    """Import ``lmdb``, which only packed crops need.
 
     Raises:
-        ImportError: Where it is not installed.
+        ImportError: If it is not installed.
     """
     try:
         import lmdb
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'crops in a {SUFFIX} store need the package lmdb, which did not import ({error}); '
             'install it with: pip install lmdb'
         ) from error
@@ -63,17 +64,17 @@ def open_store(root: str, readahead: bool = False) -> 'lmdb.Environment':
 
     Args:
         root: Folder of the store.
-        readahead: For reading it from end to end. At random, as in training, reading ahead loads
-            pages that nobody asked for.
+        readahead: Read ahead, for reading from end to end. In random order, as in training, this
+            loads pages that are not needed. Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no store.
-        ValueError: For a store that is unfinished, damaged, cut off or of another format.
+        ValueError: If the store is unfinished, damaged, truncated or of another format.
     """
     lmdb = import_lmdb()
     data = os.path.join(root, 'data.mdb')
     if not os.path.isfile(data):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{root}: got no data.mdb in it, expected a store of packed crops; make it with '
             f'{PACK}, or set data_prefix to the folder of the crops'
         )
@@ -81,19 +82,19 @@ def open_store(root: str, readahead: bool = False) -> 'lmdb.Environment':
         # No locks: nobody writes to a finished store, and network file systems lack them.
         env = lmdb.open(root, readonly=True, lock=False, readahead=readahead)
     except lmdb.Error as error:
-        raise ValueError(
-            f'{root}: opening the store failed ({error}), expected one that {PACK} finished; run '
-            'that again to go on where it stopped, or copy the store again if it is a copy'
+        raise InvalidValueError(
+            f'{root}: opening the store failed ({error}), expected a finished store; run {PACK} '
+            'again to continue, or copy the store again if it is a copy'
         ) from error
-    problem = _problem_of(env, os.path.getsize(data))
+    problem = _find_problem(env, os.path.getsize(data))
     if problem:
         env.close()
-        raise ValueError(f'{root}: {problem}')
+        raise InvalidValueError(f'{root}: {problem}')
     return env
 
 
-def _problem_of(env: 'lmdb.Environment', size: int) -> str | None:
-    """Why a store of this size in bytes cannot be read, or None."""
+def _find_problem(env: 'lmdb.Environment', size: int) -> str | None:
+    """Return why a store of ``size`` bytes cannot be read, or None."""
     expected = (env.info()['last_pgno'] + 1) * env.stat()['psize']
     if size < expected:  # reading beyond the end would kill the process
         return (
@@ -105,31 +106,31 @@ def _problem_of(env: 'lmdb.Environment', size: int) -> str | None:
     if mark is None:
         return (
             'got an unfinished store, expected one with all clips of its folder; run '
-            f'{PACK} again to go on where it stopped'
+            f'{PACK} again to continue'
         )
     if not mark.startswith(FORMAT + b' '):
         return (
-            f'got a store marked {mark!r}, expected one of the format {FORMAT.decode()}; it was '
-            f'made by another version of abaw_mm or is damaged, remove it and run {PACK} again'
+            f'got a store marked {mark!r}, expected the format {FORMAT.decode()}; it was made by '
+            f'another version of abaw_mm or is damaged, remove it and run {PACK} again'
         )
     return None
 
 
 _opened: dict[str, tuple[int, 'lmdb.Environment']] = {}  # real path to process and environment
 _opening = threading.Lock()  # clips are listed in threads, and lmdb opens a store only once
-_real_path = functools.lru_cache(maxsize=None)(os.path.realpath)  # else a stat of every parent
+_real_path = functools.lru_cache(maxsize=None)(os.path.realpath)  # saves a stat of every parent
 
 
-def shared_store(root: str) -> 'lmdb.Environment':
-    """The one environment of a store in this process; raises as :func:`open_store` does."""
+def get_shared_store(root: str) -> 'lmdb.Environment':
+    """Return the one environment of a store in this process; raises as :func:`open_store` does."""
     path = _real_path(os.path.abspath(root))
     pid, env = _opened.get(path, (None, None))
-    if pid != os.getpid():
+    if env is None or pid != os.getpid():
         with _opening:
             pid, env = _opened.get(path, (None, None))
-            if pid != os.getpid():
+            if env is None or pid != os.getpid():
                 # An environment must not be used across a fork, and lmdb refuses a second one
-                # while it knows of the parent's. Closing the child's copy leaves the parent's open.
+                # while it knows the parent's. Closing the child's copy keeps the parent's open.
                 if env is not None:
                     env.close()
                 env = open_store(root)
@@ -138,16 +139,16 @@ def shared_store(root: str) -> 'lmdb.Environment':
 
 
 def close_store(root: str) -> None:
-    """Close what :func:`shared_store` opened, as before writing; the next read opens it again."""
+    """Close what :func:`get_shared_store` opened, as before writing; the next read reopens it."""
     _, env = _opened.pop(_real_path(os.path.abspath(root)), (None, None))
     if env is not None:
         env.close()
 
 
 class PackedCrops(CropFolder):
-    """A root of crops in a store; the same interface as the folder that was packed.
+    """A root of crops in a store, with the interface of the folder that was packed.
 
-    Nothing is opened before the first listing. Copies and pickles hold only the path.
+    The store is opened when it is first read. Copies and pickles hold only the path.
 
     Args:
         root (str): The store, ``<root>/data.mdb``.
@@ -155,32 +156,32 @@ class PackedCrops(CropFolder):
     """
 
     def clips(self) -> list[str]:
-        """Names of the clips, sorted."""
-        with shared_store(self.root).begin() as txn:
+        """Return the names of the clips, sorted."""
+        with get_shared_store(self.root).begin() as txn:
             return sorted(read_records(txn))
 
     def names(self, clip: str) -> list[str]:
-        """Names of a clip's crops; none for a clip that the store does not have."""
-        with shared_store(self.root).begin() as txn:
+        """Return the names of a clip's crops; none if the store does not have the clip."""
+        with get_shared_store(self.root).begin() as txn:
             record = txn.get(clip_key(clip))
         return [] if record is None else json.loads(record)['names']
 
-    def stamp(self, clip: str) -> tuple[int, int, int]:
-        """What tells whether a clip's crops changed: size in bytes and times in ns of the store."""
+    def stamp(self, clip: str) -> tuple[int, ...]:
+        """Return size in bytes and times of change in ns of the store."""
         try:
             stat = os.stat(os.path.join(self.root, 'data.mdb'))
         except FileNotFoundError:
-            shared_store(self.root)  # explains
+            get_shared_store(self.root)  # raises with advice
             raise
         return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
-    def path(self, clip: str, frame_no: int, variant: int = 0) -> str:
-        """Where a crop lies, for ``mmengine.fileio``: ``lmdb://<store>/<clip>/00001.jpg``."""
-        return f'{PREFIX}{self.root}/{clip}/{self.templates[variant].name(frame_no)}'
+    def path(self, clip: str, frame_no: int, spelling: int = 0) -> str:
+        """Return the path of a crop for ``mmengine.fileio``, ``lmdb://<store>/<clip>/00001.jpg``."""
+        return f'{PREFIX}{self.root}/{clip}/{self.templates[spelling].name(frame_no)}'
 
 
 def read_records(txn: 'lmdb.Transaction') -> dict[str, bytes]:
-    """Clip to the record of each complete clip, as stored."""
+    """Return clip name to the stored record of each complete clip."""
     records = {}
     with txn.cursor() as cursor:
         found = cursor.set_range(CLIP_KEY)
@@ -191,38 +192,38 @@ def read_records(txn: 'lmdb.Transaction') -> dict[str, bytes]:
 
 
 def open_crops(root: str | os.PathLike, filename_tmpl: str = '{:05d}.jpg') -> CropFolder:
-    """A root of crops: a store where its name ends in ``.lmdb``, else a folder."""
+    """Return a root of crops: a store if its name ends in ``.lmdb``, else a folder."""
     root = os.fspath(root)
-    packed = root.rstrip('/' + os.sep).endswith(SUFFIX)
-    return (PackedCrops if packed else CropFolder)(root, filename_tmpl)
+    is_packed = root.rstrip('/' + os.sep).endswith(SUFFIX)
+    return (PackedCrops if is_packed else CropFolder)(root, filename_tmpl)
 
 
 @register_backend('packed_crops', prefixes='lmdb')
 class PackedCropsBackend(BaseStorageBackend):
-    """Reads ``lmdb://<store>/<clip>/<name>`` in ``mmengine.fileio``, and so in LoadImageFromFile.
+    """Let ``mmengine.fileio``, and so LoadImageFromFile, read ``lmdb://<store>/<clip>/<name>``.
 
     mmengine's own ``LmdbBackend`` takes the store as an argument and bare keys as paths, so it
-    cannot serve several stores or a store beside a folder; and it opens a store per transform.
+    supports neither several stores nor a store beside a folder, and opens a store per transform.
     """
 
     def get(self, filepath: str | os.PathLike) -> bytes:
-        """Bytes of a crop.
+        """Return the bytes of a crop.
 
         Raises:
-            FileNotFoundError: If the store does not hold it; else as :func:`open_store` does.
+            FileNotFoundError: If the store does not hold it; otherwise as :func:`open_store` does.
         """
         root, *key = os.fspath(filepath).removeprefix(PREFIX).rsplit('/', 2)
         data = None
         if len(key) == 2:
-            with shared_store(root).begin() as txn:
+            with get_shared_store(root).begin() as txn:
                 data = txn.get(crop_key(*key))
         if data is None:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'{filepath}: no such crop, expected {PREFIX}<store>/<clip>/<name> of a crop in '
                 f'the store; check data_prefix, or run {PACK} again if the folder has it'
             )
         return data
 
     def get_text(self, filepath: str | os.PathLike, encoding: str = 'utf-8') -> str:
-        """:meth:`get`, decoded."""
+        """Return the bytes of a crop as text."""
         return self.get(filepath).decode(encoding)

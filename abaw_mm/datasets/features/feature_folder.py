@@ -1,4 +1,4 @@
-"""Features of frames on disk: one array a clip, an index, and what they were made by."""
+"""Features of frames on disk: one array per clip, an index, and how they were made."""
 
 import json
 import os
@@ -10,86 +10,88 @@ from typing import Any
 
 import numpy as np
 
-from abaw_mm.errors import shorten
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.files import atomic_write
+from abaw_mm.structures import FrameTable, chain_tables
 
 META, INDEX, CLIPS = 'meta.json', 'index.npz', 'clips'
-FORMAT = 1  # of the folder; another number is refused
+FORMAT = 1  # of the folder; folders with another number are rejected
 REQUIRED = ('format', 'config', 'sha256', 'layer', 'dim')
 MAKE = 'python tools/extract_features.py CONFIG CHECKPOINT --out FOLDER'
 
 
 class FeatureFolder:
-    """A folder that ``tools/extract_features.py`` makes.
+    """A folder written by ``tools/extract_features.py``.
 
-    ``clips/<clip>.npy`` is (F, D) float16, a row for every frame of the clip that has a crop, by
-    rising frame number; ``index.npz`` tells the numbers (``clips`` (N, ) str, ``length`` (N, )
-    int64, ``frame_no`` (sum of length, ) int32, clip after clip); ``meta.json`` what the features
-    were made by. Nothing in it is pickled, every file is written whole or not at all. A clip that
-    is in the index has all its rows in its file or, while the extraction is not finished, no file.
+    - ``clips/<clip>.npy`` is (F, D) float16, one row for each frame of the clip that has a crop,
+      by increasing frame number.
+    - ``index.npz`` holds the frame numbers: ``clips`` (N, ) str, ``length`` (N, ) int64 and
+      ``frame_no`` (sum of length, ) int32, clip after clip.
+    - ``meta.json`` says how the features were made.
+
+    Nothing is pickled and all files are written atomically. A clip in the index has either all its
+    rows in its file or, before the extraction has finished, no file.
 
     Args:
         path: The folder.
-        meta (dict): What is in ``meta.json``.
-        frame_no (dict[str, ndarray]): Clip to the numbers of its frames, (F, ) int32, rising.
+        meta (dict): Content of ``meta.json``.
+        index (FrameTable): The frames that have, or will have, features; sorted.
     """
 
-    def __init__(
-        self, path: str | os.PathLike, meta: dict[str, Any], frame_no: dict[str, np.ndarray]
-    ) -> None:
+    def __init__(self, path: str | os.PathLike, meta: dict[str, Any], index: FrameTable) -> None:
         self.path = Path(path)
         self.meta = meta
-        self.frame_no = frame_no
+        self.index = index
+
+    @property
+    def index(self) -> FrameTable:
+        """The frames that have, or will have, features; sorted."""
+        return self._index
+
+    @index.setter
+    def index(self, index: FrameTable) -> None:
+        self._index = index
+        self._clip_ids = {clip: clip_id for clip_id, clip in enumerate(index.clips)}
 
     @property
     def dim(self) -> int:
-        """Numbers a frame, D."""
+        """Number of features per frame, D."""
         return self.meta['dim']
+
+    def frame_numbers(self, clip: str) -> np.ndarray:
+        """Return the frame numbers of a clip in the index, (F, ) int32, increasing."""
+        return self.index.frame_no[self.index.rows_of(self._clip_ids[clip])]
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> 'FeatureFolder':
         """Read meta and index.
 
         Raises:
-            FileNotFoundError: If there is no such folder of features.
-            ValueError: If its meta or index is damaged or of another format.
+            FileNotFoundError: If there is no folder of features.
+            ValueError: If meta or index is damaged or has another format.
         """
         path = Path(path)
         if not (path / META).is_file():
-            raise FileNotFoundError(
-                f'{path}: no features there (no {META}), expected a folder that `{MAKE}` made; '
-                'make it, or set feature_dir of that dataset (train_dataloader.dataset.feature_dir,'
-                ' val_..., test_...)'
+            raise MissingFileError(
+                f'{path}: got no {META}, expected a folder made by `{MAKE}`; make it, or set '
+                'feature_dir of that dataset (train_dataloader.dataset.feature_dir, val_..., '
+                'test_...)'
             )
-        try:
-            meta = json.loads((path / META).read_text(encoding='utf-8'))
-            lacks = [name for name in REQUIRED if name not in meta]
-            if lacks or meta['format'] != FORMAT:
-                raise ValueError(
-                    f'lacks {shorten(lacks)}'
-                    if lacks
-                    else f'format {meta["format"]!r}, expected {FORMAT}'
-                )
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f'{path / META}: got a file that is damaged or of another version ({error}), '
-                f'expected what `{MAKE}` writes; extract into another folder'
-            ) from error
-        return cls(path, meta, _read_index(path / INDEX) if (path / INDEX).is_file() else {})
+        return cls(path, _read_meta(path / META), _read_index(path / INDEX))
 
     @classmethod
     def start(cls, path: str | os.PathLike, meta: Mapping[str, Any]) -> 'FeatureFolder':
-        """Begin a folder, or go on with one that was made by the same.
+        """Create a folder, or continue one that was made in the same way.
 
         Args:
             path: The folder.
-            meta: What the features are made by, without ``format``; JSON can hold it. All but the
-                name of the config has to be that of the folder.
+            meta: How the features are made, without ``format``, as JSON types. All but the name of
+                the config must equal that of an existing folder.
 
         Raises:
-            ValueError: If the folder's features were made by something else, with what differs.
+            ValueError: If the features of the folder were made in another way.
         """
-        meta = json.loads(json.dumps(dict(format=FORMAT, **meta)))  # tuples are lists from here on
+        meta = json.loads(json.dumps(dict(format=FORMAT, **meta)))  # turns tuples into lists
         path = Path(path)
         if not (path / META).is_file():
             with atomic_write(path / META) as draft:
@@ -101,45 +103,50 @@ class FeatureFolder:
             if folder.meta.get(name) != meta.get(name)
         ]
         if differs:
-            raise ValueError(
-                f'--out {path}: got a folder of other features: {"; ".join(differs)}. Features of '
-                'two networks do not belong together; give another folder'
+            raise InvalidValueError(
+                f'--out {path}: got a folder of other features: {"; ".join(differs)}; expected '
+                'features of one network per folder: choose another folder'
             )
         return folder
 
     # ------------------------------------------------------------------------------- writing
 
-    def plan(self, frame_no: Mapping[str, np.ndarray]) -> list[str]:
-        """Take clips into the index; those that have no features yet are returned, in order.
+    def plan(self, frames: FrameTable) -> list[str]:
+        """Add clips to the index.
 
-        Clips whose crops are no longer those of the index lose their features, and are among them.
+        Clips whose crops changed since they were added lose their features.
 
         Args:
-            frame_no: Clip to the numbers of all its crops, rising.
+            frames (FrameTable): All crops of these clips, sorted.
+
+        Returns:
+            list[str]: The clips of ``frames`` without features, sorted.
         """
-        for clip, numbers in frame_no.items():
-            known = self.frame_no.get(clip)
-            if known is not None and not np.array_equal(known, numbers):
+        new = set(frames.clips)
+        for clip, rows in zip(frames.clips, frames.rows_by_clip(), strict=True):
+            numbers = frames.frame_no[rows]
+            if clip in self._clip_ids and not np.array_equal(self.frame_numbers(clip), numbers):
                 self.array_path(clip).unlink(missing_ok=True)
-        self.frame_no = dict(sorted({**self.frame_no, **frame_no}.items()))
-        with atomic_write(self.path / INDEX) as draft:
-            with open(draft, 'wb') as file:
-                numbers = list(self.frame_no.values())
-                np.savez_compressed(
-                    file,
-                    clips=np.array(list(self.frame_no), dtype=str),
-                    length=np.array([len(part) for part in numbers], np.int64),
-                    frame_no=np.concatenate([np.empty(0, np.int32), *numbers]).astype(np.int32),
-                )
-        return [clip for clip in sorted(frame_no) if not self.is_whole(clip)]
+        old = self.index.select_clips(clip for clip in self.index.clips if clip not in new)
+        frames = FrameTable(frames.clips, frames.clip_id, frames.frame_no)  # numbers only
+        both = chain_tables([old, frames])
+        self.index = both.select_clips(sorted(both.clips))
+        with atomic_write(self.path / INDEX) as draft, open(draft, 'wb') as file:
+            np.savez_compressed(
+                file,
+                clips=np.array(self.index.clips, dtype=str),
+                length=self.index.count_by_clip(),
+                frame_no=self.index.frame_no,
+            )
+        return [clip for clip in sorted(new) if not self.has_features(clip)]
 
     def write(self, clip: str, features: np.ndarray) -> None:
         """Write the features of a clip, (F, D), as float16.
 
         Raises:
-            ValueError: For another shape than the index has, or numbers that float16 cannot hold.
+            ValueError: If the shape differs from the index, or float16 cannot hold a number.
         """
-        expected = len(self.frame_no[clip]), self.dim
+        expected = len(self.frame_numbers(clip)), self.dim
         if features.shape != expected:
             raise ValueError(
                 f'features of {clip!r}: got the shape {features.shape}, expected {expected}'
@@ -148,10 +155,10 @@ class FeatureFolder:
             features = features.astype(np.float16)
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
-            raise ValueError(
+            raise InvalidValueError(
                 f'features of {clip!r}: got numbers that are not finite in float16 for frame '
-                f'{self.frame_no[clip][finite.argmin()]} ({np.count_nonzero(~finite)} such '
-                'frames), expected at most 65504; the checkpoint is of a training that diverged'
+                f'{self.frame_numbers(clip)[finite.argmin()]} ({np.count_nonzero(~finite)} such '
+                'frames), expected at most 65504; the training of the checkpoint diverged'
             )
         with atomic_write(self.array_path(clip)) as draft:
             np.save(draft, features, allow_pickle=False)
@@ -159,11 +166,11 @@ class FeatureFolder:
     # ------------------------------------------------------------------------------- reading
 
     def array_path(self, clip: str) -> Path:
-        """Where the features of a clip lie."""
+        """Return the path of a clip's features."""
         return self.path / CLIPS / f'{clip}.npy'
 
-    def is_whole(self, clip: str) -> bool:
-        """Whether the features of a clip are there, and fit the index."""
+    def has_features(self, clip: str) -> bool:
+        """Return whether the features of a clip exist and fit the index."""
         try:
             self.read(clip)
         except (FileNotFoundError, ValueError):
@@ -171,63 +178,91 @@ class FeatureFolder:
         return True
 
     def read(self, clip: str) -> np.ndarray:
-        """Features of a clip, (F, D) float16, as a memory map: what is not looked at is not read.
+        """Return the features of a clip, (F, D) float16, as a memory map.
 
         Raises:
-            FileNotFoundError: If they are not there.
-            ValueError: If the file is damaged, or does not fit the index.
+            FileNotFoundError: If they do not exist.
+            ValueError: If the file is damaged or does not fit the index.
         """
         path = self.array_path(clip)
-        expected = (len(self.frame_no[clip]), self.dim)
+        expected = (len(self.frame_numbers(clip)), self.dim)
         try:
             features = np.load(path, mmap_mode='r' if expected[0] else None, allow_pickle=False)
             if features.shape != expected or features.dtype != np.float16:
                 raise ValueError(f'{features.dtype} of shape {features.shape}')
         except (ValueError, EOFError) as error:
-            raise ValueError(
+            raise InvalidValueError(
                 f'{path}: got a damaged file or another array ({error}), expected float16 of shape '
-                f'{expected}; delete it, and make it again by the command that made the folder'
+                f'{expected}; delete it and run the command that made the folder again'
             ) from error
         return features
 
+    def read_frames(self, clip: str, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers (F, ) of a clip's frames in [first, stop) and their features (F, D).
+
+        Raises as :meth:`read` does.
+        """
+        clip_id = self._clip_ids[clip]
+        rows = slice(*self.index.search(clip_id, [first, stop]).tolist())
+        start = self.index.rows_of(clip_id).start
+        return self.index.frame_no[rows], self.read(clip)[rows.start - start : rows.stop - start]
+
     def check(self, clips: Iterable[str]) -> None:
-        """See that the features of these clips are all there.
+        """Check that the features of clips exist and are whole.
 
         Raises:
-            ValueError: Naming clips that the folder does not know.
-            FileNotFoundError: Naming clips whose extraction has not come to an end.
+            ValueError: If the folder does not know a clip, or a file is damaged.
+            FileNotFoundError: If the features of a clip were not extracted yet.
         """
         clips = list(clips)
-        unknown = [clip for clip in clips if clip not in self.frame_no]
+        unknown = [clip for clip in clips if clip not in self._clip_ids]
         if unknown:
-            raise ValueError(
-                f'{self.path}: got features of {len(self.frame_no)} clips, without '
-                f'{shorten(unknown)}'
-                f' of the annotations ({len(unknown)} of {len(clips)} clips); extract that split, '
-                'too (--split), into the same folder, or set ann_file or clips'
+            raise InvalidValueError(
+                f'{self.path}: got features of {len(self._clip_ids)} clips, without '
+                f'{shorten(unknown)} of the annotations ({len(unknown)} of {len(clips)} clips); '
+                'extract that split into the same folder (--split), or set ann_file or clips'
             )
         absent = [clip for clip in clips if not self.array_path(clip).is_file()]
         if absent:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'{self.path}: got no features yet of {shorten(absent)} ({len(absent)} of '
                 f'{len(clips)} clips), expected {CLIPS}/<clip>.npy; run the command that made the '
-                'folder again, it goes on where it stood'
+                'folder again, which extracts the missing clips'
             )
         for clip in clips:
             self.read(clip)
 
 
-def _read_index(path: Path) -> dict[str, np.ndarray]:
-    """Clip to the numbers of its frames."""
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Read ``meta.json``; raise ValueError if it is damaged or has another format."""
+    try:
+        meta = json.loads(path.read_text(encoding='utf-8'))
+        lacks = [name for name in REQUIRED if name not in meta]
+        if lacks:
+            raise ValueError(f'lacks {shorten(lacks)}')
+        if meta['format'] != FORMAT:
+            raise ValueError(f'format {meta["format"]!r}, expected {FORMAT}')
+    except (ValueError, TypeError) as error:
+        raise InvalidValueError(
+            f'{path}: got a damaged file or one of another version ({error}), expected what '
+            f'`{MAKE}` writes; extract into another folder'
+        ) from error
+    return meta
+
+
+def _read_index(path: Path) -> FrameTable:
+    """Read ``index.npz``; an empty table without the file, ValueError if it is damaged."""
+    if not path.is_file():
+        return FrameTable.from_clips({})
     try:
         with np.load(path, allow_pickle=False) as file:
             clips, length, frame_no = (file[name] for name in ('clips', 'length', 'frame_no'))
         if len(clips) != len(length) or length.sum() != len(frame_no):
             raise ValueError('its arrays do not fit each other')
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
+        raise InvalidValueError(
             f'{path}: got a damaged index ({error}), expected clips, length and frame_no; delete '
-            'it, and run the command that made the folder again: features that are there stay'
+            'it and run the command that made the folder again, which keeps existing features'
         ) from error
-    parts = np.split(frame_no, np.cumsum(length)[:-1]) if len(length) else []
-    return dict(zip(clips.tolist(), parts, strict=True))
+    clip_id = np.repeat(np.arange(len(clips), dtype=np.int32), length)
+    return FrameTable(clips.tolist(), clip_id, frame_no)

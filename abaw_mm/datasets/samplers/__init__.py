@@ -1,4 +1,4 @@
-"""Which frames an epoch trains on."""
+"""Samplers of the frames of an epoch."""
 
 from .frame_stride import FrameStrideSampler
 

@@ -1,28 +1,32 @@
-"""Random numbers that depend on what they are for and not on who draws them, or when.
+"""Random numbers that depend on a key, not on how many were drawn before.
 
-A generator's numbers depend on how many were drawn before, and so on the number of workers and
-processes. Here a number is a hash of seed, epoch and place, as in counter-based generators
-(Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*); the hash is the finaliser of
+Numbers of a generator depend on how many were drawn before, hence on the number of workers and
+processes. Here a number is a hash of seed, epoch and position, as in counter-based generators
+(Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*). The hash is the finaliser of
 SplitMix64 (Steele, Lea and Flood 2014), whose output passes the usual tests for randomness.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's step, 2**64 over the golden ratio
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser of (..., ) uint64."""
+    """Apply SplitMix64's finaliser to (..., ) uint64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def random_keys(*parts: np.ndarray | int) -> np.ndarray:
-    """One key for each row of numbers such as seed, epoch and place, (N, ) uint64.
+def random_keys(*parts: ArrayLike) -> np.ndarray:
+    """Hash rows of numbers, such as seed, epoch and position, into one key each.
 
     Args:
-        *parts: (N, ) integers from 0 on, or single ones.
+        *parts: (N, ) non-negative integers, or single ones.
+
+    Returns:
+        ndarray: (N, ) uint64.
     """
     key = np.zeros(1, np.uint64)
     for part in parts:
@@ -31,7 +35,7 @@ def random_keys(*parts: np.ndarray | int) -> np.ndarray:
 
 
 def uniform(keys: np.ndarray, number: int) -> np.ndarray:
-    """Numbers in [0, 1) for each key, (N, number) float64.
+    """Draw ``number`` values in [0, 1) for each key, (N, number) float64.
 
     >>> first = uniform(random_keys(0, 1, [5, 6]), 2)
     >>> bool((first[1] == uniform(random_keys(0, 1, 6), 2)[0]).all())
@@ -39,4 +43,4 @@ def uniform(keys: np.ndarray, number: int) -> np.ndarray:
     """
     counter = np.arange(1, number + 1, dtype=np.uint64) * GOLDEN
     bits = _mix(np.asarray(keys, np.uint64)[:, None] + counter)
-    return (bits >> np.uint64(11)) * 2.0**-53  # the 53 bits that a float64 holds
+    return (bits >> np.uint64(11)) * 2.0**-53  # a float64 holds 53 bits

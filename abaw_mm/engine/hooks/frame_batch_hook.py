@@ -5,7 +5,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
 from abaw_mm.datasets.samplers.frame_stride import FrameStrideSampler
-from abaw_mm.datasets.unwrap_datasets import check_frames_apart
+from abaw_mm.datasets.unwrap_datasets import check_frames_differ
 from abaw_mm.evaluation import FrameMetric
 from abaw_mm.structures import is_frame_batch, uses_frame_batches
 
@@ -59,7 +59,7 @@ class FrameBatchHook(Hook):
                 'whose checkpoints are the same'
             )
         if len(others) < len(loop.evaluator.metrics):
-            check_frames_apart(loop.dataloader.dataset)
+            check_frames_differ(loop.dataloader.dataset)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
         """Ask the sampler for the keys of this process's next frames."""

@@ -11,7 +11,7 @@ from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
 from abaw_mm.datasets.affwild2 import NEAREST
-from abaw_mm.datasets.unwrap_datasets import frame_datasets
+from abaw_mm.datasets.unwrap_datasets import find_frame_datasets
 
 
 @HOOKS.register_module()
@@ -35,7 +35,7 @@ class UnreadableFramesHook(Hook):
             return
         datasets = [
             dataset
-            for dataset in frame_datasets(runner.train_loop.dataloader.dataset)
+            for dataset in find_frame_datasets(runner.train_loop.dataloader.dataset)
             if dataset.unreadable == NEAREST
         ]
         if not datasets:

@@ -42,7 +42,8 @@ def check_submission(
                 f'{what}: no such file, expected a submission and the list of frames that it '
                 'answers; correct the path'
             )
-    clips, clip_id, frame_no = read_frame_list(frames, filename_tmpl)
+    listed = read_frame_list(frames, filename_tmpl)
+    clips, clip_id, frame_no = listed.clips, listed.clip_id, listed.frame_no
     if os.path.isdir(path):
         counts = np.bincount(clip_id, minlength=len(clips)).tolist()
         return check_folder(Path(path), dict(zip(clips, counts, strict=True)))

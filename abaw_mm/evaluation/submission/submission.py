@@ -61,7 +61,8 @@ class Submission:
             ValueError: For a list that is none, and as :class:`GapFiller` and
                 :meth:`Predictions.expect_classes` do.
         """
-        clips, clip_id, frame_no = read_frame_list(frames, filename_tmpl)
+        asked = read_frame_list(frames, filename_tmpl)
+        clips, clip_id, frame_no = asked.clips, asked.clip_id, asked.frame_no
         filled = filler.fill(predictions, clips, clip_id, frame_no)
         return cls(clips, clip_id, frame_no, filled.label, filename_tmpl), filled
 

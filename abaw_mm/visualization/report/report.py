@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from abaw_mm.datasets.annotations import UNLABELLED
+from abaw_mm.datasets.annotations import UNLABELLED, number_lines
 from abaw_mm.datasets.crops.crop_folder import (
     CropFolder,
     list_crops,
@@ -169,10 +169,11 @@ def check_complete(
     Raises:
         ValueError: With what differs.
     """
-    index = join_labels_and_crops(labels, list_crops(roots, labels), start_index)
-    clip = np.array(index.clips)[index.clip_id].tolist()
+    lines = number_lines(start_index, label=labels)
+    index = join_labels_and_crops(lines, list_crops(roots, lines.clips))
+    clip = index.clip.tolist()
     expected = dict(
-        zip(zip(clip, index.frame_no.tolist(), strict=True), index.label.tolist(), strict=True)
+        zip(zip(clip, index.frame_no.tolist(), strict=True), index['label'].tolist(), strict=True)
     )
     kept = run.take(np.flatnonzero(run.gt_label != UNLABELLED))
     got = dict(

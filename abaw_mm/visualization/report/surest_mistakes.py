@@ -15,6 +15,7 @@ from abaw_mm.datasets.crops.crop_folder import (
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import shorten
 from abaw_mm.evaluation.metrics.frame_metric import FrameResults
+from abaw_mm.structures import FrameTable
 
 PER_CLIP = 3  # of one clip, so that many are seen
 SIZE = 112  # pixels of a thumbnail's longer side; the crops have 112
@@ -62,15 +63,8 @@ def locate_crops(results: FrameResults, roots: Sequence[CropFolder]) -> np.ndarr
         FileNotFoundError: If a frame has no crop, naming some.
     """
     crops = list_crops(roots, results.clips)
-    owner = np.full(len(results), -1, np.int8)
-    for clip_id, clip in enumerate(results.clips):
-        rows = np.flatnonzero(results.clip_id == clip_id)
-        numbers, owners = crops[clip]
-        if len(numbers):
-            wanted = results.frame_no[rows]
-            at = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
-            owner[rows] = np.where(numbers[at] == wanted, owners[at], -1)
-    lost = np.flatnonzero(owner < 0)
+    rows = crops.find(FrameTable(results.clips, results.clip_id, results.frame_no))
+    lost = np.flatnonzero(rows < 0)
     if len(lost):
         examples = [
             f'{results.clips[results.clip_id[row]]}/{results.frame_no[row]}' for row in lost
@@ -80,7 +74,7 @@ def locate_crops(results: FrameResults, roots: Sequence[CropFolder]) -> np.ndarr
             f'({shorten(examples)}) in {shorten([root.root for root in roots])}, expected one of '
             'each; give the --data-root that was tested, or none for a page without pictures'
         )
-    return owner
+    return crops['source'][rows]
 
 
 def thumbnail(path: str) -> str:
@@ -97,16 +91,16 @@ def thumbnail(path: str) -> str:
 
 
 def thumbnails(
-    results: FrameResults, rows: np.ndarray, roots: Sequence[CropFolder], owner: np.ndarray
+    results: FrameResults, rows: np.ndarray, roots: Sequence[CropFolder], source: np.ndarray
 ) -> list[str]:
-    """:func:`thumbnail` of some rows; ``owner`` is what :func:`locate_crops` gives."""
+    """:func:`thumbnail` of some rows; ``source`` is what :func:`locate_crops` gives."""
     return [
         thumbnail(
             crop_path(
                 roots,
                 results.clips[results.clip_id[row]],
                 int(results.frame_no[row]),
-                int(owner[row]),
+                int(source[row]),
             )
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""Decoding in processes: what is broken, what is whole, and leaving early."""
+"""Tests of decoding crops in processes: broken and whole files, and leaving early."""
 
 import io
 import multiprocessing
@@ -10,7 +10,7 @@ from PIL import Image
 
 from abaw_mm.datasets.crops.check_images import (
     CHUNK,
-    decoding,
+    start_decoding,
 )
 from abaw_mm.datasets.crops.crop_folder import (
     CropFolder,
@@ -27,7 +27,7 @@ def picture(kind='JPEG', size=(20, 10)):
 
 @pytest.fixture
 def crops(tmp_path):
-    """Two clips in two folders; more crops than a worker takes at once."""
+    """Return two roots and the crops of two clips, more than one task decodes."""
     for name, numbers in (('old/a', range(1, 2 * CHUNK)), ('new/b', (1, 2, 3))):
         (tmp_path / name).mkdir(parents=True)
         for number in numbers:
@@ -41,7 +41,7 @@ def crops(tmp_path):
 @pytest.mark.parametrize('workers', [1, 2])
 def test_every_crop_is_decoded_once(crops, tmp_path, workers):
     total, bad = {'a': Counter(), 'b': Counter()}, {}
-    with decoding(*crops, workers) as results:
+    with start_decoding(*crops, workers) as results:
         for clip, sizes, broken in (future.result() for future in results):
             total[clip] += sizes
             bad.update(broken)
@@ -49,17 +49,17 @@ def test_every_crop_is_decoded_once(crops, tmp_path, workers):
     assert bad == {str(tmp_path / 'new/b/00002.jpg'): 'an empty file'}
 
 
-def test_a_crop_that_went_meanwhile_is_told(crops, tmp_path):
+def test_crop_removed_meanwhile_is_broken(crops, tmp_path):
     roots, found = crops
     (tmp_path / 'new/b/00001.jpg').unlink()
-    with decoding(roots, {'b': found['b']}, 1) as results:
+    with start_decoding(roots, found.select_clips(['b']), 1) as results:
         (result,) = results
     assert 'No such file' in result.result()[2][str(tmp_path / 'new/b/00001.jpg')]
 
 
-def test_leaving_early_leaves_no_process(crops):
+def test_leaving_early_ends_all_processes(crops):
     with pytest.raises(KeyboardInterrupt):
-        with decoding(*crops, 2) as results:
+        with start_decoding(*crops, 2) as results:
             next(results)
             raise KeyboardInterrupt
     assert multiprocessing.active_children() == []

@@ -1,7 +1,8 @@
-"""File names of crops, and what of them lies on disk."""
+"""Tests of file names of crops, and of listing them."""
 
 import os
 
+import numpy as np
 import pytest
 
 from abaw_mm.datasets.crops import crop_folder as crops_module
@@ -35,7 +36,7 @@ def test_filename_template(template, name, number):
         assert filenames.name(number) == name
 
 
-def test_many_names_are_read_as_one_is():
+def test_many_names_give_the_numbers_of_each():
     names = ['00012.jpg', '99999.jpg', '00012.png', '0001a.jpg', 'ü0012.jpg', '00/12.jpg']
     template = FilenameTemplate('{:05d}.jpg')
     for some in (names, [*names, '123456.jpg', 'thumbs.db'], []):
@@ -43,7 +44,7 @@ def test_many_names_are_read_as_one_is():
 
 
 @pytest.mark.parametrize('template', ['00001.jpg', '{:s}.jpg', '{:05d}_{:05d}.jpg', '{a}.jpg'])
-def test_filename_template_refuses(template):
+def test_rejects_templates_without_one_integer_field(template):
     with pytest.raises(ValueError, match='filename_tmpl'):
         FilenameTemplate(template)
 
@@ -56,29 +57,31 @@ def test_list_crops_of_two_roots(tmp_path):
     (tmp_path / 'old/a/thumbs.db').touch()
     roots = [CropFolder(tmp_path / 'old'), CropFolder(tmp_path / 'new')]
     crops = list_crops(roots, ['a', 'b'])
-    assert [column.tolist() for column in crops['a']] == [[1, 3, 4], [0, 0, 2]]
-    paths = [crop_path(roots, 'a', n, owner) for n, owner in zip(*crops['a'], strict=True)]
+    assert crops.clips == ['a', 'b'] and crops.name_frames() == ['a/1', 'a/3', 'a/4']
+    assert crops['source'].tolist() == [0, 0, 2] and crops['source'].dtype == np.int8
+    pairs = zip(crops.frame_no, crops['source'], strict=True)
+    paths = [crop_path(roots, 'a', number, source) for number, source in pairs]
     assert paths == [
         str(tmp_path / path) for path in ('old/a/00001.jpg', 'old/a/00003.jpg', 'new/a/00004.jpg')
     ]
-    assert [column.tolist() for column in crops['b']] == [[], []]
+    assert len(list_crops([], ['a'])) == 0
 
 
-def test_clips_are_the_folders(tmp_path):
+def test_clips_are_the_visible_folders(tmp_path):
     for name in ('b', 'a b', '1-30-1280x720_left', '.hidden'):
         (tmp_path / name).mkdir()
     (tmp_path / 'notes.txt').touch()
     assert CropFolder(tmp_path).clips() == ['1-30-1280x720_left', 'a b', 'b']
 
 
-def test_reading_does_not_depend_on_listing_order(tmp_path, monkeypatch):
+def test_result_does_not_depend_on_listing_order(tmp_path, monkeypatch):
     (tmp_path / 'a').mkdir()
     for number in (2, 1, 3):
         (tmp_path / 'a' / f'{number:05d}.jpg').touch()
-    expected = list_crops([CropFolder(tmp_path)], ['a'])['a'][0].tolist()
+    expected = list_crops([CropFolder(tmp_path)], ['a']).frame_no.tolist()
     listdir = os.listdir
     monkeypatch.setattr(crops_module.os, 'listdir', lambda path: listdir(path)[::-1])
-    assert list_crops([CropFolder(tmp_path)], ['a'])['a'][0].tolist() == expected == [1, 2, 3]
+    assert list_crops([CropFolder(tmp_path)], ['a']).frame_no.tolist() == expected == [1, 2, 3]
 
 
 def test_png_beside_jpg(tmp_path):
@@ -86,8 +89,10 @@ def test_png_beside_jpg(tmp_path):
         (tmp_path / 'a').mkdir(exist_ok=True)
         (tmp_path / 'a' / name).touch()
     root = CropFolder(tmp_path)
-    numbers, variants = root.frames('a')
-    names = [os.path.basename(root.path('a', n, v)) for n, v in zip(numbers, variants, strict=True)]
+    numbers, spellings = root.frames('a')
+    names = [
+        os.path.basename(root.path('a', n, v)) for n, v in zip(numbers, spellings, strict=True)
+    ]
     assert names == ['00001.png', '00002.jpg']
     names = [
         os.path.basename(CropFolder(tmp_path, '{:05d}.png').path('a', n, v))

@@ -1,4 +1,4 @@
-"""No half image passes for a face."""
+"""Tests of loading crops: the pixels of mmcv, and an error for every damaged file."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from abaw_mm.datasets.crops import load_face_crop
 
 @pytest.fixture
 def image(tmp_path):
-    """A crop's file, in the kind that is asked for."""
+    """Return a function that writes a crop with a suffix and a mode."""
 
     def write(suffix, mode='RGB'):
         rng = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def image(tmp_path):
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 @pytest.mark.parametrize('mode', ['RGB', 'L'])
-def test_pixels_are_mmcvs(image, suffix, mode):
+def test_pixels_equal_mmcv(image, suffix, mode):
     info = dict(img_path=str(image(suffix, mode)), gt_label=3)
     ours, stock = LoadFaceCrop()(dict(info)), LoadImageFromFile()(dict(info))
     np.testing.assert_array_equal(ours.pop('img'), stock.pop('img'))
@@ -46,7 +46,7 @@ def test_pixels_are_mmcvs(image, suffix, mode):
         (lambda data: b'<html>' + data, 'cannot identify image'),
     ],
 )
-def test_damaged_jpeg(image, damage, message):
+def test_rejects_damaged_jpeg(image, damage, message):
     path = image('.jpg')
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UnreadableFrameError, match=message) as error:
@@ -54,8 +54,7 @@ def test_damaged_jpeg(image, damage, message):
     assert str(path) in str(error.value) and 'unreadable' in str(error.value)
 
 
-def test_opencv_would_have_said_nothing(image):
-    """Why the decoder is a strict one."""
+def test_rejects_corrupt_data_that_opencv_accepts(image):
     path = image('.jpg')
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
@@ -67,15 +66,15 @@ def test_opencv_would_have_said_nothing(image):
 
 
 @pytest.mark.parametrize('mode', ['I;16', 'I', 'F'])
-def test_more_than_8_bits_are_refused(tmp_path, mode):
-    """Pillow would make them white."""
+def test_rejects_more_than_8_bits(tmp_path, mode):
+    """Pillow would convert them to white."""
     path = tmp_path / ('00001.png' if mode == 'I;16' else '00001.tiff')
     Image.new(mode, (8, 8), 300).save(path)
     with pytest.raises(UnreadableFrameError, match='more than 8 bits'):
         LoadFaceCrop()(dict(img_path=str(path)))
 
 
-def test_other_failures_of_the_disk_are_no_broken_picture(image, monkeypatch):
+def test_other_errors_of_the_disk_pass_through(image, monkeypatch):
     def fails(path, backend_args):
         raise OSError(24, 'Too many open files')
 
@@ -84,7 +83,7 @@ def test_other_failures_of_the_disk_are_no_broken_picture(image, monkeypatch):
         LoadFaceCrop()(dict(img_path=str(image('.jpg'))))
 
 
-def test_truncated_png_and_no_file(image):
+def test_rejects_truncated_png_and_missing_file(image):
     path = image('.png')
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UnreadableFrameError, match='00001.png'):

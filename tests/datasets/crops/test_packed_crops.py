@@ -1,4 +1,4 @@
-"""A store of crops: the same columns and pixels as the folder, and every way it can be broken."""
+"""Tests of packed crops: the same frames and pixels as the folder, and damaged stores."""
 
 import copy
 import multiprocessing
@@ -57,11 +57,11 @@ def dataset(root, prefix='cropped_aligned', **kwargs):
 
 
 def assert_same(packed, plain, step=1):
-    """The same rows, and the same pixels through the pipeline in one frame of ``step``."""
+    """Check that all frames, and the pixels of one frame in ``step``, are equal."""
     assert len(packed) == len(plain) > 0
-    for name in ('clip_id', 'frame_no', 'label', 'root_id'):
-        np.testing.assert_array_equal(getattr(packed.frames, name), getattr(plain.frames, name))
-    assert packed.frames.clips == plain.frames.clips
+    assert packed.frames.name_frames() == plain.frames.name_frames()
+    for name in ('label', 'source'):
+        np.testing.assert_array_equal(packed.frames[name], plain.frames[name])
     for at in range(0, len(plain), step):
         one, other = packed[at], plain[at]
         assert torch.equal(one['inputs'], other['inputs'])
@@ -69,7 +69,7 @@ def assert_same(packed, plain, step=1):
 
 
 def write(store, key, value):
-    """Change a key behind the packer's back; None removes it."""
+    """Change a key of a store; None removes it."""
     close_store(store)
     with lmdb.open(store, lock=False) as env, env.begin(write=True) as txn:
         txn.delete(key) if value is None else txn.put(key, value)
@@ -80,10 +80,10 @@ def read(store, key):
         return txn.get(key)
 
 
-# ------------------------------------------------------------------ the same as the folder
+# ------------------------------------------------------------------ equal to the folder
 
 
-def test_same_columns_and_pixels(tiny):
+def test_equal_frames_and_pixels(tiny):
     store = pack(tiny)
     assert sorted(os.listdir(store)) == ['data.mdb', 'pack.lock']
     packed = dataset(tiny, 'cropped_aligned.lmdb')
@@ -96,7 +96,7 @@ def test_same_columns_and_pixels(tiny):
     assert summary.bytes == sum(path.stat().st_size for path in crops)
 
 
-def test_same_on_real_faces(affwild2_mini, tmp_path):
+def test_equal_on_real_faces(affwild2_mini, tmp_path):
     for part in ('annotations', 'cropped_aligned', 'test_set_format.txt'):
         (tmp_path / part).symlink_to(affwild2_mini / part)
     pack(tmp_path)
@@ -106,10 +106,10 @@ def test_same_on_real_faces(affwild2_mini, tmp_path):
         dataset(tmp_path, prefix, **listed)
         for prefix in ('cropped_aligned.lmdb', 'cropped_aligned')
     )
-    np.testing.assert_array_equal(packed.listed.root_id, plain.listed.root_id)
+    np.testing.assert_array_equal(packed.listed['source'], plain.listed['source'])
 
 
-def test_bytes_are_those_of_the_files(tiny):
+def test_bytes_equal_the_files(tiny):
     store = pack(tiny)
     for path in (tiny / 'cropped_aligned').rglob('*.jpg'):
         uri = f'lmdb://{store}/{path.parent.name}/{path.name}'
@@ -119,10 +119,10 @@ def test_bytes_are_those_of_the_files(tiny):
         np.testing.assert_array_equal(image, mmcv.imread(str(path), backend=backend))
 
 
-def test_png_and_names_of_ones_own(tiny):
+def test_png_and_other_templates(tiny):
     folder = tiny / 'cropped_aligned/video10_left'
     (folder / '00005.jpg').rename(folder / '00005.png')
-    shutil.copy(folder / '00006.jpg', folder / '00006.png')  # the template's own counts
+    shutil.copy(folder / '00006.jpg', folder / '00006.png')  # the .jpg is used
     (folder / 'thumbs.db').write_bytes(b'x')
     store = pack(tiny)
     assert_same(dataset(tiny, 'cropped_aligned.lmdb'), dataset(tiny))
@@ -140,7 +140,7 @@ def test_png_and_names_of_ones_own(tiny):
     assert open_crops(store).frames('video65')[0].tolist() == []  # as in a folder
 
 
-def test_clips(tiny):
+def test_clips_equal_those_of_the_folder(tiny):
     (tiny / 'cropped_aligned/.hidden').mkdir()
     (tiny / 'cropped_aligned/readme.txt').touch()
     (tiny / 'cropped_aligned/empty').mkdir()
@@ -169,7 +169,7 @@ def test_clips(tiny):
     assert type(open_crops(tiny)) is CropFolder
 
 
-def test_folder_and_store_mixed(tiny):
+def test_folders_and_stores_together(tiny):
     plain = dataset(tiny)
     shutil.move(tiny / 'cropped_aligned/video10_left', tiny / 'new_50_vids/video10_left')
     pack(tiny)
@@ -179,7 +179,7 @@ def test_folder_and_store_mixed(tiny):
     pack(tiny, 'new_50_vids')
     stores = dataset(tiny, ['cropped_aligned.lmdb', 'new_50_vids.lmdb'])
     assert_same(stores, mixed)
-    assert mixed.frames.label.tolist() == plain.frames.label.tolist()
+    assert mixed.frames['label'].tolist() == plain.frames['label'].tolist()
 
 
 @pytest.mark.parametrize('start', ['fork', 'spawn'])
@@ -190,11 +190,10 @@ def test_worker_processes(tiny, start):
     loader = DataLoader(packed, batch_size=None, num_workers=2, multiprocessing_context=start)
     for one, other in zip(loader, plain, strict=True):
         assert torch.equal(one['inputs'], other['inputs'])
-    packed[0]  # and still open after they have gone
+    packed[0]  # and still open after they have ended
 
 
-def test_a_forked_process_opens_its_own(tiny):
-    """An environment of LMDB must not be used across a fork."""
+def test_forked_process_opens_its_own_environment(tiny):
     pack(tiny)
     packed = dataset(tiny, 'cropped_aligned.lmdb')
 
@@ -213,7 +212,7 @@ def test_a_forked_process_opens_its_own(tiny):
     packed[0]
 
 
-def test_copies_pickles_and_other_spellings_of_the_path(tiny, monkeypatch):
+def test_copies_pickles_links_and_relative_paths(tiny, monkeypatch):
     store = pack(tiny)
     packed = dataset(tiny, 'cropped_aligned.lmdb')
     for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
@@ -224,16 +223,16 @@ def test_copies_pickles_and_other_spellings_of_the_path(tiny, monkeypatch):
     assert_same(dataset('', 'cropped_aligned.lmdb'), packed)
 
 
-def test_lazy_dataset_opens_nothing(tmp_path):
+def test_lazy_dataset_opens_no_store(tmp_path):
     dataset(tmp_path, 'gone.lmdb', lazy_init=True)
     with pytest.raises(FileNotFoundError, match='gone.lmdb'):
         dataset(tmp_path, 'gone.lmdb')
 
 
-# ------------------------------------------------------------------ what is refused
+# ------------------------------------------------------------------ errors
 
 
-def test_no_lmdb(tiny, monkeypatch):
+def test_missing_package_lmdb(tiny, monkeypatch):
     store = pack(tiny)
     close_store(store)
     monkeypatch.setitem(sys.modules, 'lmdb', None)
@@ -244,7 +243,7 @@ def test_no_lmdb(tiny, monkeypatch):
         pack(tiny)
 
 
-def test_missing_crop_and_bad_path(tiny):
+def test_missing_crop_and_invalid_path(tiny):
     store = pack(tiny)
     for path in (f'lmdb://{store}/video65/00003.jpg', 'lmdb://x'):
         with pytest.raises(FileNotFoundError, match='no such crop'):
@@ -253,17 +252,17 @@ def test_missing_crop_and_bad_path(tiny):
         fileio.get(f'lmdb://{tiny}/video65/00001.jpg')
 
 
-def test_unfinished_store(tiny):
+def test_rejects_unfinished_store_and_other_format(tiny):
     store = pack(tiny)
     write(store, STORE_KEY, None)
-    with pytest.raises(ValueError, match='unfinished store.*again to go on'):
+    with pytest.raises(ValueError, match='unfinished store.*again to continue'):
         dataset(tiny, 'cropped_aligned.lmdb')
     with pytest.raises(ValueError, match='unfinished store'):
         verify_store(store)
     pack(tiny)
     assert_same(dataset(tiny, 'cropped_aligned.lmdb'), dataset(tiny))
     write(store, STORE_KEY, b'2 0')
-    with pytest.raises(ValueError, match="marked b'2 0', expected one of the format 1"):
+    with pytest.raises(ValueError, match="marked b'2 0', expected the format 1"):
         dataset(tiny, 'cropped_aligned.lmdb')
 
 
@@ -275,7 +274,7 @@ def test_unfinished_store(tiny):
         (None, 'the copy was cut off'),
     ],
 )
-def test_broken_file(tiny, content, message):
+def test_rejects_damaged_file(tiny, content, message):
     store = pack(tiny)
     close_store(store)
     data = tiny / 'cropped_aligned.lmdb/data.mdb'
@@ -284,14 +283,14 @@ def test_broken_file(tiny, content, message):
         dataset(tiny, 'cropped_aligned.lmdb')
 
 
-def test_no_crops_to_pack(tmp_path):
+def test_rejects_folder_without_crops(tmp_path):
     (tmp_path / 'crops/a').mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r'got 1 sub-folders and no crop.*--filename-tmpl'):
         pack(tmp_path, 'crops')
     assert not (tmp_path / 'crops.lmdb').exists()
 
 
-def test_places_that_are_no_store(tiny, tmp_path):
+def test_rejects_places_that_are_not_a_store(tiny, tmp_path):
     source = CropFolder(tiny / 'cropped_aligned')
     with pytest.raises(ValueError, match=r'ends in \.lmdb'):
         pack_crops(source, str(tmp_path / 'store'))
@@ -300,7 +299,7 @@ def test_places_that_are_no_store(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"got a folder with 'notes\.txt'"):
         pack_crops(source, str(tmp_path / 'a.lmdb'))
     write(str(tmp_path / 'b.lmdb'), b'key', b'value')
-    with pytest.raises(ValueError, match='keys that are no crops'):
+    with pytest.raises(ValueError, match='other keys'):
         pack_crops(source, str(tmp_path / 'b.lmdb'))
     assert read(str(tmp_path / 'b.lmdb'), b'key') == b'value'
     store = pack(tiny)
@@ -310,10 +309,10 @@ def test_places_that_are_no_store(tiny, tmp_path):
     assert len(PackedCrops(store).frames('video65')[0]) == 3
 
 
-# ------------------------------------------------------------------ going on
+# ------------------------------------------------------------------ continuing
 
 
-def test_file_of_zero_bytes(tiny):
+def test_rejects_file_of_zero_bytes(tiny):
     fresh = summarize_store(pack(tiny))
     shutil.rmtree(tiny / 'cropped_aligned.lmdb')
     crop = tiny / 'cropped_aligned/video10_left/00007.jpg'
@@ -325,7 +324,7 @@ def test_file_of_zero_bytes(tiny):
     assert summarize_store(pack(tiny)) == fresh
 
 
-def test_changed_source(tiny):
+def test_changed_folder_is_packed_again(tiny):
     store = pack(tiny)
     before = summarize_store(store)
     data = tiny / 'cropped_aligned.lmdb/data.mdb'
@@ -352,13 +351,13 @@ def test_changed_source(tiny):
     pack(tiny)
     shutil.copytree(folder, tiny / 'cropped_aligned/video12')
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == [
-        "clip 'video12': it has a folder and is not in the store, pack again"
+        "clip 'video12': it has a folder, but is not in the store, pack again"
     ]
     assert summarize_store(pack(tiny)).clips == before.clips + 1
     assert verify_store(store, CropFolder(tiny / 'cropped_aligned')) == []
 
 
-def test_a_store_that_outgrows_its_map(tiny, monkeypatch):
+def test_store_grows_beyond_its_map(tiny, monkeypatch):
     fresh = summarize_store(pack(tiny))
     shutil.rmtree(tiny / 'cropped_aligned.lmdb')
     monkeypatch.setattr(crop_packer, 'MAP_SIZE', 1 << 14)
@@ -367,7 +366,7 @@ def test_a_store_that_outgrows_its_map(tiny, monkeypatch):
 
 
 def test_full_disk(tiny):
-    """A limit on the size of files stands in for the disk."""
+    """Simulated by a limit on the size of files."""
     resource = pytest.importorskip('resource')
 
     def limited(errors):
@@ -398,8 +397,8 @@ def pack_and_die(folder, clips, seconds):
     pack_crops(CropFolder(folder / 'crops'), str(folder / 'crops.lmdb'), report=report)
 
 
-def test_killed_again_and_again(tmp_path):
-    """Whenever the packer is killed, going on gives the store of an undisturbed run."""
+def test_packing_continues_after_kills(tmp_path):
+    """A packer that was killed many times gives the store of an undisturbed run."""
     rng = random.Random(0)
     for clip in range(60):
         folder = tmp_path / f'crops/{clip:02d}'
@@ -423,7 +422,7 @@ def test_killed_again_and_again(tmp_path):
             break
     pack(tmp_path, 'crops')
     assert kept == sorted(kept)
-    assert any(0 < clips < 60 for clips in kept)  # else no kill was midway
+    assert any(0 < clips < 60 for clips in kept)  # otherwise no kill happened while packing
     assert summarize_store(str(store)) == expected
     assert verify_store(str(store), CropFolder(tmp_path / 'crops')) == []
 
@@ -431,7 +430,7 @@ def test_killed_again_and_again(tmp_path):
 # ------------------------------------------------------------------ damage
 
 
-def test_damage_is_found(tiny):
+def test_verify_finds_damage(tiny):
     store = pack(tiny)
     source = CropFolder(tiny / 'cropped_aligned')
     key = crop_key('face clip 3', '00004.jpg')
@@ -454,7 +453,7 @@ def test_damage_is_found(tiny):
     ]
 
 
-def test_checksum_tells_names_from_bytes():
+def test_checksum_separates_names_and_bytes():
     checksums = {
         crop_packer._checksum(items)
         for items in (

@@ -1,4 +1,4 @@
-"""Windows over features: each frame once, at its own number, with its own label."""
+"""Tests of ClipFeatureDataset: each frame once, at its number, with its label."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def written(tiny, make_features, tmp_path):
 
 @pytest.fixture
 def windows(tiny, written, tmp_path):
-    """Make a dataset over them."""
+    """Return a function that makes a dataset over these features."""
 
     def make(ann_file=TRAIN, **options):
         return ClipFeatureDataset(
@@ -31,7 +31,7 @@ def windows(tiny, written, tmp_path):
 
 
 def scored(dataset):
-    """(clip, frame_no, label) of every place that is scored."""
+    """Return (clip, frame_no, label) of every position that is scored."""
     return [
         (item['clip'], int(item['frame_no'][at]), int(item.get('gt_label', item['frame_no'])[at]))
         for item in map(dataset.__getitem__, range(len(dataset)))
@@ -48,20 +48,20 @@ def test_scores_the_frames_of_the_frame_dataset_once(windows, tiny, window, cont
     assert sorted(scored(dataset)) == sorted(expected) and len(expected) == 36
 
 
-def test_a_place_has_the_feature_of_its_number(windows, written):
+def test_positions_have_the_features_of_their_frame_numbers(windows, written):
     dataset = windows(window=5, context=2)
     assert len(dataset) == 3 + 4 + 3
     for item in dataset:
         assert item['inputs'].shape == (9, 6) and item['inputs'].dtype == torch.float16
         assert item['frame_no'].diff().eq(1).all()
         for at, number in enumerate(item['frame_no'].tolist()):
-            feature = written[item['clip']].get(number)  # none: no crop, or beyond the ends
+            feature = written[item['clip']].get(number)  # None without a crop and beyond the ends
             assert item['seen'][at] == (feature is not None)
             np.testing.assert_array_equal(item['inputs'][at], 0 if feature is None else feature)
             if not item['scored'][at]:
                 assert item['gt_label'][at] == -1
         assert not item['scored'][:2].any() and not item['scored'][7:].any()
-    # frames without a label are seen, and not scored
+    # frames without a label are seen, but not scored
     first = dataset[0]
     assert first['frame_no'].tolist() == list(range(-1, 8)) and first['clip'] == '1-30-1280x720'
     assert first['seen'].tolist() == [False] * 2 + [True] * 7
@@ -74,13 +74,13 @@ def test_training_windows_overlap(windows):
     assert number == [1, 3, 5, 7, 9, 11]
 
 
-def test_the_challenges_list(windows):
+def test_list_of_frames_has_no_labels(windows):
     dataset = windows('test_set_format.txt', window=2, test_mode=True)
     assert [row[:2] for row in scored(dataset)] == [('video65', 1), ('video65', 2), ('video65', 4)]
     assert all('gt_label' not in item for item in dataset)
 
 
-def test_a_fold(windows, tiny):
+def test_clips_of_a_fold(windows, tiny):
     (tiny / 'fold.txt').write_text('face clip 3\n')
     assert {item['clip'] for item in windows(clips='fold.txt')} == {'face clip 3'}
     with pytest.raises(FileNotFoundError, match="ClipFeatureDataset: clips='.*gone.txt'"):
@@ -88,20 +88,20 @@ def test_a_fold(windows, tiny):
 
 
 @pytest.mark.parametrize(
-    'options, told',
+    'options, message',
     [
         (dict(window=0), 'window=0, context=0, step=0'),
         (dict(window=4, step=5), r'step in 1\.\.window'),
         (dict(window=4, step=2, test_mode=True), 'step=2 with test_mode, expected step=4'),
-        (dict(start_index=0), 'start_index=0: got crops'),  # the frame dataset's own check
+        (dict(start_index=0), 'start_index=0: got crops'),
     ],
 )
-def test_refuses(windows, options, told):
-    with pytest.raises(ValueError, match=told):
+def test_rejects_invalid_arguments(windows, options, message):
+    with pytest.raises(ValueError, match=message):
         windows(**options)
 
 
-def test_frames_that_are_missing(windows, tiny, tmp_path, make_clip):
+def test_missing_features_and_files_are_errors(windows, tiny, tmp_path, make_clip):
     (tmp_path / 'features/clips/face clip 3.npy').unlink()
     with pytest.raises(FileNotFoundError, match="no features yet of 'face clip 3' \\(1 of 3 clips"):
         windows()

@@ -1,4 +1,4 @@
-"""Features on disk: whole, known by what made them, read without a pickle."""
+"""Tests of FeatureFolder: writing, continuing, and rejecting damaged or different folders."""
 
 import json
 
@@ -6,30 +6,28 @@ import numpy as np
 import pytest
 
 from abaw_mm.datasets import FeatureFolder
+from abaw_mm.structures import FrameTable
 
 META = dict(config='res18', sha256='ab', layer='neck', dim=3, pipeline=[dict(scale=(1, 2))])
-NUMBERS = {
-    'b': np.array([1, 2, 5], np.int32),
-    'a clip': np.array([7], np.int32),
-    'empty': np.empty(0, np.int32),
-}
+NUMBERS = {'b': [1, 2, 5], 'a clip': [7], 'empty': []}
+FRAMES = FrameTable.from_clips(NUMBERS)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with features of all but one clip."""
+    """Return a folder with features of all clips but one."""
     folder = FeatureFolder.start(tmp_path / 'features', META)
-    assert folder.plan(NUMBERS) == ['a clip', 'b', 'empty']
+    assert folder.plan(FRAMES) == ['a clip', 'b', 'empty']
     folder.write('b', np.arange(9).reshape(3, 3) / 3)
     folder.write('empty', np.empty((0, 3)))
     return folder
 
 
-def test_reads_what_was_written(folder):
+def test_open_reads_what_was_written(folder):
     again = FeatureFolder.open(folder.path)
-    assert list(again.frame_no) == ['a clip', 'b', 'empty'] and again.dim == 3
+    assert again.index.clips == ['a clip', 'b', 'empty'] and again.dim == 3
     for clip, numbers in NUMBERS.items():
-        np.testing.assert_array_equal(again.frame_no[clip], numbers)
+        assert again.frame_numbers(clip).tolist() == numbers
     features = again.read('b')
     assert isinstance(features, np.memmap) and features.dtype == np.float16
     np.testing.assert_array_equal(features, (np.arange(9).reshape(3, 3) / 3).astype(np.float16))
@@ -39,34 +37,34 @@ def test_reads_what_was_written(folder):
     assert json.loads((folder.path / 'meta.json').read_text())['sha256'] == 'ab'
 
 
-def test_goes_on_where_it_stood(folder):
-    assert FeatureFolder.start(folder.path, META).plan(NUMBERS) == ['a clip']
-    # further clips join, those that are there stay
+def test_plan_lists_clips_without_features(folder):
+    assert FeatureFolder.start(folder.path, META).plan(FRAMES) == ['a clip']
+    # new clips are added, old ones kept
     more = FeatureFolder.start(folder.path, dict(META, config='renamed'))
-    assert more.plan({'c': np.array([1])}) == ['c']
-    assert sorted(FeatureFolder.open(folder.path).frame_no) == ['a clip', 'b', 'c', 'empty']
-    # a clip whose crops are others by now is made again, even with as many of them
-    assert more.plan({'b': np.array([1, 2, 4], np.int32)}) == ['b']
+    assert more.plan(FrameTable.from_clips({'c': [1]})) == ['c']
+    assert FeatureFolder.open(folder.path).index.clips == ['a clip', 'b', 'c', 'empty']
+    # a clip whose crops changed loses its features, even if their number is the same
+    assert more.plan(FrameTable.from_clips({'b': [1, 2, 4]})) == ['b']
     assert not (folder.path / 'clips/b.npy').exists()
 
 
-def test_an_array_that_does_not_fit_is_made_again(folder):
+def test_damaged_arrays_are_planned_again(folder):
     np.save(folder.path / 'clips/b.npy', np.zeros((2, 3), np.float16))
-    assert folder.plan(NUMBERS) == ['a clip', 'b']
+    assert folder.plan(FRAMES) == ['a clip', 'b']
     (folder.path / 'clips/b.npy').write_bytes(b'half of')
-    assert folder.plan(NUMBERS) == ['a clip', 'b']
+    assert folder.plan(FRAMES) == ['a clip', 'b']
     with pytest.raises(ValueError, match=r'b\.npy: got a damaged file .*expected float16 of shape'):
         folder.read('b')
 
 
 @pytest.mark.parametrize('name, value', [('sha256', 'cd'), ('layer', 'backbone'), ('dim', 4)])
-def test_another_network_or_layer_is_refused(folder, name, value):
-    told = f'{name}: the folder has {META[name]!r}, this run {value!r}. Features of two networks'
-    with pytest.raises(ValueError, match=told):
+def test_start_rejects_features_of_another_network(folder, name, value):
+    message = f'{name}: the folder has {META[name]!r}, this run {value!r}; expected'
+    with pytest.raises(ValueError, match=message):
         FeatureFolder.start(folder.path, {**META, name: value})
 
 
-def test_numbers_that_float16_cannot_hold(folder):
+def test_write_rejects_numbers_beyond_float16_and_other_shapes(folder):
     with pytest.raises(ValueError, match="'b': got numbers that are not finite .* for frame 5"):
         folder.write('b', np.array([[0, 0, 0], [0, 0, 6e4], [0, 7e4, 0]]))
     with pytest.raises(ValueError, match=r'got the shape \(2, 3\), expected \(3, 3\)'):
@@ -74,16 +72,24 @@ def test_numbers_that_float16_cannot_hold(folder):
     np.testing.assert_array_equal(folder.read('b')[0], np.float16([0, 1 / 3, 2 / 3]))  # stays
 
 
-def test_bad_folders(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match='no features there .*extract_features.py'):
+def test_missing_or_damaged_folders_are_errors(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match='got no meta.json.*extract_features.py'):
         FeatureFolder.open(tmp_path)
     with pytest.raises(ValueError, match="3 clips, without 'x' of the annotations .*--split"):
         folder.check(['b', 'x'])
-    with pytest.raises(FileNotFoundError, match="no features yet of 'a clip' .*goes on where it"):
+    with pytest.raises(FileNotFoundError, match="no features yet of 'a clip' .*folder again"):
         folder.check(['b', 'a clip'])
     (folder.path / 'index.npz').write_bytes(b'PK damaged')
     with pytest.raises(ValueError, match='index.npz: got a damaged index .*delete it'):
         FeatureFolder.open(folder.path)
     (folder.path / 'meta.json').write_text(json.dumps(dict(META, format=9)))
-    with pytest.raises(ValueError, match='meta.json: got a file that is damaged .*format 9'):
+    with pytest.raises(ValueError, match='meta.json: got a damaged file .*format 9'):
         FeatureFolder.open(folder.path)
+
+
+def test_read_frames_of_a_range(folder):
+    for first, stop, expected in ((2, 6, [2, 5]), (1, 2, [1]), (6, 9, []), (-5, 99, [1, 2, 5])):
+        numbers, features = folder.read_frames('b', first, stop)
+        assert numbers.tolist() == expected
+        rows = [NUMBERS['b'].index(number) for number in expected]
+        np.testing.assert_array_equal(features, folder.read('b')[rows])

@@ -1,4 +1,4 @@
-"""The sampler: which frames, on which rank, how often."""
+"""Tests of FrameStrideSampler: which frames are drawn, on which rank, and how often."""
 
 import random
 from itertools import islice
@@ -17,9 +17,10 @@ from abaw_mm.datasets import (
     FrameStrideSampler,
 )
 from abaw_mm.datasets.samplers.frame_stride import (
-    clip_columns,
+    get_frame_table,
     repeat_factors,
 )
+from abaw_mm.structures import FrameTable
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def dataset(tmp_path, make_clip):
 
 
 def by_clip(dataset, rows):
-    """Positions of the drawn frames in each clip (no crop is missing here)."""
+    """Return the positions of the drawn frames in each clip (no crop is missing)."""
     frames = dataset.frames
     return {
         clip: sorted(
@@ -55,7 +56,7 @@ def on_ranks(sampler_of, world_size, monkeypatch):
     return samplers
 
 
-def test_one_of_every_stride(dataset):
+def test_draws_one_of_every_stride(dataset):
     sampler = FrameStrideSampler(dataset, stride=5, seed=1)
     seen = set()
     for epoch in range(30):
@@ -69,7 +70,7 @@ def test_one_of_every_stride(dataset):
     assert any(len(set(o)) > 1 for o in seen)  # each clip has its own
 
 
-def test_offset_of_all_clips_or_fixed(dataset):
+def test_offset_per_epoch_or_fixed(dataset):
     sampler = FrameStrideSampler(dataset, stride=5, offset='epoch', seed=1)
     seen = set()
     for epoch in range(30):
@@ -89,12 +90,6 @@ def test_stride_1_is_plain_sampling(dataset):
     assert sorted(sampler) == list(range(42)) and list(sampler) != list(range(42))
     plain = FrameStrideSampler(dataset, stride=1, shuffle=False)
     assert list(plain) == list(range(42)) and len(plain) == 42
-
-
-@pytest.mark.parametrize('seed', [-1, 1.5, 'x'])
-def test_a_seed_that_is_none(dataset, seed):
-    with pytest.raises(ValueError, match=f'seed={seed!r}, expected.*train_dataloader.sampler.seed'):
-        FrameStrideSampler(dataset, seed=seed)
 
 
 def test_epochs_and_seeds_differ_and_repeat(dataset):
@@ -124,7 +119,7 @@ def test_ranks_share_without_overlap(dataset, monkeypatch, world_size):
 
 
 def check_rank(dataset, expected):
-    """In a process group: this rank's share of the one draw."""
+    """Check this rank's share of the draw, in a process group."""
     sampler = FrameStrideSampler(dataset, stride=3, seed=7, round_up=False)
     assert list(sampler) == expected[get_rank() :: 2]
     seedless = FrameStrideSampler(dataset, stride=3)
@@ -133,28 +128,28 @@ def check_rank(dataset, expected):
     assert seeds[0] == seeds[1]
 
 
-def test_two_processes(dataset, run_distributed):
+def test_two_processes_share_one_draw(dataset, run_distributed):
     expected = FrameStrideSampler(dataset, stride=3, seed=7).draw(0).tolist()
     assert len(expected) % 2 == 1
     run_distributed(check_rank, dataset, expected)
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
-def test_infinite_is_all_epochs_in_one_row(dataset, monkeypatch, world_size):
+def test_infinite_streams_all_epochs(dataset, monkeypatch, world_size):
     samplers = on_ranks(
         lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True),
         world_size,
         monkeypatch,
     )
-    row = np.concatenate([samplers[0].draw(epoch) for epoch in range(20)]).tolist()
+    stream = np.concatenate([samplers[0].draw(epoch) for epoch in range(20)]).tolist()
     parts = [list(islice(sampler, 60)) for sampler in samplers]
-    mixed = [row_ for step in zip(*parts, strict=True) for row_ in step]
-    assert mixed == row[: 60 * world_size]
+    mixed = [row for step in zip(*parts, strict=True) for row in step]
+    assert mixed == stream[: 60 * world_size]
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 @pytest.mark.parametrize('skipped', [0, 1, 7, 14, 15, 100])
-def test_skip_goes_on_where_a_run_stopped(dataset, monkeypatch, world_size, skipped):
+def test_skip_continues_where_a_run_stopped(dataset, monkeypatch, world_size, skipped):
     def make():
         return on_ranks(
             lambda: FrameStrideSampler(dataset, stride=3, seed=2, infinite=True),
@@ -167,7 +162,7 @@ def test_skip_goes_on_where_a_run_stopped(dataset, monkeypatch, world_size, skip
         assert list(islice(resumed, 40)) == list(islice(straight, skipped + 40))[skipped:]
 
 
-def test_skip_adds_up_and_a_new_epoch_forgets_it(dataset):
+def test_skip_adds_up_and_ends_with_the_epoch(dataset):
     sampler = FrameStrideSampler(dataset, stride=1, seed=2)
     whole = list(sampler)
     sampler.skip(3)
@@ -179,13 +174,13 @@ def test_skip_adds_up_and_a_new_epoch_forgets_it(dataset):
         sampler.skip(-1)
 
 
-def test_skipping_a_million_frames_reads_nothing(dataset):
+def test_skipping_many_frames_is_fast(dataset):
     sampler = FrameStrideSampler(dataset, stride=1, infinite=True, seed=0)
     sampler.skip(100_000)
     assert next(iter(sampler)) == sampler.draw(100_000 // 42)[100_000 % 42]
 
 
-def test_class_balance_equals_mmpretrains(dataset):
+def test_class_balance_equals_mmpretrain(dataset):
     sampler = FrameStrideSampler(
         dataset, stride=2, seed=3, shuffle=False, class_balance=dict(oversample_thr=0.15)
     )
@@ -203,13 +198,13 @@ def test_repeat_factors_by_hand():
     assert repeat_factors(labels, 0.15)[-1] == 3
 
 
-def test_wrappers(dataset):
+def test_looks_inside_wrappers(dataset):
     labels = dataset.get_gt_labels()
-    clip, _, label = clip_columns(ConcatDataset([dataset, dataset.get_subset(range(30, 42))]))
-    assert label.tolist() == [*labels, *labels[30:]]
-    assert len(set(clip[:42]) & set(clip[42:])) == 0
-    clip, _, label = clip_columns(RepeatDataset(dataset, times=2))
-    assert len(set(clip)) == 6 and label.tolist() == [*labels, *labels]
+    table = get_frame_table(ConcatDataset([dataset, dataset.get_subset(range(30, 42))]))
+    assert table['label'].tolist() == [*labels, *labels[30:]]
+    assert len(set(table.clip_id[:42]) & set(table.clip_id[42:])) == 0
+    table = get_frame_table(RepeatDataset(dataset, times=2))
+    assert len(set(table.clip_id)) == 6 and table['label'].tolist() == [*labels, *labels]
     fold = KFoldDataset(
         dict(type='AffWild2Dataset', data_root=dataset.data_root, ann_file=dataset.ann_file),
         fold=1,
@@ -217,20 +212,21 @@ def test_wrappers(dataset):
         seed=4,
     )
     rows = fold._ori_indices
-    assert clip_columns(fold)[2].tolist() == labels[rows].tolist()
-    # A shuffled fold: still one of every three of a clip's frames, by their numbers.
+    table = get_frame_table(fold)
+    assert table['label'].tolist() == labels[rows].tolist()
+    # of a shuffled fold: still one of every three frames of a clip, by their numbers
     drawn = FrameStrideSampler(fold, stride=3, offset=0, shuffle=False).draw(0)
-    for c in range(3):
-        numbers = sorted(f for k, f in zip(*clip_columns(fold)[:2], strict=True) if k == c)
-        picked = sorted(clip_columns(fold)[1][r] for r in drawn if clip_columns(fold)[0][r] == c)
-        assert picked == numbers[::3]
-    part = Subset(dataset, [5, 3, 40])
-    assert clip_columns(part)[1].tolist() == dataset.frames.frame_no[[5, 3, 40]].tolist()
+    for clip_id in range(3):
+        numbers = sorted(table.frame_no[table.clip_id == clip_id])
+        picked = table.take(drawn)
+        assert sorted(picked.frame_no[picked.clip_id == clip_id]) == numbers[::3]
+    part = get_frame_table(Subset(dataset, [5, 3, 40]))
+    assert part.frame_no.tolist() == dataset.frames.frame_no[[5, 3, 40]].tolist()
     with pytest.raises(TypeError, match='got a list, expected an AffWild2Dataset'):
         FrameStrideSampler([1, 2])
 
 
-def test_no_draw_touches_the_global_random_state(dataset):
+def test_draws_leave_the_global_random_state(dataset):
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
     sampler = FrameStrideSampler(
         dataset, stride=3, seed=0, class_balance=dict(oversample_thr=0.15), infinite=True
@@ -241,7 +237,7 @@ def test_no_draw_touches_the_global_random_state(dataset):
     assert torch.equal(torch.get_rng_state(), states[2])
 
 
-def test_in_a_data_loader(dataset):
+def test_works_in_a_data_loader(dataset):
     sampler = DATA_SAMPLERS.build(
         dict(type='FrameStrideSampler', dataset=dataset, stride=2, seed=0, infinite=True)
     )
@@ -261,34 +257,28 @@ def test_in_a_data_loader(dataset):
         (dict(class_balance=dict(thr=0.1)), 'class_balance'),
         (dict(class_balance=0.15), 'class_balance'),
         (dict(class_balance=dict(oversample_thr=0)), 'class_balance'),
+        (dict(seed=-1), 'seed=-1, expected.*train_dataloader.sampler.seed'),
+        (dict(seed=1.5), 'seed=1.5'),
+        (dict(seed='x'), "seed='x'"),
     ],
 )
-def test_bad_arguments(dataset, kwargs, message):
+def test_rejects_invalid_arguments(dataset, kwargs, message):
     with pytest.raises(ValueError, match=message):
         FrameStrideSampler(dataset, **kwargs)
 
 
 def test_full_size_draw():
-    """An epoch's draw of 2.7 million frames takes little memory and no Python loop over frames."""
-    from abaw_mm.datasets.frame_index import FrameIndex
-
-    frames = 594 * 4546
-    columns = FrameIndex(
-        [str(i) for i in range(594)],
-        np.repeat(np.arange(594, dtype=np.int32), 4546),
-        np.tile(np.arange(1, 4547, dtype=np.int32), 594),
-        np.zeros(frames, np.int8),
-        np.zeros(frames, np.int8),
-    )
+    """A draw from 2.7 million frames needs no Python loop over frames."""
     dataset = AffWild2Dataset('unread', lazy_init=True)
-    dataset.frames, dataset._fully_initialized = columns, True
-    assert len(FrameStrideSampler(dataset, seed=0)) == pytest.approx(frames / 10, rel=0.01)
+    dataset.frames = FrameTable.from_clips({str(i): range(1, 4547) for i in range(594)})
+    dataset._fully_initialized = True
+    assert len(FrameStrideSampler(dataset, seed=0)) == pytest.approx(594 * 454.6, rel=0.01)
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 @pytest.mark.parametrize('batch', [4, 5])
-def test_keys_belong_to_frame_and_epoch_whatever_the_ranks(dataset, monkeypatch, world_size, batch):
-    """Every frame of every epoch has one key, for any ranks, any batch, resumed or not."""
+def test_keys_depend_on_frame_and_epoch_only(dataset, monkeypatch, world_size, batch):
+    """Every frame of every epoch has one key, for any number of ranks and any batch size."""
     expected = FrameStrideSampler(dataset, stride=3, seed=2, infinite=True)
     row = list(islice(expected, 120))
     by_place = dict(enumerate(zip(row, expected.keys(0, 120).tolist(), strict=True)))
@@ -310,7 +300,7 @@ def test_keys_belong_to_frame_and_epoch_whatever_the_ranks(dataset, monkeypatch,
                 assert pairs == [by_place[place] for place in places]
 
 
-def test_keys_of_an_epoch_that_ends(dataset, monkeypatch):
+def test_keys_of_a_finite_sampler(dataset, monkeypatch):
     endless = FrameStrideSampler(dataset, stride=3, seed=2, infinite=True)
     row = list(islice(endless, len(endless)))
     samplers = on_ranks(lambda: FrameStrideSampler(dataset, stride=3, seed=2), 2, monkeypatch)

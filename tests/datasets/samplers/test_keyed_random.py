@@ -1,4 +1,4 @@
-"""Hashes that behave as random numbers do."""
+"""Tests that keyed numbers are the published ones and behave like random numbers."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from abaw_mm.datasets.samplers.keyed_random import (
 )
 
 
-def test_splitmix64_by_its_published_numbers():
+def test_equals_published_numbers_of_splitmix64():
     """The first outputs of SplitMix64 for the seed 1234567 (Rosetta Code's check values)."""
     bits = uniform(np.array([1234567], np.uint64), 5)[0]
     expected = np.array(
@@ -26,7 +26,7 @@ def test_splitmix64_by_its_published_numbers():
     assert bits.tolist() == ((expected >> np.uint64(11)) * 2.0**-53).tolist()
 
 
-def test_a_key_depends_on_all_its_parts_and_their_order():
+def test_keys_depend_on_all_parts_and_their_order():
     keys = {int(random_keys(*parts)[0]) for parts in np.ndindex(9, 9, 9)}
     assert len(keys) == 9**3
     assert random_keys(3, [5, 6])[1] == random_keys(3, 6)[0]

@@ -1,7 +1,6 @@
 """Attention maps from a config, a checkpoint and names of faces."""
 
 import os
-import runpy
 
 import numpy as np
 import pytest
@@ -141,13 +140,11 @@ def test_config_of_pretraining_is_rejected(repo, files):
         explain(str(repo / 'configs/res18_simsiam_faces.py'), files[1], [CLIP])
 
 
-def test_tool_draws_a_sheet_and_names_maps_left_out(repo, files, tmp_path, capsys):
-    tool = runpy.run_path(str(repo / 'tools/visualization/attention_maps.py'))
-    out = tmp_path / 'maps.png'
-    assert tool['main']([*files, CLIP, '--num-frames', '2', '--out', str(out)]) == 0
+def test_tool_draws_a_sheet_and_names_maps_left_out(files, tmp_path, run_tool):
+    tool, out = 'visualization/attention_maps.py', tmp_path / 'maps.png'
+    status, text, _ = run_tool(tool, *files, CLIP, '--num-frames', 2, '--out', out)
+    assert status == 0
     with Image.open(out) as picture:
         assert picture.format == 'PNG' and min(picture.size) > 300
-    out_text = capsys.readouterr().out
-    assert "left out: APViT's own map" in out_text and f'{out}: 2 faces' in out_text
-    with pytest.raises(SystemExit, match='2'):
-        tool['main']([*files, CLIP, '--out', 'maps.gif'])
+    assert "left out: APViT's own map" in text and f'{out}: 2 faces' in text
+    assert run_tool(tool, *files, CLIP, '--out', 'maps.gif')[0] == 2

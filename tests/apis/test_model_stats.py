@@ -1,6 +1,5 @@
 """Parameters and FLOPs against counts by hand and against the paper."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -127,34 +126,17 @@ def test_target_network_is_not_trained():
     assert stats['flops'] == parts['backbone']['flops']
 
 
-def test_tool(tmp_path, capsys):
-    path = REPO / 'tools/analysis_tools/model_stats.py'
-    spec = importlib.util.spec_from_file_location('model_stats_tool', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    out = tmp_path / 'stats.json'
-    assert (
-        tool.main(
-            [
-                str(REPO / 'configs/res18_srp_affwild2.py'),
-                '--shape',
-                '96',
-                '--json',
-                str(out),
-                '--cfg-options',
-                'model.backbone.frozen_stages=4',
-                'model.neck.kernel_sizes=(1,1)',
-                'model.head.in_channels=1024',
-            ]
-        )
-        == 0
-    )
+def test_tool(tmp_path, run_tool):
+    tool, out = 'analysis_tools/model_stats.py', tmp_path / 'stats.json'
+    options = ('frozen_stages=4', 'kernel_sizes=(1,1)', 'in_channels=1024')
+    parts = ('model.backbone', 'model.neck', 'model.head')
+    options = [f'{part}.{option}' for part, option in zip(parts, options, strict=True)]
+    flags = ('--shape', 96, '--json', out, '--cfg-options', *options)
+    status, text, _ = run_tool(tool, REPO / 'configs/res18_srp_affwild2.py', *flags)
+    assert status == 0 and '96x96' in text and '0.206 M' in text
     stats = json.loads(out.read_text())
     assert stats['shape'] == [96, 96]
     assert stats['trainable'] == 512 * 256 + 256 * 256 + 4 * 256 + 1024 * 8 + 8
-    text = capsys.readouterr().out
-    assert '96x96' in text and '0.206 M' in text
-    with pytest.raises(SystemExit):
-        tool.main(['x.py', '--shape', '0'])
-    assert tool.main(['gone.py']) == 1
-    assert 'gone.py' in capsys.readouterr().err
+    assert run_tool(tool, 'x.py', '--shape', 0)[0] == 2
+    status, _, error = run_tool(tool, 'gone.py')
+    assert status == 1 and 'gone.py' in error

@@ -62,7 +62,7 @@ def cells(out, title):
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def test_healthy_dataset(healthy, report):
+def test_healthy_dataset_has_only_notes(healthy, report):
     found = report(healthy, '--decode', '--workers', 2)
     assert found['verdict'].startswith('Healthy: train with') and found['status'] == 0
     assert kinds(found) == ['gaps', 'sizes', 'unlabelled']
@@ -109,7 +109,7 @@ def test_tables_agree_with_json(tiny, run, tmp_path):
         assert re.search(f'^{finding["level"]}: .*{re.escape(finding["text"])}$', out, re.M)
 
 
-def test_truncated_and_empty_files(healthy, report):
+def test_decoding_finds_truncated_and_empty_files(healthy, report):
     clip = healthy / 'cropped_aligned/face clip 3'
     (clip / '00004.jpg').write_bytes((clip / '00004.jpg').read_bytes()[:-50])
     (clip / '00007.jpg').write_bytes(b'')
@@ -133,18 +133,18 @@ def test_every_broken_annotation_is_printed(healthy, make_clip, run):
     assert 'folders of crops of no clip' not in out  # their crops are not strays
 
 
-def test_crops_from_0(healthy, make_clip, report):
+def test_crops_counted_from_0_are_an_error(healthy, make_clip, report):
     make_clip(healthy, 'Train_Set', 'shifted', [0] * 5, start=0)
     assert kinds(report(healthy), 'error') == ['start_index']
 
 
-def test_crops_beyond_the_last_line(healthy, report):
+def test_crops_beyond_the_last_line_are_an_error(healthy, report):
     clip = healthy / 'cropped_aligned/face clip 3'
     (clip / '00020.jpg').rename(clip / '00021.jpg')
     assert kinds(report(healthy), 'error') == ['beyond']
 
 
-def test_clips_without_crops_and_crops_without_clip(healthy, report):
+def test_clips_without_crops_are_a_warning(healthy, report):
     crops = healthy / 'cropped_aligned'
     (crops / 'face clip 3').rename(crops / 'face_clip_3')
     found = report(healthy)
@@ -152,7 +152,7 @@ def test_clips_without_crops_and_crops_without_clip(healthy, report):
     assert found['status'] == 0 and found['strays'] == {'face_clip_3': 20}
 
 
-def test_no_crops_at_all(healthy, report):
+def test_missing_crops_are_an_error(healthy, report):
     (healthy / 'cropped_aligned').rename(healthy / 'faces')
     found = report(healthy, '--decode')
     assert kinds(found, 'error') == ['no_crops'] and found['crops'] == []
@@ -160,19 +160,19 @@ def test_no_crops_at_all(healthy, report):
     assert report(healthy, '--crops', 'faces')['status'] == 0
 
 
-def test_raw_video_in_both_splits(healthy, make_clip, report):
+def test_raw_video_in_both_splits_is_a_warning(healthy, make_clip, report):
     make_clip(healthy, 'Train_Set', 'video11', [0])
     found = report(healthy)
     assert kinds(found, 'warning') == ['both_sides'] and found['status'] == 0
     assert found['verdict'].startswith('Usable with 1 warning: group folds')
 
 
-def test_crops_of_two_sizes(healthy, make_clip, report):
+def test_crops_of_two_sizes_are_a_warning(healthy, make_clip, report):
     make_clip(healthy, 'Train_Set', 'large', [0] * 5, size=24)
     assert kinds(report(healthy, '--decode', '--workers', 1), 'warning') == ['size']
 
 
-def test_one_split_only(healthy, report):
+def test_single_split_is_a_warning(healthy, report):
     (healthy / ANNOTATIONS / 'Validation_Set').rename(healthy / 'elsewhere')
     assert 'no_split' in kinds(report(healthy), 'warning')
     both = ('--ann-dir', f'{ANNOTATIONS}/Train_Set', healthy / 'elsewhere')
@@ -181,7 +181,7 @@ def test_one_split_only(healthy, report):
     assert [total['split'] for total in found['splits']] == ['train', 'elsewhere']
 
 
-def test_archive_that_was_not_merged(healthy, report):
+def test_crops_in_several_folders(healthy, report):
     (healthy / 'batch2').mkdir()
     (healthy / 'cropped_aligned/face clip 3').rename(healthy / 'batch2/face clip 3')
     assert 'no_clip_crops' in kinds(report(healthy))
@@ -191,7 +191,7 @@ def test_archive_that_was_not_merged(healthy, report):
     assert kinds(report(healthy)) == kinds(found)
 
 
-def test_list_of_frames(tiny, report):
+def test_list_of_frames_is_checked(tiny, report):
     assert report(tiny)['strays'] == {'video65': 3}
     found = report(tiny, '--frames', 'test_set_format.txt')
     test = found['splits'][-1]
@@ -255,7 +255,7 @@ def test_invalid_number_of_workers(healthy, run):
     assert status == 2 and '--workers: got 0, expected 1 to 256' in error
 
 
-def test_interrupted(healthy, run, monkeypatch, tmp_path):
+def test_interruption_writes_no_report(healthy, run, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 

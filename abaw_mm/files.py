@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from abaw_mm.errors import FileAccessError, UserError
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
@@ -17,15 +19,25 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
     Yields:
         Path: The temporary file to write.
+
+    Raises:
+        OSError: If the file cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise FileAccessError(
+            f'{path} cannot be written: {error}; free disk space or give another path'
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(path: str | os.PathLike) -> str:

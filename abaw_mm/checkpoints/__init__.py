@@ -2,7 +2,8 @@
 
 A file is loaded as data (:mod:`.load`), its state dict is unwrapped, a backbone is matched by the
 names of its tensors (:mod:`.match`), an incomplete match is refused, and the module is filled
-(:mod:`.ssl_pretrained`). Whole models are compared in :mod:`.fit`.
+(:mod:`.ssl_pretrained`). Whole models are compared in :mod:`.fit`;
+:mod:`.convert` writes a backbone in mmpretrain's layout.
 """
 
 from .find_latest import find_latest

@@ -1,8 +1,7 @@
-"""tools/model_converters/ssl_to_mmpretrain.py: what it writes, and what it refuses."""
+"""tools/model_converters/ssl_to_mmpretrain.py: files that it writes and inputs that it refuses."""
 
 import argparse
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,34 +14,16 @@ import torch
 from mmpretrain.models import ResNet
 
 import abaw_mm
+from abaw_mm.checkpoints.convert import infer_resnet_config
 from abaw_mm.checkpoints.load import load_checkpoint_file
 
 REPO = Path(__file__).parents[2]
-TOOL = REPO / 'tools/model_converters/ssl_to_mmpretrain.py'
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location('ssl_to_mmpretrain', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+TOOL = 'model_converters/ssl_to_mmpretrain.py'
 
 
 @pytest.fixture
-def run(capsys):
-    """Run the command here: exit status, standard output, standard error."""
-
-    def run(*args):
-        try:
-            status = tool.main([*map(str, args)])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
-    return run
+def run(run_tool):
+    return lambda *args: run_tool(TOOL, *args)
 
 
 @pytest.fixture(scope='module')
@@ -67,14 +48,14 @@ def moco(tmp_path, weights):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_writes_mmpretrains_own_layout(run, tmp_path, moco, weights, suffix):
+def test_output_has_the_layout_of_mmpretrain(run, tmp_path, moco, weights, suffix):
     out = tmp_path / f'new folder/out{suffix}'
     status, text, error = run(moco, out)
     assert (status, error) == (0, '')
     assert '-> ResNet-18' in text and '100 of 100' in text and 'MoCo v1, v2' in text
     assert "prefix='backbone.')" in text and f'checkpoint={out}' in text
     if suffix == '.pth':
-        saved = torch.load(out, weights_only=True)  # by torch alone
+        saved = torch.load(out, weights_only=True)
         state, meta = saved['state_dict'], saved['meta']
     else:
         state = safetensors.torch.load_file(out)
@@ -91,7 +72,7 @@ def test_writes_mmpretrains_own_layout(run, tmp_path, moco, weights, suffix):
         matched='100 of 100',
         abaw_mm_version=abaw_mm.__version__,
     )
-    # and again by our own import
+    # Both imports of a config load it.
     for cfg in (dict(type='SSLPretrained'), dict(type='Pretrained', prefix='backbone.')):
         model = ResNet(18, init_cfg=dict(cfg, checkpoint=str(out)))
         model.init_weights()
@@ -125,18 +106,18 @@ def test_loads_in_mmpretrain_without_abaw_mm(run, tmp_path, moco, weights):
     assert all(torch.equal(value, weights[name]) for name, value in loaded.items())
 
 
-def test_is_a_small_file_of_its_own(run, tmp_path, weights):
-    """Tensors that share one large storage take only their own part of it along."""
+def test_output_holds_no_storage_beyond_its_tensors(run, tmp_path, weights):
+    """A view must not bring along the whole storage."""
     large = torch.zeros(5_000_000)
     view = large[:9408].view(64, 3, 7, 7)
     torch.save({**weights, 'conv1.weight': view, 'large': large}, tmp_path / 'a.pth')
     assert run(tmp_path / 'a.pth', tmp_path / 'b.pth')[0] == 0
-    need = sum(value.numel() * value.element_size() for value in weights.values())
-    assert (tmp_path / 'b.pth').stat().st_size < need + 200_000
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    assert (tmp_path / 'b.pth').stat().st_size < size + 200_000
 
 
 @pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
-def test_depth_is_seen_by_the_blocks(depth):
+def test_depth_is_inferred_from_the_blocks(depth):
     state = ResNet(depth).state_dict()
     numbers = dict(conv1='0', bn1='1', layer1='4', layer2='5', layer3='6', layer4='7')
     numbered = {
@@ -144,10 +125,10 @@ def test_depth_is_seen_by_the_blocks(depth):
         for k, v in state.items()
     }
     for found in (state, {f'module.encoder_q.{k}': v for k, v in state.items()}, numbered):
-        assert tool.infer_depth(found) == depth
+        assert infer_resnet_config(found) == dict(type='ResNet', depth=depth)
 
 
-def test_flags(run, tmp_path, moco, weights, repo):
+def test_network_and_prefix_are_selected(run, tmp_path, moco, weights, repo):
     out = tmp_path / 'out.pth'
     status, _, error = run(moco, out, '--backbone', 'resnet50')
     assert status == 1 and 'mismatched' in error and not out.exists()
@@ -160,38 +141,46 @@ def test_flags(run, tmp_path, moco, weights, repo):
     assert status == 1 and 'none of the names' in error
 
 
-def test_a_part_needs_its_flag(run, tmp_path, weights):
-    del (less := dict(weights))['layer3.0.conv1.weight']
-    torch.save(less, tmp_path / 'less.pth')
+def test_incomplete_backbone_needs_a_flag(run, tmp_path, weights):
+    del (part := dict(weights))['layer3.0.conv1.weight']
+    torch.save(part, tmp_path / 'part.pth')
     out = tmp_path / 'out.pth'
-    status, _, error = run(tmp_path / 'less.pth', out)
+    status, _, error = run(tmp_path / 'part.pth', out)
     assert status == 1 and 'layer3.0.conv1.weight: got nothing' in error and not out.exists()
-    status, text, _ = run(tmp_path / 'less.pth', out, '--allow-partial')
+    status, text, _ = run(tmp_path / 'part.pth', out, '--allow-partial')
     assert status == 0 and '99 of 100' in text
     assert torch.load(out, weights_only=True)['meta']['matched'] == '99 of 100'
 
 
-def test_wrong_use(run, tmp_path, moco):
-    for args, message in (
-        ((tmp_path / 'gone.pth', tmp_path / 'a.pth'), 'gone.pth: no such file'),
-        ((moco, tmp_path / 'a.onnx'), 'expected a name with .pth, .pt, .safetensors'),
-        ((moco, moco), 'which is IN'),
-        ((moco, tmp_path / 'a.pth', '--config', 'gone.py'), '--config: gone.py: no such file'),
-        ((moco, moco / 'a.pth'), 'OUT: '),
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('gone.pth', 'a.pth'), 'gone.pth: no such file'),
+        (('moco.pth', 'a.onnx'), 'expected a name with .pth, .pt, .safetensors'),
+        (('moco.pth', 'moco.pth'), 'which is IN'),
+        (('moco.pth', 'a.pth', '--config', 'gone.py'), '--config: gone.py: no such file'),
+    ],
+)
+def test_wrong_arguments(run, moco, monkeypatch, args, message):
+    monkeypatch.chdir(moco.parent)
+    status, _, error = run(*args)
+    assert status == 2 and message in error
+
+
+def test_user_errors(run, tmp_path, moco):
+    (tmp_path / 'cut.pth').write_bytes(moco.read_bytes()[:2000])
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'other.pth')
+    for source, out, message in (
+        ('cut.pth', 'a.pth', 'got a truncated checkpoint'),
+        ('other.pth', 'a.pth', 'got (0, 0, 0, 0) blocks'),
+        ('moco.pth', 'moco.pth/a.pth', 'moco.pth'),
     ):
-        status, _, error = run(*args)
-        assert status == 2 and message in error
-    before = moco.read_bytes()
-    (tmp_path / 'cut.pth').write_bytes(before[:2000])
-    status, _, error = run(tmp_path / 'cut.pth', tmp_path / 'a.pth')
-    assert status == 1 and 'got a truncated checkpoint' in error
-    torch.save(dict(a=torch.ones(1)), tmp_path / 'a.pth')
-    status, _, error = run(tmp_path / 'a.pth', tmp_path / 'b.pth')
-    assert status == 1 and 'got (0, 0, 0, 0) blocks' in error
+        status, _, error = run(tmp_path / source, tmp_path / out)
+        assert status == 1 and message in error
 
 
 class Opener:
-    """Pickles as a call that makes a file."""
+    """Pickles as a call that creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -201,7 +190,7 @@ class Opener:
 
 
 @pytest.mark.parametrize('zipped', [True, False])
-def test_trusted_arguments_of_a_training(run, tmp_path, weights, zipped):
+def test_trusted_pickle_with_training_arguments(run, tmp_path, weights, zipped):
     args = argparse.Namespace(arch='resnet18', lr=0.03)
     path, out = tmp_path / 'args.pth', tmp_path / 'out.pth'
     torch.save(dict(state_dict=weights, args=args), path, _use_new_zipfile_serialization=zipped)
@@ -209,15 +198,14 @@ def test_trusted_arguments_of_a_training(run, tmp_path, weights, zipped):
     assert status == 1 and 'argparse.Namespace' in error and '--trust-pickle' in error
     assert not out.exists()
     status, text, error = run(path, out, '--trust-pickle')
-    assert status == 0 and 'is given argparse.Namespace' in error and 'WARNING' in error
+    assert status == 0 and 'uses argparse.Namespace' in error and 'WARNING' in error
     assert 'OrderedDict' not in error and '_rebuild' not in error
     saved = torch.load(out, weights_only=True)
     assert saved.keys() == {'state_dict', 'meta'} and len(saved['state_dict']) == len(weights)
     assert saved['meta']['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_trust_is_what_it_says(run, tmp_path, weights):
-    """It runs what the file says, after it has named it; without the flag nothing runs."""
+def test_only_a_trusted_pickle_is_executed(run, tmp_path, weights):
     path, sentinel = tmp_path / 'bad.pth', tmp_path / 'was_run'
     torch.save(dict(state_dict=weights, payload=Opener(sentinel)), path)
     status, _, error = run(path, tmp_path / 'a.pth')
@@ -227,17 +215,17 @@ def test_trust_is_what_it_says(run, tmp_path, weights):
     load_checkpoint_file(tmp_path / 'a.pth')
 
 
-def test_a_trusted_file_whose_code_is_not_here(run, tmp_path, weights, monkeypatch):
+def test_trusted_pickle_with_missing_code(run, tmp_path, weights, monkeypatch):
     module = type(sys)('their_repository')
     module.Settings = type('Settings', (), dict(__module__='their_repository'))
     monkeypatch.setitem(sys.modules, 'their_repository', module)
     torch.save(dict(state_dict=weights, cfg=module.Settings()), tmp_path / 'a.pth')
     monkeypatch.delitem(sys.modules, 'their_repository')
     status, _, error = run(tmp_path / 'a.pth', tmp_path / 'b.pth', '--trust-pickle')
-    assert status == 1 and "author's code on PYTHONPATH" in error
+    assert status == 1 and "author's code to PYTHONPATH" in error
 
 
-def test_the_package_has_no_way_to_trust(repo):
+def test_package_never_executes_pickles(repo):
     for path in (repo / 'abaw_mm').rglob('*.py'):
         text = path.read_text().replace(' ', '')
         assert 'weights_only=False' not in text and "weights_only']=False" not in text, path
@@ -245,7 +233,7 @@ def test_the_package_has_no_way_to_trust(repo):
 
 def test_as_a_command(tmp_path, moco):
     result = subprocess.run(
-        [sys.executable, str(TOOL), str(moco), str(tmp_path / 'out.pth')],
+        [sys.executable, str(REPO / 'tools' / TOOL), str(moco), str(tmp_path / 'out.pth')],
         cwd=REPO,
         env={**os.environ, 'PYTHONPATH': str(REPO)},
         capture_output=True,

@@ -34,9 +34,9 @@ def test_pins_lie_in_the_ranges(name):
             continue
         for low, high, pip in versions.SUPPORTED.values():
             if pip.removesuffix('-lite') == match.group(1).removesuffix('-lite'):
-                version = versions._release(match.group(2))
-                assert version >= versions._release(low)
-                assert high is None or version < versions._release(high)
+                version = versions.parse_release(match.group(2))
+                assert version >= versions.parse_release(low)
+                assert high is None or version < versions.parse_release(high)
 
 
 def test_wheel_holds_the_package(tmp_path):

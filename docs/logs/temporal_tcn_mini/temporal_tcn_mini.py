@@ -1,13 +1,14 @@
-"""The temporal network over features of res18_srp_mini.py, on the same small set.
+"""Train the temporal network on features of res18_srp_mini.py, on the same small set.
 
-    python tools/extract_features.py docs/logs/res18_srp_mini.py CHECKPOINT \
+    python tools/extract_features.py docs/logs/res18_srp_mini/res18_srp_mini.py CHECKPOINT \
         --out features/res18_srp_mini --layer neck
-    python tools/train.py docs/logs/temporal_tcn_mini.py
+    python tools/train.py docs/logs/temporal_tcn_mini/temporal_tcn_mini.py
 
-Clips are short and few here: smaller windows, a shorter run, scored once, at the end.
+The set has few and short clips, so windows are smaller and the run is shorter. It is scored once,
+at the end.
 """
 
-_base_ = ['../../configs/temporal_tcn_affwild2.py']
+_base_ = ['../../../configs/temporal_tcn_affwild2.py']
 
 data = dict(
     data_root='data/affwild2_mini', feature_dir='features/res18_srp_mini', window=64, context=31

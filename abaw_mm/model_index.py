@@ -1,4 +1,4 @@
-"""Our configs by name, in mmpretrain's ``list_models`` and ``get_model``."""
+"""Register our configs by name with mmpretrain's ``list_models`` and ``get_model``."""
 
 from pathlib import Path
 
@@ -7,22 +7,23 @@ from mmpretrain.apis.model import ModelHub
 PACKAGE = Path(__file__).resolve().parent
 
 
-def installed_root() -> Path:
-    """Folder that has ``configs`` and ``model-index.yml``.
+def find_config_root() -> Path:
+    """Return the folder that holds ``configs`` and ``model-index.yml``.
 
-    It is ``abaw_mm/.mim``, as in all OpenMMLab wheels, or the repository of an editable install.
+    This is ``abaw_mm/.mim`` in a wheel, as in all OpenMMLab wheels, and the repository in an
+    editable install.
     """
     mim = PACKAGE / '.mim'
     return mim if mim.is_dir() else PACKAGE.parent
 
 
 def register_model_index() -> None:
-    """Make our configs known to mmpretrain; again has no effect.
+    """Register our configs with mmpretrain, unless they are registered already.
 
-    Only names and paths are read, in some 20 ms; a config is read when it is asked for. Where
-    neither the wheel's files nor the repository is there (a copied package), nothing is registered.
+    Reads only names and paths, in about 20 ms; a config is read when it is requested. Registers
+    nothing if the package was copied without its configs.
     """
-    root = installed_root()
+    root = find_config_root()
     index = root / 'model-index.yml'
     if index.is_file() and not ModelHub.has('abaw_res18_srp_affwild2'):
         ModelHub.register_model_index(index, config_prefix=root)

@@ -12,9 +12,9 @@ VERSION = re.search(r"__version__ = '(.+?)'", (HERE / 'abaw_mm/version.py').read
 
 
 class BuildWithConfigs(build_py):
-    """Puts configs and their index into the wheel as ``abaw_mm/.mim``, where OpenMMLab looks.
+    """Copy configs and their index into the wheel as ``abaw_mm/.mim``, where OpenMMLab looks.
 
-    The source stays as it is; an editable install finds both in the repository.
+    The source tree is not changed. An editable install finds both in the repository.
     """
 
     def run(self) -> None:
@@ -22,7 +22,7 @@ class BuildWithConfigs(build_py):
         if self.editable_mode:
             return
         mim = Path(self.build_lib) / 'abaw_mm/.mim'
-        shutil.rmtree(mim, ignore_errors=True)  # of an earlier build
+        shutil.rmtree(mim, ignore_errors=True)  # left by an earlier build
         shutil.copytree(
             HERE / 'configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__')
         )
@@ -40,9 +40,8 @@ setup(
     packages=find_packages(include=['abaw_mm', 'abaw_mm.*']),
     package_data={'abaw_mm': ['py.typed'], 'abaw_mm.visualization.report': ['*.j2']},
     python_requires='>=3.10',
-    # Ranges that the import check (abaw_mm/compat/versions.py) enforces;
-    # requirements/ holds exact pins.
-    # The onedl continuation has other names for the same imports: install
+    # abaw_mm/compat/versions.py checks these ranges on import; requirements/ has exact pins. The
+    # onedl continuation has other package names for the same modules: install
     # requirements/onedl.txt, then this package with --no-deps.
     install_requires=[
         'torch>=2.4',  # fused SGD on the CPU

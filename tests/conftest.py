@@ -1,4 +1,4 @@
-"""Data and processes that several tests need."""
+"""Fixtures that several test files share: data, outputs of the released code, processes."""
 
 import importlib.util
 import json
@@ -17,19 +17,19 @@ import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-import abaw_mm  # noqa: F401  mends and registers, before any test imports mmpretrain
+import abaw_mm  # noqa: F401  patches and registers before any test imports mmpretrain
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 
 REPO = Path(__file__).parents[1]
 TOOLS = REPO / 'tools'
-SHARED = REPO.parent / 'shared'  # real faces and outputs of the released code, where there are any
+SHARED = REPO.parent / 'shared'  # optional: real faces and outputs of the released code
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
 
 
 @pytest.fixture(autouse=True)
 def mmpretrain_scope() -> None:
-    """Names are looked up in mmpretrain's registries, whatever a test before has left."""
+    """Reset the default registry scope, which an earlier test may have changed."""
     init_default_scope('mmpretrain')
 
 
@@ -67,25 +67,25 @@ def run_tool(load_tool: Callable, capsys: pytest.CaptureFixture) -> Callable:
 
 @pytest.fixture
 def repo() -> Path:
-    """Root of the repository."""
+    """Return the root of the repository."""
     return REPO
 
 
 @pytest.fixture
 def affwild2_mini(tmp_path: Path) -> Path:
-    """Real faces in the official layout; tests that need them skip where they are absent."""
+    """Return a data root of real faces in the official layout; skip if it is not available."""
     source, root = SHARED / 'affwild2_mini', tmp_path / 'affwild2_mini'
     if not source.is_dir():
         pytest.skip('no affwild2_mini beside the repository')
     root.mkdir()
-    for path in source.iterdir():  # links: what a test keeps beside the data stays out of it
+    for path in source.iterdir():  # links, so that no test writes into the data
         (root / path.name).symlink_to(path)
     return root
 
 
 @pytest.fixture
 def golden() -> Path:
-    """Outputs of the released code; tests that need them skip where they are absent."""
+    """Return the folder of the released code's outputs; skip if it is not available."""
     root = SHARED / 'golden'
     if not root.is_dir():
         pytest.skip('no golden outputs beside the repository')
@@ -93,7 +93,10 @@ def golden() -> Path:
 
 
 class Released:
-    """The released code's networks, filled by the names of their tensors, and what they gave."""
+    """Weights and outputs of the released code's networks.
+
+    The weights are generated from the names of the tensors.
+    """
 
     def __init__(self, root: Path) -> None:
         spec = importlib.util.spec_from_file_location('fill', root / 'fill.py')
@@ -103,17 +106,17 @@ class Released:
         self.outputs = np.load(root / 'released_code.npz')
 
     def state_dict(self, network: str) -> dict[str, torch.Tensor]:
-        """Weights of a network under the released names."""
+        """Return the weights of a network under the released names."""
         return self.fill.state_dict(self.shapes[network])
 
     def output(self, name: str) -> torch.Tensor:
-        """What the released code gave."""
+        """Return an output of the released code."""
         return torch.from_numpy(self.outputs[name])
 
 
 @pytest.fixture
 def released(golden: Path) -> Released:
-    """:class:`Released`; tests that need it skip where the golden outputs are absent."""
+    """Return the released code's networks; skip if their outputs are not available."""
     return Released(golden)
 
 
@@ -143,13 +146,13 @@ def write_clip(
 
 @pytest.fixture
 def make_clip() -> Callable:
-    """:func:`write_clip`, for tests that write data of their own."""
+    """Return :func:`write_clip`."""
     return write_clip
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A data root with three training clips, two validation clips and a list of test frames."""
+    """Write a data root with three training clips, two validation clips and a list of frames."""
     root = tmp_path / 'affwild2'
     write_clip(root, 'Train_Set', '1-30-1280x720', [0, 1, -1, 2, 3, 4, 5, 6, 7, 0, 0])
     write_clip(root, 'Train_Set', 'video10_left', [0] * 20, missing=(3, 4))
@@ -168,7 +171,11 @@ def tiny(tmp_path: Path) -> Path:
 def write_features(
     folder: Path, root: Path, dim: int = 6, layer: str = 'neck'
 ) -> dict[str, dict[int, np.ndarray]]:
-    """Write features of all crops of a data root; returns clip to frame number to (D, ) float16."""
+    """Write random features of all crops of a data root.
+
+    Returns:
+        dict: For each clip, frame numbers and their features (D, ) float16.
+    """
     crops, rng = CropFolder(root / 'cropped_aligned'), np.random.default_rng(0)
     meta = dict(config='res18', sha256='0' * 64, layer=layer, dim=dim)
     features = FeatureFolder.start(folder, meta)
@@ -183,7 +190,7 @@ def write_features(
 
 @pytest.fixture
 def make_features() -> Callable:
-    """:func:`write_features`, for tests of temporal models."""
+    """Return :func:`write_features`."""
     return write_features
 
 
@@ -198,14 +205,17 @@ def _worker(rank: int, world_size: int, port: int, function: Callable, args: tup
     dist.init_process_group('gloo', rank=rank, world_size=world_size)
     try:
         function(*args)
-        dist.barrier()  # a process that leaves early aborts the other
+        dist.barrier()  # a process that exits early would abort the others
     finally:
         dist.destroy_process_group()
 
 
 @pytest.fixture
 def run_distributed() -> Callable:
-    """Run a module-level function in several gloo processes; raises what one of them raises."""
+    """Return a function that runs a module-level function in several gloo processes.
+
+    It raises what one of the processes raises.
+    """
 
     def run(function: Callable, *args: object, world_size: int = 2) -> None:
         with socket.socket() as probe:

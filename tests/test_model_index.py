@@ -1,4 +1,4 @@
-"""mmpretrain finds our configs by name, and the index says nothing that is not so."""
+"""Test that mmpretrain finds our configs by name and that their index is correct."""
 
 import os
 import subprocess
@@ -25,39 +25,39 @@ def models():
     return {model.name: model for model in index.models}
 
 
-def test_valid_by_its_package(capsys):
+def test_index_passes_its_own_check(capsys):
     load(str(REPO / 'model-index.yml')).check(silent=False)
     assert 'All good' in capsys.readouterr().out
 
 
-def test_every_config_has_an_entry_of_its_name(models):
+def test_every_config_has_entry_with_its_name(models):
     expected = {f'abaw_{path.stem}': f'configs/{path.name}' for path in CONFIGS}
     assert {name: model.config for name, model in models.items()} == expected
     assert mmpretrain.list_models('abaw') == sorted(expected)
 
 
-def test_nothing_is_listed_that_is_not_there(models):
+def test_entries_claim_no_weights_and_no_results(models):
     for model in models.values():
         assert model.weights is None and model.results is None
         assert model.in_collection
 
 
-def test_parameters_and_flops_are_those_of_the_tool(models):
+def test_parameters_and_flops_equal_model_stats(models):
     for name in ('abaw_res18_gap_affwild2', 'abaw_res50_srp_affwild2', 'abaw_res18_byol_faces'):
         stats = model_stats(Config.fromfile(str(REPO / models[name].config)))
         data = models[name].metadata.data
         assert (data['Parameters'], data['FLOPs']) == (stats['total'], stats['flops'])
 
 
-def test_get_model():
+def test_get_model_builds_config_with_overrides():
     model = mmpretrain.get_model('abaw_res18_srp_affwild2', neck=dict(kernel_sizes=(1, 3)))
     assert type(model).__name__ == 'FrameClassifier' and model.neck.kernel_sizes == (1, 3)
     assert model._dataset_meta['classes'][0] == 'Neutral'
-    model_index.register_model_index()  # again: no error
+    model_index.register_model_index()  # a second call has no effect
 
 
 def test_wheel_finds_its_own_configs(tmp_path):
-    """Unpacked as pip does, away from the repository."""
+    """Unpack the wheel as pip does, outside the repository."""
     subprocess.run(
         [
             sys.executable,
@@ -76,7 +76,7 @@ def test_wheel_finds_its_own_configs(tmp_path):
         wheel.extractall(site)
     for path in (*(REPO / 'configs').rglob('*.py'), REPO / 'configs/metafile.yml'):
         assert (site / 'abaw_mm/.mim' / path.relative_to(REPO)).is_file()
-    assert not (REPO / 'abaw_mm/.mim').exists()  # the source stays as it is
+    assert not (REPO / 'abaw_mm/.mim').exists()  # building leaves the source unchanged
     code = (
         'import abaw_mm, mmpretrain, sys; '
         'names = mmpretrain.list_models("abaw"); '

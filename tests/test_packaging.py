@@ -1,4 +1,4 @@
-"""What is installed is what setup.py says."""
+"""Test setup.py, the pinned requirements, the wheel, and metadata that repeats its figures."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from abaw_mm.compat import versions
 REPO = Path(__file__).parents[1]
 
 
-def test_ranges_are_those_of_the_import_check():
+def test_setup_states_ranges_of_import_check():
     text = (REPO / 'setup.py').read_text()
     for low, high, pip in versions.SUPPORTED.values():
         stated = re.search(rf"'{pip}(>=[^']+)'", text).group(1)
@@ -27,7 +27,7 @@ def test_editable_install_has_metadata():
 
 
 @pytest.mark.parametrize('name', ['openmmlab', 'onedl'])
-def test_pins_lie_in_the_ranges(name):
+def test_pinned_versions_are_supported(name):
     for line in (REPO / f'requirements/{name}.txt').read_text().splitlines():
         match = re.match(r'(?:onedl-)?([\w-]+)==([\d.]+)', line)
         if match is None:
@@ -39,7 +39,11 @@ def test_pins_lie_in_the_ranges(name):
                 assert high is None or version < versions.parse_release(high)
 
 
-def test_wheel_holds_the_package(tmp_path):
+def test_citation_has_package_version():
+    assert f'version: {abaw_mm.__version__}\n' in (REPO / 'CITATION.cff').read_text()
+
+
+def test_wheel_contains_package(tmp_path):
     subprocess.run(
         [
             sys.executable,
@@ -54,6 +58,8 @@ def test_wheel_holds_the_package(tmp_path):
         stdout=subprocess.PIPE,
     )
     names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
-    for path in (p for kind in ('*.py', '*.j2') for p in (REPO / 'abaw_mm').rglob(kind)):
+    for path in (
+        p for kind in ('*.py', '*.j2', 'py.typed') for p in (REPO / 'abaw_mm').rglob(kind)
+    ):
         assert path.relative_to(REPO).as_posix() in names
     assert abaw_mm.__version__ in next(tmp_path.glob('*.whl')).name

@@ -1,6 +1,6 @@
 """Train the demo's network on real faces in the official layout: a small set, not Aff-Wild2.
 
-    bash tools/dist_train.sh docs/logs/res18_srp_mini/res18_srp_mini.py 2
+bash tools/dist_train.sh docs/logs/res18_srp_mini/res18_srp_mini.py 2
 """
 
 _base_ = ['../../../benchmarks/configs/res18_srp_demo_plain.py']

@@ -16,3 +16,4 @@ _base_ = ['_base_/models/res18_srp.py', '_base_/fast.py']
 checkpoint = None
 
 model = dict(type='FrameClassifier')
+efficient_conv_bn_eval = ['backbone']

@@ -27,6 +27,7 @@ from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.all_crops import AllCropsDataset
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import sha256
+from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.structures import FrameTable
 
 SPLITS = ('train', 'val', 'test')
@@ -184,6 +185,7 @@ def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
     runner = build_runner(cfg)
     runner.load_or_resume()  # StrictCheckpointHook compares names and shapes
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    enable_efficient_conv_bn_eval(model, runner.cfg)
     if layer == 'backbone':
         model.backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
         model.backbone.init_weights()

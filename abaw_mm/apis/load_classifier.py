@@ -12,6 +12,7 @@ from abaw_mm.checkpoints.fit import check_fit
 from abaw_mm.checkpoints.load import load_checkpoint_file, unwrap_state_dict
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 
 
 def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
@@ -39,4 +40,5 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
     check_fit(model, found, checkpoint)
     # A test ignores further tensors as well.
     model.load_state_dict(unwrap_state_dict(found), strict=False)
+    enable_efficient_conv_bn_eval(model, cfg)
     return model.eval().to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -13,6 +13,7 @@ from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.files import atomic_write
+from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.structures import uses_frame_batches
 
 OUT_ITEMS = ('metrics', 'pred')
@@ -100,6 +101,7 @@ def test(
     if out is not None and out_item == 'pred':
         dump = DumpPredictions(out, checkpoint, Path(config).stem)
     runner = build_runner(cfg)
+    enable_efficient_conv_bn_eval(runner.model, runner.cfg)
     if tta:  # the hook wraps the model once the checkpoint is loaded
         runner.register_hook(PrepareTTAHook(tta_cfg=ConfigDict(cfg.tta_model)))
     if dump is not None:

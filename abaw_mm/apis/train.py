@@ -13,6 +13,7 @@ from abaw_mm.apis.config import load_config, log_batch, set_loader_flags
 from abaw_mm.checkpoints.find_latest import find_latest
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.errors import InvalidValueError, MissingPackageError
+from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 
 
 def train(
@@ -68,6 +69,7 @@ def train(
         _add_tensorboard(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers)
     runner = build_runner(cfg)
+    enable_efficient_conv_bn_eval(runner.model, runner.cfg)
     log_batch(cfg)
     if resume == 'auto' and not cfg.resume:
         print_log(

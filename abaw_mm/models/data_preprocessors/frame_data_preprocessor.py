@@ -76,6 +76,7 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         self.aspect_ratio_range = tuple(aspect_ratio_range)
         self.flip_prob = flip_prob
 
+    @torch.compiler.disable  # NumPy and OpenCV: the Runner's `compile` is for the network
     def forward(self, data: dict, training: bool = False) -> dict:
         """Make the network's input.
 

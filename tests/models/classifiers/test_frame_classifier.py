@@ -1,17 +1,13 @@
-"""Against mmpretrain's own model: same loss, same scores, same checkpoints."""
+"""``FrameClassifier`` against mmpretrain's own model: same loss, scores and checkpoints."""
 
 import pytest
 import torch
 from mmengine.dist import get_rank
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import OptimWrapper
-from mmpretrain.registry import MODELS, OPTIM_WRAPPERS
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from abaw_mm.compat.cpu import CPUAmpOptimWrapper
-from abaw_mm.engine import auto_amp_optim_wrapper as mixed_precision
 from abaw_mm.evaluation import MacroF1
-from abaw_mm.models.backbones import folded_forward
 from abaw_mm.models.classifiers import frame_classifier
 from abaw_mm.structures import FrameBatch
 
@@ -24,7 +20,7 @@ MODEL = dict(
 
 @pytest.fixture
 def models():
-    """Stock and ours, with the same weights."""
+    """mmpretrain's classifier and ours, with the same weights."""
     torch.manual_seed(0)
     stock = MODELS.build(dict(MODEL, type='ImageClassifier')).eval()
     ours = MODELS.build(dict(MODEL, type='FrameClassifier', mixed_precision=False)).eval()
@@ -34,7 +30,7 @@ def models():
 
 @pytest.fixture
 def data():
-    """Images, and their labels as a batch and as data samples."""
+    """Images, and their labels as one batch and as data samples."""
     images = torch.randn(5, 3, 64, 64)
     label = torch.tensor([0, 7, 3, 3, 1])
     batch = FrameBatch(
@@ -51,7 +47,19 @@ def data():
     return images, batch, samples
 
 
-def test_same_loss_and_scores(models, data):
+@pytest.fixture
+def use_bfloat16(monkeypatch):
+    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
+
+
+def record_neck_dtypes(model):
+    """Return a list that gets the dtype of each map that reaches the neck."""
+    dtypes = []
+    model.neck.register_forward_pre_hook(lambda module, args: dtypes.append(args[0][-1].dtype))
+    return dtypes
+
+
+def test_loss_and_scores_equal_mmpretrains(models, data):
     stock, ours = models
     images, batch, samples = data
     loss = ours(images, [batch], mode='loss')['loss']
@@ -60,25 +68,25 @@ def test_same_loss_and_scores(models, data):
     expected = stock(images, samples, mode='predict')
     torch.testing.assert_close(predicted.pred_score, torch.stack([s.pred_score for s in expected]))
     assert torch.equal(predicted.pred_label, torch.cat([s.pred_label for s in expected]))
-    # and data samples go through as they do in mmpretrain
+    # Data samples work as in mmpretrain.
     again = ours(images, samples, mode='predict')
     torch.testing.assert_close(again[3].pred_score, expected[3].pred_score)
 
 
-def test_same_figures_from_the_metric(models, data):
+def test_metric_is_the_same_for_batches_and_data_samples(models, data):
     stock, ours = models
     images, batch, samples = data
-    figures = []
-    for model, some in ((stock, samples), (ours, [batch])):
+    metrics = []
+    for model, data_samples in ((stock, samples), (ours, [batch])):
         metric = MacroF1()
         with torch.no_grad():
-            predicted = model(images, some, mode='predict')
+            predicted = model(images, data_samples, mode='predict')
         metric.process(None, [sample.to_dict() for sample in predicted])
-        figures.append(metric.evaluate(5))
-    assert figures[0] == figures[1]
+        metrics.append(metric.evaluate(5))
+    assert metrics[0] == metrics[1]
 
 
-def test_mmpretrains_classifier_cannot_score_a_batch_in_part(models, data):
+def test_mmpretrains_classifier_refuses_to_score_a_frame_batch(models, data):
     stock, _ = models
     images, batch, _ = data
     with pytest.raises(ValueError, match="type='FrameClassifier'"):
@@ -86,47 +94,25 @@ def test_mmpretrains_classifier_cannot_score_a_batch_in_part(models, data):
 
 
 @pytest.mark.parametrize('stage', ['backbone', 'neck', 'pre_logits'])
-@pytest.mark.parametrize('fold', [True, False])
-def test_features_of_each_stage(models, data, stage, fold):
+def test_features_of_each_stage_equal_mmpretrains(models, data, stage):
     stock, ours = models
-    ours.fold = fold
-    images = data[0]
     with torch.no_grad():
-        got, expected = (model.extract_feat(images, stage) for model in (ours, stock))
-    if stage == 'pre_logits':
-        got, expected = (got,), (expected,)
-    for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+        got, expected = (model.extract_feat(data[0], stage) for model in (ours, stock))
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_fold_is_used_and_can_be_turned_off(models, data, monkeypatch):
-    _, ours = models
-    seen = []
-    monkeypatch.setattr(
-        frame_classifier,
-        'folded_forward',
-        lambda *args: seen.append(args) or folded_forward.folded_forward(*args),
-    )
-    ours.extract_feat(data[0])
-    ours.fold = False
-    ours.extract_feat(data[0])
-    assert len(seen) == 1
-
-
-def test_scores_in_the_devices_type(models, data, monkeypatch):
+def test_scores_use_mixed_precision(models, data, use_bfloat16):
     stock, ours = models
     images, batch, samples = data
     ours.mixed_precision = True
-    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
-    types = []
-    ours.neck.register_forward_pre_hook(lambda module, args: types.append(args[0][-1].dtype))
+    dtypes = record_neck_dtypes(ours)
     with torch.no_grad():
         (predicted,) = ours(images, [batch], mode='predict')
         again, expected = (  # data samples are filled in place
             torch.stack([s.pred_score for s in model(images, samples, mode='predict')])
             for model in (ours, stock)
         )
-    assert types == [torch.bfloat16] * 2
+    assert dtypes == [torch.bfloat16] * 2
     assert predicted.pred_score.dtype == torch.float32
     torch.testing.assert_close(predicted.pred_score.sum(1), torch.ones(5))
     torch.testing.assert_close(predicted.pred_score, expected, atol=0.02, rtol=0)
@@ -134,8 +120,7 @@ def test_scores_in_the_devices_type(models, data, monkeypatch):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
-def test_a_model_in_another_type(models, data, dtype, monkeypatch):
-    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
+def test_explicit_dtype_is_respected(models, data, dtype, use_bfloat16):
     _, ours = models
     ours.mixed_precision = True
     with torch.no_grad():
@@ -143,19 +128,17 @@ def test_a_model_in_another_type(models, data, dtype, monkeypatch):
     assert predicted.pred_score.dtype == dtype
 
 
-def test_autocast_around_is_left_alone(models, data):
-    """As --amp asks for it, where the model asks for none."""
+def test_outer_autocast_is_respected(models, data):
+    """``--amp`` works where the model itself does not use mixed precision."""
     _, ours = models
-    types = []
-    ours.neck.register_forward_pre_hook(lambda module, args: types.append(args[0][-1].dtype))
+    dtypes = record_neck_dtypes(ours)
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         ours(data[0], [data[1]], mode='predict')
-    assert types == [torch.bfloat16]
+    assert dtypes == [torch.bfloat16]
 
 
-def test_features_in_lists(monkeypatch):
-    """Some of mmpretrain's backbones give lists within the tuple."""
-    monkeypatch.setattr(frame_classifier, 'amp_dtype', lambda device: torch.bfloat16)
+def test_features_in_nested_lists_are_scored(use_bfloat16):
+    """Some of mmpretrain's backbones return lists inside the tuple."""
     model = MODELS.build(
         dict(
             type='FrameClassifier',
@@ -168,7 +151,7 @@ def test_features_in_lists(monkeypatch):
     assert sample.pred_score.dtype == torch.float32
 
 
-def test_channels_last_until_and_after_a_checkpoint(models):
+def test_weights_stay_channels_last_when_a_checkpoint_loads(models):
     stock, ours = models
     conv = ours.backbone.layer2[0].conv1.weight
     assert conv.is_contiguous(memory_format=torch.channels_last)
@@ -178,47 +161,24 @@ def test_channels_last_until_and_after_a_checkpoint(models):
     assert stock.backbone.layer2[0].conv1.weight.is_contiguous()
 
 
-@pytest.mark.parametrize(
-    'dtype, wrapper',
-    [
-        (torch.bfloat16, CPUAmpOptimWrapper),
-        (None, OptimWrapper),
-    ],
-)
-def test_mixed_precision_by_the_device(monkeypatch, dtype, wrapper):
-    monkeypatch.setattr(mixed_precision, 'amp_dtype', lambda device: dtype)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    built = OPTIM_WRAPPERS.build(
-        dict(type='AutoAmpOptimWrapper', optimizer=optimizer, accumulative_counts=2)
-    )
-    assert type(built) is wrapper and built._accumulative_counts == 2
-
-
-@pytest.mark.parametrize('capability, dtype', [((7, 0), torch.float16), ((9, 0), torch.bfloat16)])
-def test_type_of_a_gpu(monkeypatch, capability, dtype):
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
-    assert mixed_precision.amp_dtype(torch.device('cuda')) == dtype
-
-
 def check_process():
-    """Losses, gradients and one step of DDP: those of mmpretrain's own model."""
-    model = dict(MODEL, backbone=dict(type='ResNet', depth=18, frozen_stages=3))
+    """Two steps of DDP give mmpretrain's loss and parameters."""
+    cfg = dict(MODEL, backbone=dict(type='ResNet', depth=18, frozen_stages=3))
     losses, models = [], []
     for kind in ('ImageClassifier', 'FrameClassifier'):
         torch.manual_seed(0)
-        model_of_kind = MODELS.build(dict(model, type=kind))
-        model_of_kind.train()
-        wrapped = MMDistributedDataParallel(model_of_kind, broadcast_buffers=False)
+        model = MODELS.build(dict(cfg, type=kind)).train()
+        wrapped = MMDistributedDataParallel(model, broadcast_buffers=False)
         images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(get_rank()))
         samples = [DataSample().set_gt_label(label) for label in range(4)]
-        optimizer = torch.optim.SGD(model_of_kind.parameters(), lr=0.1)
-        for _ in range(2):  # the second after the weights have changed
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):  # the second step uses the changed weights
             optimizer.zero_grad()
             loss = wrapped(images, samples, mode='loss')['loss']
             loss.backward()
             optimizer.step()
         losses.append(loss)
-        models.append(model_of_kind)
+        models.append(model)
     torch.testing.assert_close(losses[1], losses[0], atol=1e-3, rtol=1e-3)
     for (name, one), other in zip(
         models[1].named_parameters(), models[0].parameters(), strict=True
@@ -226,5 +186,5 @@ def check_process():
         torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-2, msg=name)
 
 
-def test_two_processes(run_distributed):
+def test_training_equals_mmpretrains_on_two_processes(run_distributed):
     run_distributed(check_process)

@@ -1,3 +1,5 @@
+"""Backbones, registered in mmpretrain."""
+
 from abaw_mm.checkpoints.ssl_pretrained import SSLPretrained
 
 from .apvit import APViT

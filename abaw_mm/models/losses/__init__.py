@@ -1,3 +1,5 @@
+"""Losses."""
+
 from .contrawarping_loss import ContraWarpingLoss
 
 __all__ = ['ContraWarpingLoss']

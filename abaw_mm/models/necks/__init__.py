@@ -1,3 +1,5 @@
+"""Necks between backbone and head."""
+
 from .spatial_reserve_pooling import SpatialReservePooling
 
 __all__ = ['SpatialReservePooling']

@@ -1,3 +1,5 @@
+"""Self-supervised models and their augmentations."""
+
 from .contrawarping import ContraWarping
 from .local_warp import RandomLocalWarp
 

@@ -4,8 +4,7 @@ import pytest
 
 from abaw_mm.apis import load_config
 from abaw_mm.apis.build_runner import build_runner
-from abaw_mm.apis.config_errors import convert_config_errors
-from abaw_mm.errors import InvalidTypeError, InvalidValueError
+from abaw_mm.errors import InvalidValueError
 
 
 def load(repo, tiny, tmp_path, **options):
@@ -59,27 +58,3 @@ def test_training_continues_from_what_was_built(repo, tiny, tmp_path):
     runner.train()
     assert runner.train_loop is loop and runner.optim_wrapper.optimizer is optimizer
     assert optimizer.param_groups[0]['lr'] == pytest.approx(0.05)
-
-
-def fail_without_message():
-    raise AssertionError
-
-
-@pytest.mark.parametrize(
-    ('raised', 'message'),
-    [
-        (fail_without_message, 'my.py: AssertionError in fail_without_message: raise Assert'),
-        (lambda: {}['gone'], 'my.py: gone'),
-        (lambda: int('x'), 'my.py: invalid literal'),
-    ],
-)
-def test_converted_errors(raised, message):
-    with pytest.raises(InvalidValueError, match=message), convert_config_errors('my.py'):
-        raised()
-
-
-@pytest.mark.parametrize('error', [RuntimeError('x'), InvalidTypeError('x')])
-def test_other_errors_pass_through(error):
-    with pytest.raises(type(error)) as exc_info, convert_config_errors('my.py'):
-        raise error
-    assert exc_info.value is error

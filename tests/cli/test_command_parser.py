@@ -1,10 +1,8 @@
 """Arguments of commands and how wrong ones are reported."""
 
-import os
-
 import pytest
 
-from abaw_mm.cli import CommandParser, RunParser, cfg_options_argument, smoothing_arguments
+from abaw_mm.cli import CommandParser, cfg_options_argument, smoothing_arguments
 
 
 def test_help_shows_docstring_parents_and_exit_statuses(capsys):
@@ -32,19 +30,13 @@ def test_wrong_override_is_a_wrong_argument(capsys, value, message):
     assert error.startswith('usage: ') and message in error
 
 
-def test_run_parser_returns_keywords_and_exports_the_local_rank(monkeypatch):
-    environment = dict(os.environ)
-    environment.pop('LOCAL_RANK', None)
-    monkeypatch.setattr(os, 'environ', environment)
-    args = RunParser('x', 'a=1').parse(
-        ['c.py', '--amp', '--local_rank', '1', '--cfg-options', 'a.b=(1,2)', 'c=d']
-    )
-    assert args == dict(
-        config='c.py',
-        work_dir=None,
-        amp=True,
-        pin_memory=True,
-        cfg_options={'a.b': (1, 2), 'c': 'd'},
-        launcher='none',
-    )
-    assert environment['LOCAL_RANK'] == '1'
+def test_wrong_arguments_of_several_processes_are_recorded_for_the_launcher(
+    tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / 'error.json'
+    monkeypatch.setenv('ABAW_MM_LAUNCHED', '1')
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(path))
+    with pytest.raises(SystemExit) as exit_info:
+        CommandParser('x').parse_args(['--unknown'])
+    assert exit_info.value.code == 2 and capsys.readouterr() == ('', '')
+    assert 'unrecognized arguments: --unknown' in path.read_text()

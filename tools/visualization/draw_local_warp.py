@@ -19,10 +19,7 @@ from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import MissingFileError
 from abaw_mm.files import atomic_write
-from abaw_mm.models.selfsup.local_warp import (
-    RandomLocalWarp,
-    warp_images,
-)
+from abaw_mm.models.selfsup.local_warp import RandomLocalWarp, warp_images
 
 WHITE, GREY, GAP = 255, 110, 4
 
@@ -66,11 +63,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--faces', type=int, default=3, help='number of faces, one row each (default: %(default)s)'
     )
-    parser.add_argument('--warps', type=int, default=2, help='warps per face')
-    parser.add_argument('--strength', type=float, default=0.06)
-    parser.add_argument('--radius', type=float, default=0.2)
-    parser.add_argument('--num-points', type=int, default=8)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--warps', type=int, default=2, help='warps per face (default: 2)')
+    for name, default in (('strength', 0.06), ('radius', 0.2), ('num-points', 8)):
+        parser.add_argument(
+            f'--{name}',
+            type=type(default),
+            default=default,
+            help='see RandomLocalWarp (default: %(default)s)',
+        )
+    parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
     args = parser.parse_args(argv)
     paths = sorted(p for p in args.folder.rglob('*') if p.suffix.lower() in ('.jpg', '.png'))
     if not paths:

@@ -24,7 +24,7 @@ from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.packed_crops import open_crops
-from abaw_mm.datasets.verify import find_crops
+from abaw_mm.datasets.verify.read_download import find_crops
 from abaw_mm.errors import MissingFileError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess

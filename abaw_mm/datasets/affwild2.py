@@ -99,6 +99,8 @@ class AffWild2Dataset(BaseDataset):
     """
 
     METAINFO = {'classes': EXPRESSIONS}
+    data_prefix: dict
+    _fully_initialized: bool
 
     def __init__(
         self,

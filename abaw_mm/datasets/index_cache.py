@@ -121,7 +121,7 @@ def _format(frames: FrameIndex, made_from: str) -> Iterator[bytes | memoryview]:
         clips=frames.clips,
         counts=frames.counts,
         rows=len(frames),
-        crc32=[zlib.crc32(column) for column in columns],
+        crc32=[zlib.crc32(column.data) for column in columns],
     )
     if layout != DEFAULT_COLUMNS:
         header['columns'] = layout
@@ -155,7 +155,7 @@ def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
         start = end + -end % ALIGNMENT
         end = start + int(np.prod(shape)) * np.dtype(dtype).itemsize
         column = data[start:end]
-        if end > len(data) or zlib.crc32(column) != crc32:
+        if end > len(data) or zlib.crc32(column.data) != crc32:
             raise ValueError(f'damaged column {name}')
         columns[name] = column.view(dtype).reshape(shape)
     return header, columns

@@ -259,7 +259,7 @@ def test_interruption_writes_no_report(healthy, run, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('abaw_mm.datasets.check_download._decode', interrupt)
+    monkeypatch.setattr('abaw_mm.datasets.verify.check_download._decode', interrupt)
     status, _, error = run(healthy, '--decode', '--json', tmp_path / 'report.json')
     assert status == 130 and 'interrupted' in error
     assert not (tmp_path / 'report.json').exists()

@@ -20,7 +20,7 @@ from abaw_mm.cli import CommandParser, make_console, make_table, report_errors
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.datasets.annotations import raw_video, read_annotation_folder
 from abaw_mm.datasets.folds import split_folds
-from abaw_mm.datasets.verify import find_annotations
+from abaw_mm.datasets.verify.read_download import find_annotations
 from abaw_mm.errors import MissingFileError, shorten
 from abaw_mm.files import atomic_write
 

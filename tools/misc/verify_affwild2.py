@@ -29,7 +29,7 @@ from abaw_mm.cli import (
     template_argument,
     write_json,
 )
-from abaw_mm.datasets.check_download import Download, check_download, find_download
+from abaw_mm.datasets.verify.check_download import Download, check_download, find_download
 
 MAX_ROWS = 20  # clips, and findings of one kind, that are shown without --per-clip
 STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}

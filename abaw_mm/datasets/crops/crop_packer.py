@@ -213,31 +213,38 @@ def _pack_clip(
     pool: ThreadPoolExecutor,
 ) -> bytes:
     """Write a clip in one transaction, replacing its earlier crops; returns its record."""
-    lmdb = import_lmdb()
-
-    def put(txn: 'lmdb.Transaction') -> Iterator[tuple[str, bytes]]:
-        for name, data in _read_files(source, clip, names, pool):
-            if not data:
-                raise InvalidValueError(
-                    f'{os.path.join(source.root, clip, name)}: got a file of zero bytes, expected '
-                    'an image; unpack it from the archive again or remove it, and run the same '
-                    'command again: complete clips are kept'
-                )
-            txn.put(crop_key(clip, name), data)
-            yield name, data
-
+    map_full_error = import_lmdb().MapFullError
     while True:
         try:
             with env.begin(write=True) as txn:
                 txn.delete(STORE_KEY)  # unfinished from here on
                 for name in before:
                     txn.delete(crop_key(clip, name))
-                checksum, size = _checksum(put(txn))
+                checksum, size = _checksum(_put_files(txn, source, clip, names, pool))
                 record = json.dumps(dict(bytes=size, checksum=checksum, names=names)).encode()
                 txn.put(clip_key(clip), record)
             return record
-        except lmdb.MapFullError:  # the transaction was undone; try again
+        except map_full_error:  # the transaction was undone; try again
             env.set_mapsize(2 * env.info()['map_size'])
+
+
+def _put_files(
+    txn: 'lmdb.Transaction',
+    source: CropFolder,
+    clip: str,
+    names: list[str],
+    pool: ThreadPoolExecutor,
+) -> Iterator[tuple[str, bytes]]:
+    """Write the files of a clip to the store; yields their names and bytes."""
+    for name, data in _read_files(source, clip, names, pool):
+        if not data:
+            raise InvalidValueError(
+                f'{os.path.join(source.root, clip, name)}: got a file of zero bytes, expected an '
+                'image; unpack it from the archive again or remove it, and run the same command '
+                'again: complete clips are kept'
+            )
+        txn.put(crop_key(clip, name), data)
+        yield name, data
 
 
 def _file_names(source: CropFolder, numbers: np.ndarray, spellings: np.ndarray) -> list[str]:
@@ -289,7 +296,7 @@ def _verify(
     done, total = 0, sum(len(record['names']) for record in records.values())
     problems = []
     for clip, record in records.items():
-        stored = ((name, txn.get(crop_key(clip, name), b'')) for name in record['names'])
+        stored = ((name, bytes(txn.get(crop_key(clip, name), b''))) for name in record['names'])
         if _checksum(stored)[0] != record['checksum']:
             problems.append(f'clip {clip!r}: the crops in the store differ from their checksum')
         elif source is not None and record['names'] != _file_names(source, *source.frames(clip)):

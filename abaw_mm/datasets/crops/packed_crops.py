@@ -185,8 +185,9 @@ def read_records(txn: 'lmdb.Transaction') -> dict[str, bytes]:
     records = {}
     with txn.cursor() as cursor:
         found = cursor.set_range(CLIP_KEY)
-        while found and cursor.key().startswith(CLIP_KEY):
-            records[os.fsdecode(cursor.key()[len(CLIP_KEY) :])] = cursor.value()
+        while found and bytes(cursor.key()).startswith(CLIP_KEY):
+            clip = os.fsdecode(bytes(cursor.key())[len(CLIP_KEY) :])
+            records[clip] = bytes(cursor.value())
             found = cursor.next()
     return records
 

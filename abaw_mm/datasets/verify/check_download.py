@@ -4,10 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from abaw_mm.datasets import verify
 from abaw_mm.datasets.crops.check_images import start_decoding
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.datasets.crops.packed_crops import open_crops
+from abaw_mm.datasets.verify.findings import Finding
+from abaw_mm.datasets.verify.judge import ClipReport, check_clip, judge, make_report
+from abaw_mm.datasets.verify.read_download import (
+    SPLIT_FOLDERS,
+    find_annotations,
+    find_crops,
+    read_annotations,
+    read_list,
+)
 from abaw_mm.errors import InvalidValueError, MissingFileError
 from abaw_mm.structures import FrameTable
 
@@ -58,7 +66,7 @@ def find_download(
     if not root.is_dir():
         raise MissingFileError(f'{root}: no such folder, expected the data root of Aff-Wild2')
     given = [(_find_split(path), path) for path in (_locate(root, path) for path in ann_dirs)]
-    annotations = dict(given) or verify.find_annotations(root)
+    annotations = dict(given) or find_annotations(root)
     if len(annotations) < len(given) or (frames and 'test' in annotations):
         raise InvalidValueError('--ann-dir: got two folders of one split, expected one per split')
     if not annotations and not frames:
@@ -66,7 +74,7 @@ def find_download(
             f'{root}: got no folder of EXPR annotations, expected one such as annotations/'
             'EXPR_Recognition_Challenge/Train_Set; name the folders with --ann-dir'
         )
-    roots = [_locate(root, path) for path in crops] or verify.find_crops(root)
+    roots = [_locate(root, path) for path in crops] or find_crops(root)
     for path in (*annotations.values(), *roots):
         if not path.is_dir():
             raise InvalidValueError(f'{path}: got a file, expected a folder')
@@ -90,7 +98,7 @@ def _locate(root: Path, path: Path) -> Path:
 
 def _find_split(folder: Path) -> str:
     """Return the split of a folder of annotations, or its name if it is not an official one."""
-    known = {name: split for split, names in verify.SPLIT_FOLDERS.items() for name in names}
+    known = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
     return known.get(folder.name, folder.name)
 
 
@@ -108,17 +116,17 @@ def check_download(
         report (Callable): Called with the numbers of decoded and of all crops.
 
     Returns:
-        dict: The report, see :func:`verify.make_report`.
+        dict: The report, see :func:`make_report`.
     """
-    read = [verify.read_annotations(name, path) for name, path in download.annotations.items()]
+    read = [read_annotations(name, path) for name, path in download.annotations.items()]
     if download.frames:
-        read.append(verify.read_list('test', download.frames, download.filename_tmpl))
+        read.append(read_list('test', download.frames, download.filename_tmpl))
     splits = [split for split, _ in read]
     findings = [finding for _, found in read for finding in found]
     if download.searched and len(download.annotations) == 1:
         found_split = next(iter(download.annotations))
         text = f'only {found_split}, expected train and val'
-        findings.append(verify.Finding('no_split', text))
+        findings.append(Finding('no_split', text))
 
     listed = {clip for split in splits for clip in split.lines}
     on_disk = {clip for store in download.stores for clip in store.clips()}
@@ -129,15 +137,15 @@ def check_download(
     known = listed | {finding.clip for finding in findings}
     strays = {clip: len(numbers[clip]) for clip in sorted(on_disk - known)}
     reports = [
-        verify.check_clip(split.name, clip, *lines, numbers[clip])
+        check_clip(split.name, clip, *lines, numbers[clip])
         for split in splits
         for clip, lines in split.lines.items()
     ]
     if workers:
         _decode(download.stores, crops.select_clips(sorted(listed)), reports, workers, report)
     roots = [store.root for store in download.stores]
-    findings = verify.judge(splits, reports, strays, roots, findings)
-    return verify.make_report(
+    findings = judge(splits, reports, strays, roots, findings)
+    return make_report(
         str(download.root), splits, reports, strays, roots, findings, decoded=workers > 0
     )
 
@@ -145,12 +153,12 @@ def check_download(
 def _decode(
     stores: list[CropFolder],
     crops: FrameTable,
-    reports: list[verify.ClipReport],
+    reports: list[ClipReport],
     workers: int,
     report: Callable[[int, int], None],
 ) -> None:
     """Fill in ``sizes`` and ``broken`` of the clips' reports."""
-    by_clip: dict[str, list[verify.ClipReport]] = {}
+    by_clip: dict[str, list[ClipReport]] = {}
     for clip_report in reports:
         by_clip.setdefault(clip_report.clip, []).append(clip_report)
     done = 0

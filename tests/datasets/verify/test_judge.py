@@ -1,37 +1,27 @@
-"""The doctor's functions: counts against figures written out by hand, each problem by itself."""
+"""Tests of counts, findings and verdict against figures written out by hand."""
 
 import json
 
 import numpy as np
 import pytest
 
-from abaw_mm.datasets import verify
-from abaw_mm.datasets.annotations import (
-    HEADER,
-    LIST_HEADER,
-)
-from abaw_mm.datasets.verify import (
-    KINDS,
-    LEVELS,
-    Finding,
-    Split,
+from abaw_mm.datasets.verify.findings import KINDS, LEVELS, Finding
+from abaw_mm.datasets.verify.judge import (
+    HEADLINE_CONFIG,
     check_clip,
-    find_annotations,
-    find_crops,
+    find_shared_videos,
+    give_verdict,
     judge,
     judge_clip,
     judge_split,
     make_report,
-    read_annotations,
-    read_list,
     sum_clips,
-    verdict,
-    videos_on_both_sides,
 )
+from abaw_mm.datasets.verify.read_download import Split
 
 
 def report_of(lines=10, crops=None, labels=None, **fields):
-    """A clip with every crop and the labels 0 to 7, but for what a test changes."""
+    """Return the report of a clip with all crops and the labels 0 to 7, apart from changes."""
     numbers = np.arange(1, lines + 1)
     labels = numbers % 8 if labels is None else np.array(labels)
     crops = numbers if crops is None else np.array(crops)
@@ -75,16 +65,16 @@ def test_counts_of_a_clip_without_crops_or_labels():
         (report_of(sizes={'96x96': 10}), ['size']),
     ],
 )
-def test_what_is_said_of_a_clip(report, expected):
+def test_findings_of_a_clip(report, expected):
     assert kinds(judge_clip(report, usual_size='112x112')) == expected
 
 
-def test_crops_beyond_a_list_are_no_error():
+def test_crops_beyond_a_list_are_a_warning():
     (finding,) = judge_clip(report_of(crops=range(1, 12)), hidden=True)
     assert (finding.kind, finding.level) == ('beyond_list', 'warning')
 
 
-def test_a_few_broken_crops_are_named():
+def test_names_the_first_broken_crops():
     broken = {f'a/{number:05d}.jpg': 'empty file' for number in range(1, 6)}
     (finding,) = judge_clip(report_of(broken=broken))
     assert finding.text.startswith('5 of 10 broken: a/00001.jpg: empty file; a/00002.jpg')
@@ -103,7 +93,7 @@ def test_a_few_broken_crops_are_named():
         ([], []),
     ],
 )
-def test_what_is_said_of_a_split(reports, expected):
+def test_findings_of_a_split(reports, expected):
     assert kinds(judge_split(sum_clips(Split('train', 'folder'), reports))) == expected
 
 
@@ -125,37 +115,37 @@ def test_totals_are_sums():
     )
 
 
-def test_a_raw_video_on_both_sides():
+def test_finds_raw_videos_in_two_splits():
     splits = [
         Split('train', '', dict.fromkeys(['video1_left', '2_right', 'left_3', '5_left_2'])),
         Split('val', '', dict.fromkeys(['video1', '3', 'video1_right', '5_2'])),
         Split('test', '', dict.fromkeys(['2'])),
     ]
-    first, second = videos_on_both_sides(splits)
+    first, second = find_shared_videos(splits)
     assert "'2' is in train ('2_right') and in test ('2')" in first.text
     assert "'video1' is in train ('video1_left') and in val ('video1', 'video1_right')" in (
         second.text
     )
 
 
-def test_strays_warn_only_where_a_clip_lacks_its_crops():
+def test_strays_are_a_warning_only_if_a_clip_lacks_its_crops():
     split = Split('train', '', {'a': None})
     assert 'stray' in kinds(judge([split], [report_of()], {'A': 3}, ['crops']))
     lacking = judge([split], [report_of(crops=[])], {'A': 3}, ['crops'])
     assert 'stray_unmatched' in kinds(lacking)
-    # every clip lacks its crops: said once and not once a clip
+    # every clip lacks its crops: one finding instead of one per clip
     assert 'no_crops' in kinds(lacking) and 'no_clip_crops' not in kinds(lacking)
 
 
-def test_size_is_compared_with_that_of_most_crops():
+def test_size_is_compared_with_the_most_common_one():
     split = Split('train', '', {'a': None})
     reports = [report_of(sizes={'224x224': 10}), report_of(sizes={'224x224': 7, '112x112': 3})]
     texts = {f.kind: f.text for f in judge([split], reports, {}, ['crops'])}
-    assert texts['size'] == 'crops of another size, 3 of 112x112, expected 224x224 as most are'
+    assert texts['size'] == 'crops of another size, 3 of 112x112, expected 224x224 like most crops'
     assert texts['sizes'].startswith('crops by size: 17 of 224x224, 3 of 112x112')
 
 
-def test_findings_come_worst_first():
+def test_findings_are_sorted_by_level():
     split = Split('train', '', {'a': None})
     found = judge(
         [split],
@@ -168,111 +158,37 @@ def test_findings_come_worst_first():
     assert levels == sorted(levels, key=LEVELS.index) and set(levels) == set(LEVELS)
 
 
-def test_every_kind_has_a_level_and_a_fix():
+def test_kinds_have_a_level_and_a_fix():
     assert all(level in LEVELS and fix for level, fix in KINDS.values())
 
 
-def test_verdict_is_one_sentence_on_what_to_do():
+def test_verdict_says_what_to_do():
     train = (
         'train with python tools/train.py configs/res50_srp_affwild2.py, which reads '
         'data/affwild2: link the data there, or set data_root'
     )
     notes = [Finding('gaps', '')]
-    assert verdict(notes, decoded=True) == f'Healthy: {train}.'
-    assert verdict(notes, decoded=False) == (
+    assert give_verdict(notes, decoded=True) == f'Healthy: {train}.'
+    assert give_verdict(notes, decoded=False) == (
         f'Healthy: {train} (pixels were not read, --decode does).'
     )
     warned = [Finding('both_sides', ''), Finding('both_sides', ''), *notes]
-    assert verdict(warned, True) == (
+    assert give_verdict(warned, True) == (
         f'Usable with 2 warnings: group folds by the name without _left or _right; then {train}.'
     )
     failed = [Finding('broken_crop', '', 'train', 'a'), *warned]
-    assert verdict(failed, True) == (
+    assert give_verdict(failed, True) == (
         "1 error: unpack these crops again, or download them, for 1 clip ('a'); then run this "
         'again.'
     )
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_only_errors_change_the_exit_status(kind):
+def test_only_errors_set_the_exit_status(kind):
     report = make_report('root', [], [], {}, [], [Finding(kind, 'text', 'train', 'a')], False)
     assert report['status'] == (1 if KINDS[kind][0] == 'error' else 0)
     assert json.loads(json.dumps(report)) == report
 
 
-# ------------------------------------------------------------------------------------- reading
-
-
-def test_headline_config_is_there(repo):
-    assert (repo / verify.HEADLINE_CONFIG).is_file()
-
-
-@pytest.mark.parametrize(
-    ('edition', 'train'),
-    [
-        ('annotations/EXPR_Recognition_Challenge', 'Train_Set'),
-        ('annotations/EXPR_Classification_Challenge', 'Train_Set'),
-        ('annotations/EXPR_Set', 'Training_Set'),
-        ('EXPR_Set', 'Train_Set'),
-    ],
-)
-def test_every_edition_is_found(tmp_path, edition, train):
-    assert find_annotations(tmp_path) == {}
-    for name in (train, 'Validation_Set'):
-        (tmp_path / edition / name).mkdir(parents=True)
-    expected = {'train': tmp_path / edition / train, 'val': tmp_path / edition / 'Validation_Set'}
-    assert find_annotations(tmp_path) == expected
-    assert find_annotations(tmp_path / edition) == expected
-
-
-def test_the_latest_edition_is_taken(tmp_path):
-    for edition in ('EXPR_Set', 'EXPR_Recognition_Challenge'):
-        (tmp_path / 'annotations' / edition / 'Train_Set').mkdir(parents=True)
-    assert find_annotations(tmp_path) == {
-        'train': tmp_path / 'annotations/EXPR_Recognition_Challenge/Train_Set'
-    }
-
-
-def test_folders_of_crops_are_found(tmp_path):
-    assert find_crops(tmp_path) == []
-    names = ['cropped_aligned', 'batch1/cropped_aligned', 'batch2/cropped_aligned_new_50_vids']
-    for name in names:
-        (tmp_path / name).mkdir(parents=True)
-    assert find_crops(tmp_path) == [tmp_path / name for name in names]
-
-
-def test_every_broken_annotation_is_told(tmp_path):
-    for clip, text in (
-        ('a', f'{HEADER}\n0\n'),
-        ('b', 'valence,arousal\n'),
-        ('c', ''),
-        ('d', f'{HEADER}\n0\n8\n'),
-    ):
-        (tmp_path / f'{clip}.txt').write_text(text)
-    (tmp_path / 'e.txt').mkdir()
-    split, findings = read_annotations('train', tmp_path)
-    assert list(split.lines) == ['a']
-    assert [f.clip for f in findings] == ['b', 'c', 'd', 'e']
-    assert f'{tmp_path / "b.txt"}, line 1: got the header' in findings[0].text
-    assert f'{tmp_path / "d.txt"}, line 3: got the label 8' in findings[2].text
-    assert {f.level for f in findings} == {'error'}
-
-
-def test_a_folder_without_annotations_is_an_error(tmp_path):
-    split, (finding,) = read_annotations('train', tmp_path)
-    assert not split.lines and finding.level == 'error'
-
-
-def test_list_of_frames(tmp_path):
-    path = tmp_path / 'list.txt'
-    rows = ['b/00002.jpg,', 'a/00001.jpg,', 'b/00001.jpg,']
-    path.write_text('\n'.join([LIST_HEADER, *rows]))
-    split, findings = read_list('test', path, '{:05d}.jpg')
-    assert findings == [] and split.hidden
-    assert {clip: numbers.tolist() for clip, (numbers, _) in split.lines.items()} == {
-        'b': [1, 2],
-        'a': [1],
-    }
-    path.write_text('\n'.join([LIST_HEADER, *rows, rows[0]]))
-    split, (finding,) = read_list('test', path, '{:05d}.jpg')
-    assert not split.lines and 'listed twice' in finding.text
+def test_headline_config_exists(repo):
+    assert (repo / HEADLINE_CONFIG).is_file()

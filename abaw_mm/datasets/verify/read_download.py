@@ -1,0 +1,96 @@
+"""Find and read the files of a download of Aff-Wild2, whatever is wrong with them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from abaw_mm.datasets.annotations import find_annotation_files, read_frame_list, read_labels
+from abaw_mm.datasets.verify.findings import Finding
+
+EDITIONS = (  # folders of the expression track, latest edition of the challenge first
+    'EXPR_Recognition_Challenge',
+    'EXPR_Classification_Challenge',
+    'EXPR_Set',
+)
+SPLIT_FOLDERS = {'train': ('Train_Set', 'Training_Set'), 'val': ('Validation_Set',)}
+CROP_FOLDERS = ('cropped_aligned', 'cropped_aligned_new_50_vids')  # the second was added later
+BATCHES = ('', 'batch1', 'batch2')  # some copies of the archives keep these folders
+
+
+@dataclass
+class Split:
+    """The lines of a split.
+
+    Attributes:
+        name (str): ``'train'``, ``'val'``, ``'test'`` or the name of a folder.
+        path (str): Folder of annotations, or the challenge's list of frames.
+        lines (dict): Clip name to the frame numbers of its lines (L, ) int32, increasing, and
+            their labels (L, ) int8, None if hidden.
+        hidden (bool): Whether labels are hidden, as those of a list of frames.
+    """
+
+    name: str
+    path: str
+    lines: dict[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
+    hidden: bool = False
+
+
+def find_annotations(root: Path) -> dict[str, Path]:
+    """Find the annotations of the latest edition in a folder or one level below.
+
+    Args:
+        root (Path): Data root, or the folder of one edition.
+
+    Returns:
+        dict[str, Path]: ``'train'`` and ``'val'`` to their folders; empty if there are none.
+    """
+    places = [root]
+    for edition in EDITIONS:
+        places += [root / edition, *sorted(root.glob(f'*/{edition}'))]
+    for place in places:
+        found = {
+            split: place / name
+            for split, names in SPLIT_FOLDERS.items()
+            for name in names
+            if (place / name).is_dir()
+        }
+        if found:
+            return found
+    return {}
+
+
+def find_crops(root: Path) -> list[Path]:
+    """Find the folders of crops in a data root by their official names."""
+    places = [root / batch / name for batch in BATCHES for name in CROP_FOLDERS]
+    return [place for place in places if place.is_dir()]
+
+
+def read_annotations(name: str, folder: Path) -> tuple[Split, list[Finding]]:
+    """Read all valid files of a folder of annotations; returns a finding for each invalid one."""
+    split = Split(name, str(folder))
+    findings = []
+    try:
+        files = find_annotation_files(folder)
+    except FileNotFoundError as error:
+        return split, [Finding('annotation', str(error), name)]
+    for clip, path in files.items():
+        try:
+            labels = read_labels(path)
+        except (ValueError, OSError) as error:
+            findings.append(Finding('annotation', str(error), name, clip))
+        else:
+            split.lines[clip] = np.arange(1, len(labels) + 1, dtype=np.int32), labels
+    return split, findings
+
+
+def read_list(name: str, path: Path, filename_tmpl: str) -> tuple[Split, list[Finding]]:
+    """Read the challenge's list of frames; returns a finding if it is invalid."""
+    split = Split(name, str(path), hidden=True)
+    try:
+        listed = read_frame_list(path, filename_tmpl).sort()
+    except (ValueError, OSError) as error:
+        return split, [Finding('annotation', str(error), name)]
+    for clip, rows in zip(listed.clips, listed.rows_by_clip(), strict=True):
+        split.lines[clip] = listed.frame_no[rows], None
+    return split, []

@@ -1,4 +1,4 @@
-"""From scores of frames to metrics, predictions files and submissions."""
+"""Metrics, predictions files and challenge submissions."""
 
 from .metrics import DumpPredictions, FrameMetric, MacroF1
 from .predictions import Predictions

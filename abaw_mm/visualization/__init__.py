@@ -1,1 +1,1 @@
-"""Pictures and pages: the report of a run, and maps of where a classifier looks."""
+"""HTML report of runs, and maps of where on a face a classifier looks."""

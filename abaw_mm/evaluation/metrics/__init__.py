@@ -1,4 +1,4 @@
-"""Metrics over frames, each frame counted once on any number of processes."""
+"""Metrics over frames that count each frame once, on any number of processes."""
 
 from .dump_predictions import DumpPredictions
 from .frame_metric import FrameMetric

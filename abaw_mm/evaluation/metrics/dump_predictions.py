@@ -1,4 +1,4 @@
-"""Every frame's scores in a file, with clip and frame number."""
+"""Evaluator that writes the scores of every frame to a file."""
 
 import hashlib
 import os
@@ -9,38 +9,35 @@ from mmengine.fileio import get
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
-from abaw_mm.evaluation.metrics.frame_metric import (
-    COLUMNS,
-    FrameMetric,
-    FrameResults,
-)
-from abaw_mm.evaluation.predictions.predictions import (
-    Predictions,
-    writer_of,
-)
+from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
+from abaw_mm.evaluation.predictions.file import find_writer
+from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.files import sha256
+from abaw_mm.structures.frame_table import FrameTable
 
 
 @METRICS.register_module()
 class DumpPredictions(FrameMetric):
-    """Write clip, frame number, label, prediction and scores of every frame, sorted, each once.
+    """Write clip, frame number, label, prediction and scores of every frame to one file.
 
-    The file is written whole or not at all; :class:`Predictions` reads the ``.npz``.
+    The file holds each frame once, sorted by clip and frame number. It is written atomically.
+    :meth:`Predictions.read` reads the ``.npz``.
 
     Args:
-        out_file_path (str): ``.npz`` (arrays ``clip, frame_no, gt_label, pred_label, pred_score,
-            classes, scores, sha256, config``), ``.pkl`` (a dict a frame, for mmpretrain's analysis
-            tools), or ``.csv``. ``gt_label`` is -1 where labels are hidden.
-        checkpoint (str, optional): Path or URL of the checkpoint, whose checksum goes into the
-            file. ``tools/test.py`` gives it.
-        config (str): Name of the config, for the file.
-        collect_device (str): As in mmengine's ``BaseMetric``. Defaults to ``'cpu'``.
+        out_file_path (str): File to write: ``.npz`` (arrays ``clip, frame_no, gt_label,
+            pred_label, pred_score, classes, scores, sha256, config``), ``.pkl`` (one dict per
+            frame, for mmpretrain's analysis tools) or ``.csv``. ``gt_label`` is -1 where labels
+            are hidden.
+        checkpoint (str, optional): Path or URL of the checkpoint, whose SHA-256 is stored in the
+            file. ``tools/test.py`` sets it.
+        config (str): Name of the config, stored in the file.
+        collect_device (str): See mmengine's ``BaseMetric``. Defaults to ``'cpu'``.
 
     Raises:
-        ValueError: For another kind of file.
+        ValueError: If the file has another suffix.
     """
 
-    default_prefix = 'predictions'  # of no figure; mmengine asks for one
+    default_prefix = 'predictions'  # required by mmengine; there are no metrics to prefix
 
     def __init__(
         self,
@@ -51,29 +48,32 @@ class DumpPredictions(FrameMetric):
     ) -> None:
         super().__init__(collect_device=collect_device)
         self.out_file_path = Path(out_file_path)
-        writer_of(out_file_path)  # a wrong name is told now, not after the test
+        find_writer(out_file_path)  # fail before the test rather than after it
         self.config = config
-        # Now, for a training that goes on may put another file into its place.
+        # Read now, because a running training may replace the checkpoint during the test.
         self.sha256 = '' if checkpoint is None else _checksum(checkpoint)
 
-    def compute_metrics(self, results: FrameResults) -> dict:
-        """Write the file, on the first process; there are no figures."""
+    def compute_metrics(self, frames: FrameTable) -> dict:
+        """Write the file on the main process; return no metrics."""
         if is_main_process():
             Predictions(
-                results.clips,
-                **{name: getattr(results, name) for name in COLUMNS},
-                classes=self.class_names(results.pred_score.shape[1]),
+                frames.clips,
+                frames.clip_id,
+                frames.frame_no,
+                frames.columns,
+                classes=self.class_names(frames['pred_score'].shape[1]),
                 sha256=self.sha256,
                 config=self.config,
             ).write(self.out_file_path)
             print_log(
-                f'Scores of {len(results)} frames are in {self.out_file_path}', logger='current'
+                f'Wrote the scores of {len(frames)} frames to {self.out_file_path}',
+                logger='current',
             )
         return {}
 
 
 def _checksum(checkpoint: str) -> str:
-    """SHA-256 of a file, or of what a URL gives."""
+    """Return the SHA-256 of a file or of the content of a URL."""
     if os.path.isfile(checkpoint):
         return sha256(checkpoint)
     return hashlib.sha256(get(checkpoint)).hexdigest()

@@ -1,4 +1,4 @@
-"""Files of predictions, and what improves and scores them without the network."""
+"""Predictions files, postprocessing and scores."""
 
 from .predictions import Predictions
 

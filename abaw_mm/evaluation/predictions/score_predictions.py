@@ -1,25 +1,27 @@
-"""Both figures that people report of the same predictions."""
+"""Score predictions on labelled frames with a crop, and on all labelled frames."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from abaw_mm.datasets.annotations import UNLABELLED
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.macro_f1 import score_labels
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.evaluation.submission.gap_filler import GapFiller
+from abaw_mm.evaluation.submission.gap_filler import GapFiller, find_empty_clips
+from abaw_mm.structures.frame_table import FrameTable
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of a set, as :func:`score_labels` gives them.
+    """Scores of a dataset, as :func:`score_labels` returns them.
 
     Attributes:
-        with_crop (dict): Of the labelled frames that have a crop: what ``MacroF1`` gives.
-        all_labelled (dict | None): Of all labelled frames, the gaps filled as a submission fills
-            them; None where the annotations were not given.
-        num_filled (int): Labelled frames that were filled.
-        empty_clips (list[str]): Clips with labels and without any prediction.
+        with_crop (dict): Scores of the labelled frames with a crop, the same as of ``MacroF1``.
+        all_labelled (dict | None): Scores of all labelled frames, with gaps filled as in a
+            submission. None if there are no annotations.
+        num_filled (int): Number of labelled frames that were filled.
+        empty_clips (list[str]): Clips with labels but without any prediction.
     """
 
     with_crop: dict
@@ -38,85 +40,73 @@ def score_predictions(
     """Score predictions on labelled frames with a crop, and on all labelled frames.
 
     Args:
-        predictions: Of labelled frames, or of all frames of the same clips.
-        labels: Clip to its labels (L, ), -1 where not annotated. None takes the labels that the
-            predictions hold, which are of frames with a crop alone.
-        filler: For frames without a prediction. Defaults to ``GapFiller()``.
-        start_index: Number of a clip's first frame.
-        absent: What a class without a labelled frame does, see ``MacroF1``.
+        predictions (Predictions): Predictions of labelled frames, or of all frames of the same
+            clips.
+        labels (dict, optional): Clip name to its labels (L,), -1 where not annotated. Defaults to
+            the labels in ``predictions``, which are of frames with a crop only.
+        filler (GapFiller, optional): Filler for frames without a prediction. Defaults to
+            ``GapFiller()``.
+        start_index (int): Number of the first frame of a clip. Defaults to 1.
+        absent (str): Treatment of classes without a labelled frame, see ``MacroF1``.
 
     Raises:
-        ValueError: If there is no label, if the annotations contradict the labels that the
-            predictions hold, or as :meth:`GapFiller.fill` does.
+        ValueError: If there is no label, if the annotations contradict the labels in
+            ``predictions``, or as :meth:`GapFiller.fill` does.
     """
     if labels is None:
-        known = predictions.take(np.flatnonzero(predictions.gt_label != UNLABELLED))
+        known = predictions.take(predictions['gt_label'] != UNLABELLED)
         if not len(known):
-            raise ValueError(
-                f'got {len(predictions)} predictions without labels, expected some; give the '
-                'folder of annotations by --ann-file'
+            raise InvalidValueError(
+                f'got {len(predictions)} predictions without labels, expected some labels; give '
+                'the folder of annotations with --ann-file'
             )
-        scores = score_labels(known.pred_label, known.gt_label, predictions.classes, absent)
+        scores = score_labels(known['pred_label'], known['gt_label'], known.classes, absent)
         return Scores(scores, None, 0, [])
-    clips, clip_id, frame_no, target = _labelled_frames(labels, start_index)
-    _check_same_labels(predictions, clips, clip_id, frame_no, target)
-    filled = (filler or GapFiller()).fill(predictions, clips, clip_id, frame_no)
-    seen = ~filled.filled
+    frames = _tabulate_labels(labels, start_index)
+    _check_same_labels(predictions, frames)
+    target = frames['gt_label']
+    filled = (filler or GapFiller()).fill(predictions, frames)
+    seen = ~filled['is_filled']
     if not seen.any():
-        raise ValueError(
+        raise InvalidValueError(
             'got no prediction for any labelled frame, expected some; give the annotations of the '
             'set that was tested'
         )
+    label, classes = filled['label'], predictions.classes
     return Scores(
-        score_labels(filled.label[seen], target[seen], predictions.classes, absent),
-        score_labels(filled.label, target, predictions.classes, absent),
-        int(np.count_nonzero(filled.filled)),
-        filled.empty_clips,
+        with_crop=score_labels(label[seen], target[seen], classes, absent),
+        all_labelled=score_labels(label, target, classes, absent),
+        num_filled=int(np.count_nonzero(~seen)),
+        empty_clips=find_empty_clips(predictions, frames.clips),
     )
 
 
-def _labelled_frames(
-    labels: dict[str, np.ndarray], start_index: int
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """Clips with labels, and of each labelled frame its clip, number and label."""
+def _tabulate_labels(labels: dict[str, np.ndarray], start_index: int) -> FrameTable:
+    """Make a table of the labelled frames, with the column ``gt_label``."""
     rows = {clip: np.flatnonzero(label != UNLABELLED) for clip, label in sorted(labels.items())}
     rows = {clip: at for clip, at in rows.items() if len(at)}
     if not rows:
-        raise ValueError(
+        raise InvalidValueError(
             f'got {len(labels)} clips without any label, expected annotated ones; correct '
             '--ann-file or --clips'
         )
-    return (
-        list(rows),
-        np.repeat(np.arange(len(rows), dtype=np.int32), [len(at) for at in rows.values()]),
-        np.concatenate(list(rows.values())) + start_index,
-        np.concatenate([labels[clip][at] for clip, at in rows.items()]).astype(np.int64),
+    return FrameTable.from_clips(
+        {clip: at + start_index for clip, at in rows.items()},
+        gt_label={clip: labels[clip][at].astype(np.int64) for clip, at in rows.items()},
     )
 
 
-def _check_same_labels(
-    predictions: Predictions,
-    clips: list[str],
-    clip_id: np.ndarray,
-    frame_no: np.ndarray,
-    target: np.ndarray,
-) -> None:
-    """Refuse annotations that contradict the labels with which the predictions were made."""
-    row_of = {clip: i for i, clip in enumerate(clips)}
-    theirs = np.array([row_of.get(clip, -1) for clip in predictions.clips])[predictions.clip_id]
-    kept = np.flatnonzero((theirs >= 0) & (predictions.gt_label != UNLABELLED))
-    if not len(kept):
-        return
-    key = clip_id.astype(np.int64) << 32 | frame_no
-    wanted = theirs[kept].astype(np.int64) << 32 | predictions.frame_no[kept]
-    at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-    got = np.where(key[at] == wanted, target[at], UNLABELLED)
-    differs = np.flatnonzero(got != predictions.gt_label[kept])
+def _check_same_labels(predictions: Predictions, frames: FrameTable) -> None:
+    """Check that annotations have the labels that are in the predictions."""
+    is_annotated = np.isin(predictions.clips, frames.clips)[predictions.clip_id]
+    known = predictions.take(is_annotated & (predictions['gt_label'] != UNLABELLED))
+    row = frames.find(known)
+    label = np.where(row < 0, UNLABELLED, frames['gt_label'][row])
+    differs = np.flatnonzero(label != known['gt_label'])
     if len(differs):
-        row = kept[differs[0]]
-        raise ValueError(
-            f'got the label {got[differs[0]]} for frame {predictions.frame_no[row]} of '
-            f'{predictions.clips[predictions.clip_id[row]]!r} in the annotations, and '
-            f'{predictions.gt_label[row]} in the predictions ({len(differs)} such frames), '
-            'expected the same; give the annotations of the same edition, and its --start-index'
+        first = differs[0]
+        raise InvalidValueError(
+            f'got the label {label[first]} for {known.describe(first)} in the annotations, and '
+            f'{known["gt_label"][first]} in the predictions ({len(differs)} such frames), expected '
+            'the same; give the annotations of the same edition, and its --start-index'
         )

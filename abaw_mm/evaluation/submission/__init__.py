@@ -1,4 +1,4 @@
-"""The file that a challenge is sent: fill the gaps, write it, check it."""
+"""Challenge submissions: fill gaps, write the file, check it."""
 
 from .check_submission import check_submission
 from .gap_filler import GapFiller

@@ -1,4 +1,4 @@
-"""What a challenge's server would reject, in words, before it does."""
+"""Check a submission before the challenge's server rejects it."""
 
 import os
 import re
@@ -7,14 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import (
-    EXPRESSIONS,
-    HEADER,
-    LIST_HEADER,
-    read_frame_list,
-)
+from abaw_mm.datasets.annotations import EXPRESSIONS, HEADER, LIST_HEADER, read_frame_list
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import shorten
+from abaw_mm.errors import MissingFileError, shorten
 
 LAST = len(EXPRESSIONS) - 1
 
@@ -25,48 +20,52 @@ def check_submission(
     """Compare a submission with the challenge's list of frames.
 
     Args:
-        path: The submission: a file (a row a frame), or a folder (a file a clip).
-        frames: The list of frames.
-        filename_tmpl: File name of a frame in the list.
+        path (str): The submission: a file with one row per frame, or a folder with one file per
+            clip.
+        frames (str): The list of frames.
+        filename_tmpl (str): File name of a frame in the list.
 
     Returns:
-        list[str]: What is wrong, a sentence each; empty for a submission that is in order.
+        list[str]: One sentence per problem. Empty for a valid submission.
 
     Raises:
-        FileNotFoundError: If one of the two is not there.
-        ValueError: For a list of frames that is none.
+        FileNotFoundError: If the submission or the list does not exist.
+        ValueError: If the list of frames is not valid.
     """
-    for what in (path, frames):
-        if not os.path.exists(what):
-            raise FileNotFoundError(
-                f'{what}: no such file, expected a submission and the list of frames that it '
+    for file in (path, frames):
+        if not os.path.exists(file):
+            raise MissingFileError(
+                f'{file}: no such file, expected a submission and the list of frames that it '
                 'answers; correct the path'
             )
-    listed = read_frame_list(frames, filename_tmpl)
-    clips, clip_id, frame_no = listed.clips, listed.clip_id, listed.frame_no
+    table = read_frame_list(frames, filename_tmpl)
     if os.path.isdir(path):
-        counts = np.bincount(clip_id, minlength=len(clips)).tolist()
-        return check_folder(Path(path), dict(zip(clips, counts, strict=True)))
+        counts = table.count_by_clip().tolist()
+        return check_folder(Path(path), dict(zip(table.clips, counts, strict=True)))
     name = FilenameTemplate(filename_tmpl).name
-    asked = [
-        f'{clips[clip]}/{name(number)}'
-        for clip, number in zip(clip_id.tolist(), frame_no.tolist(), strict=True)
+    wanted = [
+        f'{table.clips[clip]}/{name(number)}'
+        for clip, number in zip(table.clip_id.tolist(), table.frame_no.tolist(), strict=True)
     ]
-    return check_list(Path(path), asked)
+    return check_list(Path(path), wanted)
 
 
-def check_list(path: Path, asked: Sequence[str]) -> list[str]:
-    """Check one file with a row a frame.
+def check_list(path: Path, wanted: Sequence[str]) -> list[str]:
+    """Check a single file with one row per frame.
 
     Args:
-        path: The file.
-        asked: Names of the frames, ``<clip>/00001.jpg``, in the list's order, each once.
+        path (Path): The file.
+        wanted (Sequence[str]): Names of the frames, ``<clip>/00001.jpg``, in the list's order, each
+            once.
+
+    Returns:
+        list[str]: One sentence per problem.
     """
     problems, lines = _read_lines(path, LIST_HEADER)
-    place = {name: row for row, name in enumerate(asked)}
+    place = {name: row for row, name in enumerate(wanted)}
     labels, malformed, extra = [], [], []
     found: dict[str, int] = {}  # frame to the first line that names it
-    again: dict[str, int] = {}  # to the next
+    repeated: dict[str, int] = {}  # frame to the last other line that names it
     for number, line in lines:
         name, comma, label = line.rpartition(',')
         if not comma:
@@ -76,24 +75,26 @@ def check_list(path: Path, asked: Sequence[str]) -> list[str]:
         if name not in place:
             extra.append((number, name))
         elif name in found:
-            again[name] = number
+            repeated[name] = number
         else:
             found[name] = number
     if malformed:
-        problems.append(_told(malformed, 'without a comma', f'{asked[0]},<class>'))
+        problems.append(_describe_lines(malformed, 'without a comma', f'{wanted[0]},<class>'))
     problems += _check_labels(labels)
-    missing = [name for name in asked if name not in found]
+    missing = [name for name in wanted if name not in found]
     if missing:
         clips = list(dict.fromkeys(name.rpartition('/')[0] for name in missing))
         problems.append(
-            f'{len(missing)} of {len(asked)} frames are missing, of {len(clips)} clips '
+            f'{len(missing)} of {len(wanted)} frames are missing, in {len(clips)} clips '
             f'({shorten(clips)}): {shorten(missing)}'
         )
     if extra:
-        problems.append(_told(extra, 'for a frame that is not asked for', 'only those of the list'))
-    if again:
-        twice = [f'{name} (lines {found[name]} and {line})' for name, line in again.items()]
-        problems.append(f'{len(again)} frames come twice: {shorten(twice)}')
+        problems.append(
+            _describe_lines(extra, 'for a frame that is not in the list', 'only frames of the list')
+        )
+    if repeated:
+        lines_of = [f'{name} (lines {found[name]} and {line})' for name, line in repeated.items()]
+        problems.append(f'{len(repeated)} frames are repeated: {shorten(lines_of)}')
     order = np.array([place[name] for name in found])
     back = np.flatnonzero(np.diff(order) < 0)
     if len(back):
@@ -106,44 +107,47 @@ def check_list(path: Path, asked: Sequence[str]) -> list[str]:
     return problems
 
 
-def check_folder(folder: Path, asked: dict[str, int]) -> list[str]:
-    """Check a folder with a file a clip.
+def check_folder(folder: Path, wanted: dict[str, int]) -> list[str]:
+    """Check a folder with one file per clip.
 
     Args:
-        folder: The folder.
-        asked: Clip to its number of frames.
+        folder (Path): The folder.
+        wanted (dict): Clip name to its number of frames.
+
+    Returns:
+        list[str]: One sentence per problem.
     """
     problems = []
-    wanted = {f'{clip}.txt': number for clip, number in asked.items()}
-    there = sorted(entry.name for entry in folder.iterdir())
-    missing = [name for name in wanted if name not in there]
-    extra = [name for name in there if name not in wanted]
-    if len(there) != len(wanted):
-        problems.append(f'{len(there)} files, expected {len(wanted)}, one a clip')
+    sizes = {f'{clip}.txt': size for clip, size in wanted.items()}
+    present = sorted(entry.name for entry in folder.iterdir())
+    missing = [name for name in sizes if name not in present]
+    extra = [name for name in present if name not in sizes]
+    if len(present) != len(sizes):
+        problems.append(f'{len(present)} files, expected {len(sizes)}, one per clip')
     if missing:
         problems.append(f'{len(missing)} files are missing: {shorten(missing)}')
     if extra:
-        problems.append(f'{len(extra)} files are of no clip of the list: {shorten(extra)}')
-    for name in there:
-        if name not in wanted:
+        problems.append(f'{len(extra)} files belong to no clip of the list: {shorten(extra)}')
+    for name in present:
+        if name not in sizes:
             continue
         found, lines = _read_lines(folder / name, HEADER)
         found += _check_labels(lines)
-        if len(lines) != wanted[name]:
-            found.append(f'{len(lines)} classes, expected {wanted[name]}, one a frame')
+        if len(lines) != sizes[name]:
+            found.append(f'{len(lines)} classes, expected {sizes[name]}, one per frame')
         problems += [f'{name}: {problem}' for problem in found]
     return problems
 
 
 def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str]]]:
-    """What is wrong with a file's text, and its lines after the header with their numbers."""
+    """Return the problems of a file's text, and its numbered lines after the header."""
     data = path.read_bytes()
     if not data.strip():
         return ['the file is empty'], []
     problems = []
     if data.startswith(b'\xef\xbb\xbf'):
         data = data[3:]
-        problems.append('the file begins with a byte order mark, expected none (plain UTF-8)')
+        problems.append('the file begins with a byte order mark, expected plain UTF-8 without one')
     try:
         text = data.decode('utf-8')
     except UnicodeDecodeError as error:
@@ -156,8 +160,9 @@ def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str
     lines = list(enumerate(text.removesuffix('\n').split('\n'), start=1))
     if lines[0][1] != header:
         problems.append(f'line 1: got the header {lines[0][1]!r}, expected {header!r}')
+    # A first line that ends in a digit is not a header, not even a wrong one.
     if not re.search(r'[0-9]\s*$', lines[0][1]):
-        lines = lines[1:]  # a header, right or wrong; otherwise there is none, and this is a row
+        lines = lines[1:]
     blank = [number for number, line in lines if not line.strip()]
     if blank:
         problems.append(f'{len(blank)} lines are blank: {shorten(blank)}')
@@ -165,7 +170,7 @@ def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str
 
 
 def _check_labels(labels: Sequence[tuple[int, str]]) -> list[str]:
-    """What is wrong with the classes of lines."""
+    """Return the problems of the classes in numbered lines."""
     odd, beyond = [], []
     for number, label in labels:
         if not re.fullmatch(r'-?[0-9]+', label):
@@ -174,14 +179,14 @@ def _check_labels(labels: Sequence[tuple[int, str]]) -> list[str]:
             beyond.append((number, label))
     problems = []
     if odd:
-        problems.append(_told(odd, 'whose class is no plain integer', f'0..{LAST}'))
+        problems.append(_describe_lines(odd, 'whose class is not an integer', f'0..{LAST}'))
     if beyond:
-        problems.append(_told(beyond, 'with a class out of range', f'0..{LAST}'))
+        problems.append(_describe_lines(beyond, 'with a class out of range', f'0..{LAST}'))
     return problems
 
 
-def _told(lines: Sequence[tuple[int, str]], what: str, expected: str) -> str:
-    """One sentence about lines of one kind, with the first few."""
+def _describe_lines(lines: Sequence[tuple[int, str]], what: str, expected: str) -> str:
+    """Count lines with the same problem in one sentence and quote the first three."""
     count = '1 line' if len(lines) == 1 else f'{len(lines)} lines'
     first = ', '.join(f'line {number}: {text!r}' for number, text in lines[:3])
     return f'{count} {what}, expected {expected}: {first}' + (', ...' if len(lines) > 3 else '')

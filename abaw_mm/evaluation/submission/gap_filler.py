@@ -1,13 +1,13 @@
-"""A class for every frame that is asked for, also where the face detector found no face."""
+"""Predict a class for every frame, also where the face detector found no face."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import EXPRESSIONS
-from abaw_mm.errors import shorten
+from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
+from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
+from abaw_mm.structures.frame_table import FrameTable
 
 RULES = ('interpolate', 'previous', 'nearest')
 
@@ -20,18 +20,18 @@ def fill_clip(
     rule: str,
     start_class: int = 7,
 ) -> np.ndarray:
-    """Classes of frames of one clip, of which some are known.
+    """Find the classes of frames of one clip, some of which are known.
 
     Args:
-        known (ndarray): (P, ) numbers of the known frames, rising; at least one.
-        label (ndarray): (P, ) their classes.
+        known (ndarray): (P,) numbers of the known frames, increasing; at least one.
+        label (ndarray): (P,) their classes.
         score (ndarray): (P, C) their probabilities.
-        wanted (ndarray): (W, ) numbers of the frames asked for, in any order.
+        wanted (ndarray): (W,) numbers of the wanted frames, in any order.
         rule (str): One of ``RULES``, see :class:`GapFiller`.
-        start_class (int): For ``'previous'``, the class before the first known frame.
+        start_class (int): Class before the first known frame, for ``'previous'``.
 
     Returns:
-        ndarray: (W, ) int; a known frame keeps its class.
+        ndarray: (W,) int classes. A known frame keeps its class.
 
     >>> known, score = np.array([2, 6]), np.array([[.9, .1], [.3, .7]])
     >>> wanted, label = np.arange(1, 8), score.argmax(1)
@@ -50,48 +50,39 @@ def fill_clip(
         filled = between.argmax(axis=1)
     elif rule == 'previous':
         filled = np.where(after > 0, label[left], start_class)
-    else:  # of two as near the earlier
+    else:  # nearest; on a tie the earlier frame
         filled = np.where(
             abs(wanted - known[left]) <= abs(known[right] - wanted), label[left], label[right]
         )
     return np.where(known[right] == wanted, label[right], filled)
 
 
-@dataclass
-class FilledFrames:
-    """Classes of all frames asked for.
-
-    Attributes:
-        label (ndarray): (W, ) int32, the class.
-        filled (ndarray): (W, ) bool, where there was no prediction.
-        empty_clips (list[str]): Clips without any prediction.
-    """
-
-    label: np.ndarray
-    filled: np.ndarray
-    empty_clips: list[str]
+def find_empty_clips(predictions: FrameTable, clips: Sequence[str]) -> list[str]:
+    """Return the names of the clips without any prediction."""
+    present = {predictions.clips[i] for i in np.unique(predictions.clip_id)}
+    return [clip for clip in clips if clip not in present]
 
 
 class GapFiller:
-    """A class for every frame asked for, by a declared rule where there is no prediction.
+    """Fill frames without a prediction by a rule.
 
-    A challenge asks for all frames of a video; in some 1.5 % of them the detector found no face.
+    A challenge asks for all frames of a video. In about 1.5 % of them the detector found no face.
 
     Args:
-        rule (str): ``'interpolate'`` draws each class's probability as a line along the frame
-            numbers, between the frames before and after, and takes the likeliest class; before the
-            first and after the last frame their probabilities are held. ``'nearest'`` takes the
-            class of the nearest frame, so that a gap is split in the middle (of two as near the
-            earlier). ``'previous'`` repeats the class of the frame before. Or the name of a class,
-            for all such frames. Defaults to ``'interpolate'``.
-        start_class (str): For ``'previous'``, the class before a clip's first prediction. Defaults
-            to ``'Other'``, class 7, as the paper's authors do.
-        empty_clip (str, optional): Class of the clips without any prediction. Defaults to None,
-            which refuses such clips, unless ``rule`` is a class.
+        rule (str): ``'interpolate'`` interpolates the probability of each class linearly between
+            the predicted frames before and after, and takes the most likely class. At the ends of
+            a clip, the probabilities of the first and the last predicted frame are repeated.
+            ``'nearest'`` takes the class of the nearest predicted frame, on a tie the earlier one.
+            ``'previous'`` repeats the class of the predicted frame before. A class name gives all
+            these frames that class. Defaults to ``'interpolate'``.
+        start_class (str): Class before the first prediction of a clip, for ``'previous'``. Defaults
+            to ``'Other'``, class 7, as in the code of the paper's authors.
+        empty_clip (str, optional): Class of clips without any prediction. Defaults to the class if
+            ``rule`` is one, else such clips are an error.
         classes (Sequence[str]): Names of the classes.
 
     Raises:
-        ValueError: For an unknown rule or class.
+        ValueError: If a rule or a class is unknown.
     """
 
     def __init__(
@@ -103,93 +94,77 @@ class GapFiller:
     ) -> None:
         self.classes = tuple(classes)
         if rule not in (*RULES, *self.classes):
-            raise ValueError(
+            raise InvalidValueError(
                 f'--fill: got {rule!r}, expected {", ".join(RULES)}, or a class: '
                 f'{", ".join(self.classes)}'
             )
         self.rule = rule
-        self.start_class = self._class_of(start_class, '--start-class')
+        self.start_class = self._find_class(start_class, '--start-class')
         if empty_clip is None and rule in self.classes:
             empty_clip = rule
-        self.empty_clip = None if empty_clip is None else self._class_of(empty_clip, '--empty-clip')
+        self.empty_class = (
+            None if empty_clip is None else self._find_class(empty_clip, '--empty-clip')
+        )
 
-    def _class_of(self, name: str, flag: str) -> int:
-        if name not in self.classes:
-            raise ValueError(f'{flag}: got {name!r}, expected a class: {", ".join(self.classes)}')
-        return self.classes.index(name)
-
-    def fill(
-        self,
-        predictions: Predictions,
-        clips: Sequence[str],
-        clip_id: np.ndarray,
-        frame_no: np.ndarray,
-    ) -> FilledFrames:
-        """Classes of the frames asked for.
+    def fill(self, predictions: Predictions, frames: FrameTable) -> FrameTable:
+        """Find the class of each wanted frame.
 
         Args:
-            predictions: Of these frames, or some of them, or more.
-            clips: Names of the clips asked for.
-            clip_id: (W, ) the clip of each frame asked for, a row of ``clips``.
-            frame_no: (W, ) its number.
+            predictions (Predictions): Predictions of these frames, of some of them, or of more.
+            frames (FrameTable): W wanted frames, in any order.
+
+        Returns:
+            FrameTable: ``frames`` with the columns ``label``, (W,) int32, and ``is_filled``,
+            (W,) bool, True where there is no prediction.
 
         Raises:
-            ValueError: If no clip has a prediction, or a clip has none and ``empty_clip`` is not
-                given.
+            ValueError: If the predictions have other classes, no clip has a prediction, or a clip
+                has none and ``empty_clip`` is not given.
         """
-        predictions.expect_classes(self.classes)
-        ends = np.searchsorted(predictions.clip_id, np.arange(len(predictions.clips) + 1))
-        place = {clip: slice(*ends[i : i + 2]) for i, clip in enumerate(predictions.clips)}
-        label = np.empty(len(frame_no), np.int32)
-        filled = np.ones(len(frame_no), bool)
-        empty_clips, empty_rows = [], []
-        order = np.argsort(clip_id, kind='stable')
-        bounds = np.searchsorted(clip_id[order], np.arange(len(clips) + 1))
-        for i, clip in enumerate(clips):
-            rows = order[bounds[i] : bounds[i + 1]]
-            known = predictions.frame_no[place.get(clip, slice(0))]
-            if not len(known):
-                empty_clips.append(clip)
-                empty_rows.append(rows)
+        predictions.check_classes(self.classes)
+        self._check_clips(predictions, frames)
+        found = predictions.find(frames)
+        known_rows = dict(zip(predictions.clips, predictions.rows_by_clip(), strict=True))
+        empty_class = UNLABELLED if self.empty_class is None else self.empty_class
+        label = np.full(len(frames), empty_class, np.int32)
+        for clip, rows in zip(frames.clips, frames.rows_by_clip(), strict=True):
+            known = known_rows.get(clip, slice(0))
+            if not len(predictions.frame_no[known]):
                 continue
-            at = place[clip]
-            found = np.isin(frame_no[rows], known)
-            filled[rows] = ~found
-            label[rows] = self._fill_clip(
-                known, predictions.pred_label[at], predictions.pred_score[at], frame_no[rows], found
+            if self.rule in RULES:
+                label[rows] = fill_clip(
+                    predictions.frame_no[known],
+                    predictions['pred_label'][known],
+                    predictions['pred_score'][known],
+                    frames.frame_no[rows],
+                    self.rule,
+                    self.start_class,
+                )
+            else:
+                label[rows] = self.classes.index(self.rule)
+        label = np.where(found < 0, label, predictions['pred_label'][found])
+        return frames.with_columns(label=label, is_filled=found < 0)
+
+    def _find_class(self, name: str, flag: str) -> int:
+        if name not in self.classes:
+            raise InvalidValueError(
+                f'{flag}: got {name!r}, expected a class: {", ".join(self.classes)}'
             )
-        self._check_empty(empty_clips, clips, predictions)
-        if empty_clips:
-            label[np.concatenate(empty_rows)] = self.empty_clip
-        return FilledFrames(label, filled, empty_clips)
+        return self.classes.index(name)
 
-    def _fill_clip(
-        self,
-        known: np.ndarray,
-        label: np.ndarray,
-        score: np.ndarray,
-        wanted: np.ndarray,
-        found: np.ndarray,
-    ) -> np.ndarray:
-        if self.rule in RULES:
-            return fill_clip(known, label, score, wanted, self.rule, self.start_class)
-        out = np.full(len(wanted), self.classes.index(self.rule))
-        out[found] = label[np.searchsorted(known, wanted[found])]
-        return out
-
-    def _check_empty(
-        self, empty_clips: Sequence[str], clips: Sequence[str], predictions: Predictions
-    ) -> None:
+    def _check_clips(self, predictions: Predictions, frames: FrameTable) -> None:
+        clips = frames.clips
+        empty_clips = find_empty_clips(predictions, clips)
         if len(empty_clips) == len(clips):
-            raise ValueError(
+            raise InvalidValueError(
                 f'got predictions of other clips ({shorten(predictions.clips[:3])}) than the '
-                f'{len(clips)} asked for ({shorten(list(clips[:3]))}), expected those of the same '
-                'set; test on it, with test_dataloader.dataset.ann_file'
+                f'{len(clips)} wanted ones ({shorten(clips[:3])}), expected those of the same set; '
+                'test on it, with test_dataloader.dataset.ann_file'
             )
-        if empty_clips and self.empty_clip is None:
-            raise ValueError(
-                f'got no prediction at all for {len(empty_clips)} of the {len(clips)} clips asked '
-                f'for, {shorten(list(empty_clips))}, expected some of each; their crops may not be '
-                'unpacked (cropped_aligned_new_50_vids). If they have none, choose their class: '
-                '--empty-clip Neutral'
+        if empty_clips and self.empty_class is None:
+            raise InvalidValueError(
+                f'got no prediction for {len(empty_clips)} of the {len(clips)} wanted clips, '
+                f'{shorten(empty_clips)}, expected some for each; check that their crops are '
+                'unpacked (cropped_aligned_new_50_vids). If they have no crops, choose their '
+                'class: --empty-clip Neutral'
             )

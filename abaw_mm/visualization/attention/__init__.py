@@ -1,4 +1,4 @@
-"""Attention maps of faces, as numbers and as pictures."""
+"""Attention maps of faces, as arrays and as pictures."""
 
 from .attention_maps import AttentionMaps, attention_maps
 from .explained_face import ExplainedFace

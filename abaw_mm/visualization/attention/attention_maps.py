@@ -1,4 +1,4 @@
-"""Where on a face a classifier looks, as numbers: nothing here reads files or draws.
+"""Compute maps of where on a face a classifier looks.
 
 >>> from mmpretrain.registry import MODELS
 >>> model = MODELS.build(dict(
@@ -12,29 +12,28 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.heads import LinearClsHead
 from torch import nn
 
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.models.backbones.apvit import APViT
-from abaw_mm.models.necks.spatial_reserve_pooling import (
-    STRIDES,
-    SpatialReservePooling,
-)
+from abaw_mm.models.necks.spatial_reserve_pooling import STRIDES, SpatialReservePooling
 
 
 def activation_attention(maps: torch.Tensor) -> torch.Tensor:
-    """How strongly each place answers: the mean of squares over all channels.
+    """Compute the mean square of the activations over all channels.
 
-    Attention transfer's map of activations with p = 2, ``sum |A_c|^p``, up to a factor (Zagoruyko
-    and Komodakis 2017, arXiv 1612.03928, Sec. 3.1). No class is asked for. The paper does not say
-    how its Fig. 2, "the attention maps from the backbone", was made.
+    Up to a factor, this is the activation map of attention transfer, ``sum |A_c|^p`` with p = 2
+    (Zagoruyko and Komodakis 2017, arXiv 1612.03928, Sec. 3.1). It does not depend on a class. The
+    paper does not say how its Fig. 2, "the attention maps from the backbone", was made.
 
     Args:
-        maps: (N, C, H, W).
+        maps (Tensor): (N, C, H, W) activations.
 
     Returns:
         Tensor: (N, H, W), not normalised.
@@ -46,15 +45,15 @@ def activation_attention(maps: torch.Tensor) -> torch.Tensor:
 
 
 def grad_cam(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """Places that speak for a class (Selvaraju et al. 2017, arXiv 1610.02391, Eq. 1 and 2).
+    """Compute Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, Eq. 1 and 2).
 
-    Each channel counts by the mean over all places of its gradient; what speaks against the class
-    is cut off at 0. The same as pytorch-grad-cam's ``GradCAM``, which `pip` installs only with a
-    second OpenCV over the first.
+    Each channel is weighted by the spatial mean of its gradient. Evidence against the class is
+    clipped at 0. The result equals pytorch-grad-cam's ``GradCAM``, which is not a dependency
+    because it installs a second OpenCV over the first.
 
     Args:
-        maps: (N, C, H, W).
-        gradients: (N, C, H, W), of the class's logit by the maps.
+        maps (Tensor): (N, C, H, W) activations.
+        gradients (Tensor): (N, C, H, W) gradients of the class's logit.
 
     Returns:
         Tensor: (N, H, W), not normalised.
@@ -64,17 +63,18 @@ def grad_cam(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
 
 
 def cell_contributions(pooled: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """What each cell that Spatial Reserve Pooling keeps adds to a logit; exact, not estimated.
+    """Compute the exact contribution of each cell of Spatial Reserve Pooling to a logit.
 
-    A linear classifier on the flattened cells adds up, so that the sum over all cells and the
-    class's bias are its logit.
+    The classifier is linear in the flattened cells. The sum of the contributions and the bias of
+    the class is the logit.
 
     Args:
-        pooled: (N, C, H, W), the neck's map before it is flattened, 256 channels in 3x3 cells.
-        weight: (N, C * H * W), the classifier's row of the class of each sample.
+        pooled (Tensor): (N, C, H, W) output of the neck before flattening, by default 256 channels
+            in 3x3 cells.
+        weight (Tensor): (N, C * H * W) weights of the classifier for the class of each sample.
 
     Returns:
-        Tensor: (N, H, W), logits; negative where a cell speaks against the class.
+        Tensor: (N, H, W) contributions, negative for evidence against the class.
 
     >>> cell_contributions(torch.tensor([[[[1., 2.]], [[3., 4.]]]]), torch.tensor([[1., 1, 10, 0]]))
     tensor([[[31.,  2.]]])
@@ -83,19 +83,20 @@ def cell_contributions(pooled: torch.Tensor, weight: torch.Tensor) -> torch.Tens
 
 
 def cell_edges(cells: int, kernel_sizes: Sequence[int]) -> list[float]:
-    """Where along one side the cells of Spatial Reserve Pooling lie.
+    """Compute the edges of the cells of Spatial Reserve Pooling along one side.
 
-    Cell i is made of ``k1 + k2 - 1`` neighbours of the backbone's map from number ``2 i`` on. What
-    two cells share is halved here. A last row or column that none of them sees stays outside.
+    Cell i depends on ``k1 + k2 - 1`` positions of the backbone's map, starting at position ``2 i``.
+    Positions that two cells share are split in the middle. A last row or column that no cell
+    depends on is left out.
 
     Args:
-        cells: Cells along the side, 3 for 7 of the backbone.
-        kernel_sizes: Of the neck.
+        cells (int): Number of cells along the side, 3 for 7 positions of the backbone.
+        kernel_sizes (Sequence[int]): Kernel sizes of the neck.
 
     Returns:
-        list: ``cells + 1`` borders, in cells of the backbone's map.
+        list: ``cells + 1`` edges, in positions of the backbone's map.
 
-    >>> cell_edges(3, (2, 2)), cell_edges(2, (2, 2))  # of 7 (224 pixels) and of 5 (160 pixels)
+    >>> cell_edges(3, (2, 2)), cell_edges(2, (2, 2))  # 7 (224 pixels) and 5 (160 pixels) positions
     ([0, 2.5, 4.5, 7], [0, 2.5, 5])
     """
     step = STRIDES[0] * STRIDES[1]
@@ -104,10 +105,10 @@ def cell_edges(cells: int, kernel_sizes: Sequence[int]) -> list[float]:
     return [0, *inner, (cells - 1) * step + width]
 
 
-def scaled_to_one(maps: torch.Tensor) -> torch.Tensor:
-    """Non-negative maps (N, H, W) by the maximum of each; one that is 0 everywhere stays so.
+def normalize_maps(maps: torch.Tensor) -> torch.Tensor:
+    """Divide non-negative maps (N, H, W) by their maxima; a map of zeros is unchanged.
 
-    >>> scaled_to_one(torch.tensor([[[1., 4.]], [[0., 0.]]])).tolist()
+    >>> normalize_maps(torch.tensor([[[1., 4.]], [[0., 0.]]])).tolist()
     [[[0.25, 1.0]], [[0.0, 0.0]]]
     """
     top = maps.amax((1, 2), keepdim=True)
@@ -116,113 +117,111 @@ def scaled_to_one(maps: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class AttentionMaps:
-    """What :func:`attention_maps` finds for N images. None: the model has no such map.
+    """Attention maps of N images. A map that the model does not have is None.
 
     Attributes:
         scores (Tensor): (N, K) probabilities.
-        classes (Tensor): (N, ) int64, the class that ``grad_cam`` and ``cells`` are of.
-        attention (Tensor | None): (N, H, W), :func:`activation_attention` of the backbone; of a
-            ViT before its last LayerNorm.
-        own (Tensor | None): (N, H, W), APViT's ``attention_map``, by which it chooses patches.
-        grad_cam (Tensor | None): (N, H, W), :func:`grad_cam`.
-        cells (Tensor | None): (N, h, w), :func:`cell_contributions`.
-        edges (tuple | None): Borders of the cells, from above and from the left, as parts of the
-            image's height and width.
-        absent (dict): Why a map is None, by its name.
+        classes (Tensor): (N,) int64 class that ``grad_cam`` and ``cells`` explain.
+        attention (Tensor | None): (N, H, W) :func:`activation_attention` of the backbone, for a ViT
+            before its last LayerNorm.
+        own (Tensor | None): (N, H, W) ``attention_map`` of APViT, which selects patches.
+        grad_cam (Tensor | None): (N, H, W) :func:`grad_cam`.
+        cells (Tensor | None): (N, h, w) :func:`cell_contributions`.
+        edges (tuple | None): Edges of the cells from the top and from the left, as fractions of
+            the image's height and width.
+        absent (dict): Name of each map that is None, and the reason.
     """
 
     scores: torch.Tensor
     classes: torch.Tensor
-    attention: torch.Tensor | None
-    own: torch.Tensor | None
-    grad_cam: torch.Tensor | None
-    cells: torch.Tensor | None
-    edges: tuple[list[float], list[float]] | None
-    absent: dict[str, str]
+    attention: torch.Tensor | None = None
+    own: torch.Tensor | None = None
+    grad_cam: torch.Tensor | None = None
+    cells: torch.Tensor | None = None
+    edges: tuple[list[float], list[float]] | None = None
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 def attention_maps(
     model: nn.Module, inputs: torch.Tensor, class_index: int | None = None
 ) -> AttentionMaps:
-    """All maps of a batch that a classifier has.
+    """Compute all maps that a classifier supports.
 
-    The gradient begins at the backbone's last map, which becomes a leaf: what lies before it, and
-    with it every frozen stage, needs none.
+    Gradients are computed only from the backbone's last map on, so that they do not depend on
+    frozen stages.
 
     Args:
-        model (nn.Module): mmpretrain's ``ImageClassifier`` in evaluation; its parameters and their
-            gradients stay as they are.
-        inputs: (N, 3, H, W), normalised.
-        class_index (int, optional): Class to explain. Defaults to the predicted one of each image.
+        model (nn.Module): mmpretrain's ``ImageClassifier`` in evaluation mode. Its parameters and
+            their gradients do not change.
+        inputs (Tensor): (N, 3, H, W) normalised images.
+        class_index (int, optional): Class to explain. Defaults to the predicted class of each
+            image.
 
     Raises:
-        ValueError: If images of this size do not pass the model.
+        ValueError: If the model does not accept images of this size.
     """
-    backbone, neck, head = model.backbone, getattr(model, 'neck', None), model.head
+    backbone: Any = model.backbone
+    neck: Any = getattr(model, 'neck', None)
+    head: Any = model.head
     is_apvit = isinstance(backbone, APViT)
     has_norm = isinstance(backbone, VisionTransformer) and backbone.final_norm
     has_cells = isinstance(neck, SpatialReservePooling) and type(head) is LinearClsHead
     with (
         torch.enable_grad(),
-        _leaf(backbone.extractor if is_apvit else backbone) as leaf,
-        _kept(neck.conv2 if has_cells else None) as pooled,
-        _kept(backbone.layers[-1] if has_norm else None) as tokens,
+        _cut_gradients(backbone.extractor if is_apvit else backbone) as leaf,
+        _capture_output(neck.conv2 if has_cells else None) as pooled,
+        _capture_output(backbone.layers[-1] if has_norm else None) as tokens,
     ):
         try:
             logits = model(inputs)
         except RuntimeError as error:
-            raise ValueError(
-                f'images of {inputs.shape[2]}x{inputs.shape[3]} pixels do not pass the model: '
-                f'{error}; expected the size that it was trained on: set the pipeline of '
-                'val_dataloader.dataset, or give square images'
+            raise InvalidValueError(
+                f'got images of {inputs.shape[2]}x{inputs.shape[3]} pixels, which the model does '
+                f'not accept ({error}), expected the size that it was trained on; set the pipeline '
+                'of val_dataloader.dataset, or give square images'
             ) from error
-        classes = (
-            logits.argmax(1)
-            if class_index is None
-            else torch.full((len(logits),), class_index, device=logits.device)
-        )
-        chosen = logits.gather(1, classes[:, None]).sum()  # in evaluation images are independent
-        maps = leaf[0] if leaf else None
-        gradients = None if maps is None else torch.autograd.grad(chosen, maps)[0]
-    name = type(backbone).__name__
-    absent = {}
-    if maps is None:
-        absent['attention'] = absent['grad_cam'] = f'{name} hands on a vector, no map of places'
-    if not is_apvit:
-        absent['own'] = 'only APViT has one'
-    cells = edges = None
-    if has_cells:
-        cells = cell_contributions(pooled[0], head.fc.weight[classes]).detach()
-        edges = tuple(
-            [edge / side for edge in cell_edges(count, neck.kernel_sizes)]
-            for count, side in zip(cells.shape[1:], maps.shape[2:], strict=True)
-        )
-    else:
-        absent['cells'] = (
-            f'the model has {type(neck).__name__ if neck is not None else "no neck"} and '
-            f'{type(head).__name__}, cells need SpatialReservePooling and LinearClsHead'
-        )
+        if class_index is None:
+            classes = logits.argmax(1)
+        else:
+            classes = torch.full((len(logits),), class_index, device=logits.device)
+        # Images are independent in evaluation mode, so that their gradients can share one sum.
+        chosen = logits.gather(1, classes[:, None]).sum()
+        gradients = torch.autograd.grad(chosen, leaf[0])[0] if leaf else None
+    result = AttentionMaps(scores=logits.detach().softmax(1), classes=classes)
     with torch.no_grad():
-        answers = maps
-        if maps is not None and has_norm:  # LayerNorm makes all places of a map equally strong
-            patches = tokens[0][:, backbone.num_extra_tokens :]
-            answers = patches.transpose(1, 2).reshape(maps.shape)
-        return AttentionMaps(
-            scores=logits.detach().softmax(1),
-            classes=classes,
-            attention=None if maps is None else activation_attention(answers.detach()),
-            own=backbone.attention_map(inputs)[:, 0] if is_apvit else None,
-            grad_cam=None if maps is None else grad_cam(maps.detach(), gradients),
-            cells=cells,
-            edges=edges,
-            absent=absent,
-        )
+        if leaf and gradients is not None:
+            maps = activations = leaf[0].detach()
+            if has_norm:  # LayerNorm gives all positions the same norm
+                patches = tokens[0][:, backbone.num_extra_tokens :]
+                activations = patches.transpose(1, 2).reshape(maps.shape)
+            result.attention = activation_attention(activations)
+            result.grad_cam = grad_cam(maps, gradients)
+        else:
+            reason = f'{type(backbone).__name__} outputs a vector instead of a map'
+            result.absent.update(attention=reason, grad_cam=reason)
+        if is_apvit:
+            result.own = backbone.attention_map(inputs)[:, 0]
+        else:
+            result.absent['own'] = 'only APViT has it'
+        if has_cells:
+            result.cells = cell_contributions(pooled[0], head.fc.weight[classes])
+            height, width = (
+                [edge / side for edge in cell_edges(count, neck.kernel_sizes)]
+                for count, side in zip(result.cells.shape[1:], leaf[0].shape[2:], strict=True)
+            )
+            result.edges = height, width
+        else:
+            result.absent['cells'] = (
+                f'the model has {type(neck).__name__ if neck is not None else "no neck"} and '
+                f'{type(head).__name__}, cells need SpatialReservePooling and LinearClsHead'
+            )
+    return result
 
 
 @contextmanager
-def _leaf(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Let gradients begin at the last map (N, C, H, W) that a module hands on; the list gets it."""
-    found = []
+def _cut_gradients(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Detach the last map (N, C, H, W) that a module outputs, and yield a list that receives it."""
+    found: list[torch.Tensor] = []
 
     def cut(_: nn.Module, __: tuple, maps: Sequence[torch.Tensor]) -> tuple | None:
         last = maps[-1]
@@ -239,9 +238,9 @@ def _leaf(module: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 @contextmanager
-def _kept(module: nn.Module | None) -> Iterator[list[torch.Tensor]]:
-    """Keep what a module, if there is one, hands on."""
-    found = []
+def _capture_output(module: nn.Module | None) -> Iterator[list[torch.Tensor]]:
+    """Yield a list that receives the output of a module, if there is one."""
+    found: list[torch.Tensor] = []
     if module is None:
         yield found
         return

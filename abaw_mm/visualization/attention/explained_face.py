@@ -9,16 +9,16 @@ from abaw_mm.visualization.attention.attention_maps import AttentionMaps
 
 @dataclass
 class ExplainedFace:
-    """One face, as the network saw it, and what :func:`attention_maps` tells of it.
+    """A face as the network sees it, its prediction and its attention maps.
 
     Attributes:
         name (str): Clip or folder, and file name.
         image (ndarray): (H, W, 3) uint8 RGB, the network's input.
-        truth (str | None): Its expression, where known.
-        predicted (str): The class with the highest probability.
-        explained (str): The class that the maps are of.
-        probabilities (dict): Of each class by name, 0 to 1.
-        maps (AttentionMaps): Of this one image, N = 1.
+        truth (str | None): Labelled expression, None if unknown.
+        predicted (str): Class with the highest probability.
+        explained (str): Class that the maps explain.
+        probabilities (dict): Class name to probability in 0-1.
+        maps (AttentionMaps): Maps of this image, N = 1.
     """
 
     name: str

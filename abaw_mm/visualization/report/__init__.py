@@ -1,4 +1,4 @@
-"""The HTML report of one or more runs."""
+"""HTML report of one or more runs."""
 
 from .report import make_report
 

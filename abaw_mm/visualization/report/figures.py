@@ -1,8 +1,9 @@
-"""The report's figures: matplotlib's SVG, to stand within a page."""
+"""Figures of the report, as SVG elements of the page."""
 
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,19 +12,19 @@ from matplotlib.figure import Figure
 
 from abaw_mm.visualization.report.calibration import Calibration
 from abaw_mm.visualization.report.timeline import (
-    columns_of,
+    assign_columns,
+    compute_range,
+    compute_row_height,
     draw_timeline,
-    range_of,
-    row_height,
 )
 
-WIDTH = 9.6  # inches of the page's whole width, 72 units each in the SVG; printed, 7.4 of paper
-RUNS = ('#1d5ea0', '#d98c10', '#2e8b6f', '#8457a8', '#c2577a', '#5b6673')  # a run each
+WIDTH = 9.6  # inches, the page's width at 72 units per inch; 7.4 inches in print
+RUNS = ('#1d5ea0', '#d98c10', '#2e8b6f', '#8457a8', '#c2577a', '#5b6673')  # colours of the runs
 INK, GRID = '#30363f', '#dde1e7'
-STYLE = {
-    'svg.fonttype': 'none',  # text stays text: small, sharp, and one can search it
-    'svg.hashsalt': 'abaw_mm',  # the same figures give the same bytes
-    'text.parse_math': False,  # a clip's name may hold a $
+STYLE: dict[Any, Any] = {
+    'svg.fonttype': 'none',  # keep text as text: small, sharp and searchable
+    'svg.hashsalt': 'abaw_mm',  # equal figures give equal bytes
+    'text.parse_math': False,  # names of clips may contain a $
     'font.size': 8,
     'font.family': 'sans-serif',
     'axes.labelsize': 8,
@@ -43,16 +44,16 @@ STYLE = {
     'legend.frameon': False,
 }
 TIMELINE_LEFT, TIMELINE_RIGHT = 0.85, 0.15  # inches
-PIXEL = 1 / 86  # inches of a pixel of a timeline's rows
-CONFIDENCE, AXIS = 0.42, 0.24  # inches of the confidence's panel, and of the numbers below
+PIXEL = 1 / 86  # inches per pixel of a timeline's rows
+CONFIDENCE, AXIS = 0.42, 0.24  # inches of the confidence panel and of the axis below it
 
 
 def to_svg(figure: Figure, label: str) -> Markup:
-    """A figure as an ``<svg>`` element.
+    """Render a figure as an ``<svg>`` element.
 
     Args:
-        figure: To be drawn.
-        label (str): What it shows, for those who cannot see it.
+        figure (Figure): Figure to render.
+        label (str): Description for screen readers.
     """
     buffer = io.StringIO()
     figure.savefig(
@@ -63,13 +64,13 @@ def to_svg(figure: Figure, label: str) -> Markup:
     )
     svg = buffer.getvalue()
     svg = svg[svg.index('<svg') :]
-    svg = re.sub(r'<g id="[^"]*"', '<g', svg)  # the same in every figure
-    svg = re.sub(r'<style.*?</style>', '', svg, flags=re.S)  # stands in the page, for all of them
-    svg = re.sub(r'(\d\.\d\d)\d+', r'\1', svg)  # a hundredth of 1/72 inch
+    svg = re.sub(r'<g id="[^"]*"', '<g', svg)  # ids repeat in every figure
+    svg = re.sub(r'<style.*?</style>', '', svg, flags=re.S)  # the page has one for all figures
+    svg = re.sub(r'(\d\.\d\d)\d+', r'\1', svg)  # round to 1/7200 inch
     return Markup(svg.replace('<svg', Markup('<svg role="img" aria-label="{}"').format(label), 1))
 
 
-def _figure(width: float, height: float) -> Figure:
+def _make_figure(width: float, height: float) -> Figure:
     return Figure((width, height), layout='constrained')
 
 
@@ -79,16 +80,16 @@ def draw_f1(
     intervals: Sequence[np.ndarray],
     names: Sequence[str],
 ) -> Markup:
-    """F1 of each class with its interval, the runs side by side.
+    """Draw the F1 of each class with its interval, the runs side by side.
 
     Args:
-        classes: Names of the C classes.
-        f1: Of each run, (C, ) in %.
-        intervals: Of each run, (C, 2) in %.
-        names: Of the runs.
+        classes (Sequence[str]): Names of the C classes.
+        f1 (Sequence[ndarray]): (C,) F1 of each run, in %.
+        intervals (Sequence[ndarray]): (C, 2) interval ends of each run, in %.
+        names (Sequence[str]): Names of the runs.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(WIDTH, 2.6)
+        figure = _make_figure(WIDTH, 2.6)
         axes = figure.subplots()
         width = (0.45 if len(f1) == 1 else 0.75) / len(f1)
         for run, (value, ends, name) in enumerate(zip(f1, intervals, names, strict=True)):
@@ -107,11 +108,11 @@ def draw_f1(
 
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], label: str) -> Markup:
-    """Confusion matrix (C, C), as counts and with rows of 100 %."""
+    """Draw a confusion matrix (C, C), as counts and as percentages of each row."""
     support = confusion.sum(axis=1, keepdims=True)
     percent = np.where(support > 0, 100 * confusion / np.maximum(support, 1), np.nan)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(WIDTH, 1.3 + 0.4 * len(classes))
+        figure = _make_figure(WIDTH, 1.3 + 0.4 * len(classes))
         left, right = figure.subplots(1, 2)
         for axes, title, texts in (
             (left, 'frames', [[f'{x:,}' for x in row] for row in confusion]),
@@ -143,14 +144,14 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], label: str) ->
 
 
 def draw_calibration(parts: dict[str, Calibration], label: str) -> Markup:
-    """Reliability diagrams, above how many frames have which confidence.
+    """Draw reliability diagrams, each above a histogram of the confidence.
 
     Args:
-        parts: Title to calibration, one or two.
-        label (str): What is shown.
+        parts (dict): Title to calibration, one or two.
+        label (str): Description for screen readers.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(WIDTH / 2 * len(parts), 3.1)
+        figure = _make_figure(WIDTH / 2 * len(parts), 3.1)
         panels = figure.subplots(2, len(parts), sharex=True, squeeze=False, height_ratios=(3, 1))
         for (title, part), (axes, below) in zip(parts.items(), panels.T, strict=True):
             middle, width = (part.edges[:-1] + part.edges[1:]) / 2, part.edges[1]
@@ -162,7 +163,7 @@ def draw_calibration(parts: dict[str, Calibration], label: str) -> Markup:
                 0.92 * width,
                 color=RUNS[0],
                 alpha=0.35,
-                label='accuracy of the frames in a bin',
+                label='accuracy of each bin',
             )
             axes.plot(
                 part.confidence,
@@ -170,7 +171,7 @@ def draw_calibration(parts: dict[str, Calibration], label: str) -> Markup:
                 'o',
                 color=RUNS[0],
                 markersize=3.5,
-                label='at their mean confidence',
+                label='at the mean confidence of the bin',
             )
             axes.set(
                 title=f'{title}: expected calibration error {100 * part.error:.2f} %',
@@ -194,20 +195,20 @@ def draw_clip(
     classes: Sequence[str],
     label: str,
 ) -> Markup:
-    """A clip along its frames: truth and predictions by class, and confidence below.
+    """Draw the timeline of a clip: labels and predictions by class, confidence below.
 
     Args:
-        frame_no (ndarray): (F, ) rising.
-        truth (ndarray): (F, ) labels.
-        tracks: Predictions (F, ), see :func:`draw_timeline`.
-        confidences: Of each run, (F, ) in 0-1: the mean of a column as a line, and for a single
-            run its range as a band.
-        classes: Names.
-        label (str): What is shown.
+        frame_no (ndarray): (F,) frame numbers, increasing.
+        truth (ndarray): (F,) labels.
+        tracks (Sequence[ndarray]): (F,) predictions, see :func:`draw_timeline`.
+        confidences (Sequence[ndarray]): (F,) confidence of each run, in 0-1. Drawn as a line of
+            column means, and for a single run with a band of column ranges.
+        classes (Sequence[str]): Names of the classes.
+        label (str): Description for screen readers.
     """
     image, rows = draw_timeline(frame_no, truth, tracks, len(classes))
-    column, step = columns_of(frame_no)
-    height = row_height(len(tracks)) * PIXEL
+    column, step = assign_columns(frame_no)
+    height = compute_row_height(len(tracks)) * PIXEL
     total = len(rows) * height + CONFIDENCE + AXIS + 0.08
     with matplotlib.rc_context(STYLE):
         figure = Figure((WIDTH, total))
@@ -225,7 +226,7 @@ def draw_clip(
         upper.spines[:].set_visible(False)
         middle = frame_no[0] - 0.5 + (np.arange(image.shape[1]) + 0.5) * step
         for run, confidence in enumerate(confidences):
-            low, mean, high = range_of(column, confidence)
+            low, mean, high = compute_range(column, confidence)
             if len(confidences) == 1 and step > 1:
                 lower.fill_between(middle, low, high, color=RUNS[0], alpha=0.18, linewidth=0)
             lower.plot(middle, mean, color=RUNS[run % len(RUNS)], linewidth=0.9)

@@ -1,28 +1,34 @@
-"""A clip of any length in some hundred columns, of which none hides a frame."""
+"""Draw the labels and predictions of a clip in a limited number of columns.
+
+Every frame remains visible, also in long clips.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-MAX_COLUMNS = 700  # about one a pixel of the page
-FAINTEST = 0.35  # opacity of a single frame in a column of many
+MAX_COLUMNS = 700  # about one per pixel of the page
+FAINTEST = 0.35  # opacity of a single frame in a column of many frames
 WHITE, BACKGROUND, TRUTH = (255, 255, 255), (242, 244, 247), (185, 192, 203)
-RIGHT, WRONG = (29, 94, 160), (214, 69, 65)  # apart for the colour-blind; wrong ones lie off TRUTH
-MARGIN, TRACK_GAP = 2, 1  # pixels of a row above and below its tracks, and between them
-TRACK = {1: 6, 2: 5}  # pixels of a track, by their number; 4 of more
+RIGHT, WRONG = (
+    (29, 94, 160),
+    (214, 69, 65),
+)  # distinct for colour-blind readers
+MARGIN, TRACK_GAP = 2, 1  # pixels above and below the tracks of a row, and between tracks
+TRACK = {1: 6, 2: 5}  # pixels of a track, by number of tracks; 4 for more tracks
 
 
-def columns_of(frame_no: np.ndarray, max_columns: int = MAX_COLUMNS) -> tuple[np.ndarray, int]:
-    """The column of each frame; every column is of as many frame numbers, there or not.
+def assign_columns(frame_no: np.ndarray, max_columns: int = MAX_COLUMNS) -> tuple[np.ndarray, int]:
+    """Assign frames to columns, each of which covers the same number of frame numbers.
 
     Args:
-        frame_no (ndarray): (F, ) rising, at least one.
-        max_columns (int): Most columns.
+        frame_no (ndarray): (F,) frame numbers, increasing; at least one.
+        max_columns (int): Maximum number of columns. Defaults to 700.
 
     Returns:
-        tuple: (F, ) int columns, and the number of frame numbers in each.
+        tuple: Column (F,) int of each frame, and the number of frame numbers per column.
 
-    >>> columns_of(np.array([1, 2, 5, 9]), 5)
+    >>> assign_columns(np.array([1, 2, 5, 9]), 5)
     (array([0, 0, 2, 4]), 2)
     """
     offset = frame_no - frame_no[0]
@@ -30,10 +36,10 @@ def columns_of(frame_no: np.ndarray, max_columns: int = MAX_COLUMNS) -> tuple[np
     return offset // step, step
 
 
-def shares(column: np.ndarray, value: np.ndarray, num_values: int) -> np.ndarray:
-    """Share of each value among the frames of a column, (V, columns), NaN where there is none.
+def compute_shares(column: np.ndarray, value: np.ndarray, num_values: int) -> np.ndarray:
+    """Compute the share of each value in each column, (V, columns), NaN in empty columns.
 
-    >>> shares(np.array([0, 0, 2]), np.array([0, 1, 1]), 2)
+    >>> compute_shares(np.array([0, 0, 2]), np.array([0, 1, 1]), 2)
     array([[0.5, nan, 0. ],
            [0.5, nan, 1. ]])
     """
@@ -44,15 +50,15 @@ def shares(column: np.ndarray, value: np.ndarray, num_values: int) -> np.ndarray
         return counts / counts.sum(axis=0)
 
 
-def range_of(column: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Least, mean and greatest value in each column, (3, columns), NaN where there is no frame."""
+def compute_range(column: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Compute minimum, mean and maximum in each column, (3, columns), NaN in empty columns."""
     columns = int(column[-1]) + 1
     starts = np.flatnonzero(np.diff(column, prepend=-1))
     out = np.full((3, columns), np.nan)
-    there = column[starts]
-    out[0, there] = np.minimum.reduceat(value, starts)
-    out[1, there] = np.add.reduceat(value, starts, dtype=np.float64) / np.bincount(column)[there]
-    out[2, there] = np.maximum.reduceat(value, starts)
+    filled = column[starts]
+    out[0, filled] = np.minimum.reduceat(value, starts)
+    out[1, filled] = np.add.reduceat(value, starts, dtype=np.float64) / np.bincount(column)[filled]
+    out[2, filled] = np.maximum.reduceat(value, starts)
     return out
 
 
@@ -63,36 +69,35 @@ def draw_timeline(
     num_classes: int,
     max_columns: int = MAX_COLUMNS,
 ) -> tuple[np.ndarray, list[int]]:
-    """Draw truth and predictions of a clip: a row a class, a column some frames.
+    """Draw labels and predictions of a clip, with one row per class.
 
-    The truth is a grey band in its class's row. Each prediction is a thinner bar in the row of its
-    class: within the grey band and blue where right, off it and red where wrong. Where a column
-    holds several frames, opacity is their share, but never so little that one is not seen. Columns
-    without a frame stay white.
+    The label is a grey band in the row of its class. Each prediction is a thinner bar in the row of
+    its class: blue and inside the band if correct, red and outside if wrong. In a column of several
+    frames, opacity shows their share; a single frame remains visible. Empty columns are white.
 
     Args:
-        frame_no (ndarray): (F, ) rising, at least one.
-        truth (ndarray): (F, ) labels.
-        tracks: Predictions (F, ), from top to bottom of a row.
+        frame_no (ndarray): (F,) frame numbers, increasing; at least one.
+        truth (ndarray): (F,) labels.
+        tracks (Sequence[ndarray]): (F,) predictions of each run, from the top of a row down.
         num_classes (int): Number of classes.
-        max_columns (int): Most columns.
+        max_columns (int): Maximum number of columns. Defaults to 700.
 
     Returns:
-        tuple: (H, columns, 3) uint8, and the classes of the rows, from top to bottom: those that
-        are labelled or predicted.
+        tuple: Image (H, columns, 3) uint8, and the classes of its rows from the top down: those
+        that are labelled or predicted.
     """
-    column, _ = columns_of(frame_no, max_columns)
+    column, _ = assign_columns(frame_no, max_columns)
     rows = np.unique(np.concatenate([truth, *tracks])).tolist()
-    height, track_height = row_height(len(tracks)), TRACK.get(len(tracks), 4)
-    there = shares(column, truth, num_classes)
-    image = np.full((len(rows) * height, there.shape[1], 3), WHITE, np.float64)
-    image[:, ~np.isnan(there[0])] = BACKGROUND
-    layers = [(TRUTH, there, slice(1, height - 1))]
+    height, track_height = compute_row_height(len(tracks)), TRACK.get(len(tracks), 4)
+    labelled = compute_shares(column, truth, num_classes)
+    image = np.full((len(rows) * height, labelled.shape[1], 3), WHITE, np.float64)
+    image[:, ~np.isnan(labelled[0])] = BACKGROUND
+    layers = [(TRUTH, labelled, slice(1, height - 1))]
     for at, track in enumerate(tracks):
         top = MARGIN + at * (track_height + TRACK_GAP)
-        by_right = shares(column, track + num_classes * (track != truth), 2 * num_classes)
+        share = compute_shares(column, track + num_classes * (track != truth), 2 * num_classes)
         place = slice(top, top + track_height)
-        layers += [(RIGHT, by_right[:num_classes], place), (WRONG, by_right[num_classes:], place)]
+        layers += [(RIGHT, share[:num_classes], place), (WRONG, share[num_classes:], place)]
     for colour, share, place in layers:
         opacity = np.where(share > 0, FAINTEST + (1 - FAINTEST) * share, 0)[..., None]
         for at, row in enumerate(rows):
@@ -102,6 +107,6 @@ def draw_timeline(
     return image.round().astype(np.uint8), rows
 
 
-def row_height(tracks: int) -> int:
-    """Pixels of a class's row with some tracks."""
+def compute_row_height(tracks: int) -> int:
+    """Compute the height of a class's row in pixels from its number of tracks."""
     return 2 * MARGIN + tracks * (TRACK.get(tracks, 4) + TRACK_GAP) - TRACK_GAP

@@ -1,0 +1,90 @@
+"""Checks of the columns and scores of predictions."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from abaw_mm.datasets.annotations import UNLABELLED
+from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.structures.frame_table import FrameTable
+
+# The scores of a frame sum to 1. float32 deviates by 1e-6, a network run in bfloat16 by 1e-2.
+SUM_TOLERANCE = 0.02
+
+
+def check_lengths(columns: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless all columns have the same length."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidValueError(
+            f'got columns of different lengths, {lengths}, expected one row per frame'
+        )
+
+
+def check_columns(table: FrameTable, classes: Sequence[str]) -> None:
+    """Check columns, classes and frames of predictions.
+
+    Raises:
+        ValueError: If columns do not fit each other or the classes, class names repeat, a frame
+            number is negative, or frames repeat or are not sorted by clip name and frame number.
+    """
+    check_lengths(dict(clip_id=table.clip_id, frame_no=table.frame_no, **table.columns))
+    shape, size = table['pred_score'].shape, len(classes)
+    if len(shape) != 2 or shape[1] != size:
+        raise InvalidValueError(
+            f'got scores of shape {shape} for {size} classes {shorten(list(classes))}, expected '
+            'one column per class'
+        )
+    if len(set(classes)) < size or not all(isinstance(name, str) for name in classes):
+        raise InvalidValueError(f'got the classes {list(classes)}, expected different names')
+    _check_range(table, 'gt_label', UNLABELLED, size)
+    _check_range(table, 'pred_label', 0, size)
+    _check_frames(table)
+
+
+def _check_range(table: FrameTable, name: str, lowest: int, size: int) -> None:
+    bad = np.flatnonzero((table[name] < lowest) | (table[name] >= size))
+    if len(bad):
+        raise InvalidValueError(
+            f'got the {name} {table[name][bad[0]]} for {table.describe(bad[0])} ({len(bad)} such '
+            f'frames), expected {lowest}..{size - 1}'
+        )
+
+
+def _check_frames(table: FrameTable) -> None:
+    if np.any(table.frame_no < 0):
+        raise InvalidValueError('got negative frame numbers, expected those of the file names')
+    repeated = table.find_duplicates()
+    if len(repeated):
+        raise InvalidValueError(
+            f'got {table.describe(repeated[0])} twice ({len(repeated)} such rows), expected each '
+            'frame once'
+        )
+    if not table.is_sorted() or list(table.clips) != sorted(set(table.clips)):
+        raise InvalidValueError('got unsorted frames, expected them sorted by clip and number')
+
+
+def check_scores(table: FrameTable) -> None:
+    """Check that scores are probabilities.
+
+    Raises:
+        ValueError: If a score is not finite or negative, or the scores of a frame do not sum to 1.
+    """
+    score = table['pred_score']
+    finite = np.isfinite(score).all(axis=1)
+    if not finite.all():
+        row = int(finite.argmin())
+        raise InvalidValueError(
+            f'got the scores {score[row].tolist()} for {table.describe(row)} '
+            f'({np.count_nonzero(~finite)} such frames), expected finite numbers; the training '
+            'diverged or the file is damaged'
+        )
+    sums = score.sum(axis=1)
+    fits = (abs(sums - 1) <= SUM_TOLERANCE) & (score >= 0).all(axis=1)
+    if not fits.all():
+        row = int(fits.argmin())
+        raise InvalidValueError(
+            f'got the scores {np.round(score[row], 4).tolist()} for {table.describe(row)}, whose '
+            f'sum is {sums[row]:.4g} ({np.count_nonzero(~fits)} such frames), expected '
+            'probabilities, each in 0-1 and together 1 (logits need a softmax)'
+        )

@@ -43,23 +43,18 @@ from abaw_mm.datasets.folds import split_folds
 from abaw_mm.datasets.samplers.frame_stride import get_frame_table
 from abaw_mm.evaluation import MacroF1
 from abaw_mm.evaluation.metrics.dump_predictions import DumpPredictions
-from abaw_mm.evaluation.metrics.frame_metric import FrameResults, merge_frames
 from abaw_mm.evaluation.metrics.macro_f1 import mean_f1
 from abaw_mm.evaluation.predictions.postprocess import Postprocess, average, class_shares
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import score_predictions
 from abaw_mm.evaluation.predictions.search_smoothing import search_smoothing
-from abaw_mm.evaluation.submission.gap_filler import GapFiller
+from abaw_mm.evaluation.submission.gap_filler import GapFiller, find_empty_clips
 from abaw_mm.evaluation.submission.submission import Submission
-from abaw_mm.structures import FrameTable
+from abaw_mm.structures import FrameTable, merge_tables
 from abaw_mm.visualization.report.calibration import calibrate
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip, interval, resample_f1
-from abaw_mm.visualization.report.report import score_run
-from abaw_mm.visualization.report.surest_mistakes import (
-    confidence_of,
-    locate_crops,
-    surest_mistakes,
-)
+from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops
+from abaw_mm.visualization.report.scored_run import score_run
 
 FILE = Path(__file__).with_name('golden_tables.json')
 WRITE = os.environ.get('ABAW_MM_WRITE_GOLDEN') == '1'
@@ -88,17 +83,20 @@ def counts_of(index) -> dict:
 
 def make_results(clips: list[str], **columns: np.ndarray):
     """Results of frames, as one process has them."""
-    return FrameResults(clips, **columns)
+    return FrameTable(clips, columns.pop('clip_id'), columns.pop('frame_no'), columns)
 
 
 def merge(parts: list):
     """Results of several processes as one."""
-    return merge_frames(parts)
+    return merge_tables(parts, ['gt_label'])
 
 
 def make_predictions(clips: list[str], sha256: str = 'ab' * 32, **columns: np.ndarray):
     """Predictions of the eight classes."""
-    return Predictions(clips, **columns, classes=EXPRESSIONS, sha256=sha256, config='res18')
+    table = make_results(clips, **columns)
+    return Predictions(
+        clips, table.clip_id, table.frame_no, table.columns, EXPRESSIONS, sha256, 'res18'
+    )
 
 
 def read_predictions(path: Path):
@@ -113,8 +111,14 @@ def write_predictions(predictions, path: Path) -> None:
 
 def result_columns(results) -> dict[str, np.ndarray]:
     """Columns of results or predictions, the names of the clips, and the clip of each frame."""
-    columns = {name: getattr(results, name) for name in RESULT_COLUMNS}
-    return dict(clips=np.array(results.clips, dtype=str), clip=results.clip, **columns)
+    columns = {name: results[name] for name in RESULT_COLUMNS[2:]}
+    return dict(
+        clips=np.array(results.clips, dtype=str),
+        clip=results.clip,
+        clip_id=results.clip_id,
+        frame_no=results.frame_no,
+        **columns,
+    )
 
 
 def source_of(predictions) -> dict:
@@ -136,10 +140,15 @@ def make_filler(rule: str = 'interpolate', **options):
 
 def answer(frames: Path, predictions, filler, **options) -> tuple:
     """A submission, its columns, where it was filled, and the clips without any prediction."""
-    submission, filled = Submission.answer(frames, predictions, filler, **options)
-    columns = {name: getattr(submission, name) for name in ('clip_id', 'frame_no', 'label')}
-    columns['clips'] = np.array(submission.clips, dtype=str)
-    return submission, dict(columns, filled=filled.filled), filled.empty_clips
+    submission = Submission.answer(frames, predictions, filler, **options)
+    columns = dict(
+        clips=np.array(submission.clips, dtype=str),
+        clip_id=submission.clip_id,
+        frame_no=submission.frame_no,
+        label=submission['label'],
+        filled=submission['is_filled'],
+    )
+    return submission, columns, find_empty_clips(predictions, submission.clips)
 
 
 def write_list(submission, path: Path) -> None:
@@ -930,11 +939,11 @@ def report_figures(w: World) -> dict:
     known = labelled(predicted())
     columns, run = result_columns(known), score_run(known)
     right = columns['pred_label'] == columns['gt_label']
-    part = calibrate(confidence_of(known), right, 6)
+    part = calibrate(known.confidence, right, 6)
     confusion = confusion_per_clip(known, 8)
     f1, support = resample_f1(confusion, draws=50, seed=2)
     values = {
-        f'{n} of {most}': surest_mistakes(known, n, per_clip=most)
+        f'{n} of {most}': find_mistakes(known, n, per_clip=most)
         for n, most in ((5, 1), (24, 3), (100, 100))
     }
     return pack(
@@ -951,7 +960,7 @@ def report_figures(w: World) -> dict:
             run_f1=run.f1,
             run_f1_intervals=run.f1_intervals,
             run_predicted=run.predicted,
-            run_right=run.right,
+            run_right=run.is_correct,
             run_error=run.calibration.error,
             calibration=dict(
                 edges=part.edges,
@@ -960,7 +969,7 @@ def report_figures(w: World) -> dict:
                 accuracy=part.accuracy,
                 error=part.error,
             ),
-            confidence=confidence_of(known),
+            confidence=known.confidence,
             mistakes=values,
         ),
         most=64,

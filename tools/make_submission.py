@@ -19,7 +19,7 @@ from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.errors import shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.submission.check_submission import check_submission
-from abaw_mm.evaluation.submission.gap_filler import FilledFrames, GapFiller
+from abaw_mm.evaluation.submission.gap_filler import GapFiller, find_empty_clips
 from abaw_mm.evaluation.submission.submission import Submission
 from abaw_mm.files import atomic_write
 
@@ -65,30 +65,30 @@ def make(args: argparse.Namespace) -> None:
     """Write a submission."""
     filler = GapFiller(args.fill, args.start_class, args.empty_clip)
     predictions = Predictions.read(args.predictions)
-    predictions.expect_classes(EXPRESSIONS, args.predictions)
-    submission, filled = Submission.answer(args.frames, predictions, filler, args.filename_tmpl)
+    predictions.check_classes(EXPRESSIONS, args.predictions)
+    submission = Submission.answer(args.frames, predictions, filler, args.filename_tmpl)
     if args.format == 'per-clip':
         submission.write_per_clip(args.out)
     else:
         with atomic_write(args.out) as draft:
             submission.write_list(draft)
-    print_summary(submission, filled, args)
+    print_summary(submission, find_empty_clips(predictions, submission.clips), args)
 
 
-def print_summary(submission: Submission, filled: FilledFrames, args: argparse.Namespace) -> None:
+def print_summary(submission: Submission, empty_clips: list[str], args: argparse.Namespace) -> None:
     """Print what was written, and how many frames were filled."""
-    number = np.count_nonzero(filled.filled)
+    number = np.count_nonzero(submission['is_filled'])
     print(
         f'{args.out}: {len(submission)} frames of {len(submission.clips)} clips; {number} '
         f'without a prediction ({number / len(submission):.2%}), filled by {args.fill!r}'
     )
-    if filled.empty_clips:
+    if empty_clips:
         chosen = args.empty_clip or args.fill
         print(
-            f'note: {len(filled.empty_clips)} clips without any prediction, filled with {chosen}: '
-            f'{shorten(filled.empty_clips)}'
+            f'note: {len(empty_clips)} clips without any prediction, filled with {chosen}: '
+            f'{shorten(empty_clips)}'
         )
-    counts = np.bincount(submission.label, minlength=len(EXPRESSIONS))
+    counts = np.bincount(submission['label'], minlength=len(EXPRESSIONS))
     print('  '.join(f'{name} {n}' for name, n in zip(EXPRESSIONS, counts, strict=True)))
 
 

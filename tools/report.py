@@ -29,12 +29,8 @@ from abaw_mm.errors import MissingFileError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.files import atomic_write
-from abaw_mm.visualization.report.report import (
-    Pictures,
-    check_complete,
-    check_runs,
-    make_report,
-)
+from abaw_mm.visualization.report.check_runs import check_complete, check_runs
+from abaw_mm.visualization.report.report import Pictures, make_report
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

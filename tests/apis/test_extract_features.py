@@ -189,7 +189,7 @@ def test_temporal_model_scores_and_submits(made, temporal):
     predictions = Predictions.read(out)
     frames = AffWild2Dataset(VAL, str(made / 'affwild2'), index_cache=None).frames
     np.testing.assert_array_equal(predictions.frame_no, frames.frame_no)
-    np.testing.assert_array_equal(predictions.gt_label, frames['label'])
+    np.testing.assert_array_equal(predictions['gt_label'], frames['label'])
     options = {**options, 'test_dataloader.dataset.ann_file': 'list.txt'}
     out = made / 'list.npz'
     apis.test(str(config), str(checkpoint), str(made / 'test'), out=str(out), cfg_options=options)

@@ -1,14 +1,11 @@
-"""Simple classifiers on features."""
+"""Probes of features against scikit-learn."""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from abaw_mm.evaluation.probes import (
-    knn_predict,
-    linear_predict,
-)
+from abaw_mm.evaluation.probes import knn_predict, linear_predict
 
 
 @pytest.fixture
@@ -20,14 +17,14 @@ def frames():
 
 
 @pytest.mark.parametrize('k', [1, 5, 20])
-def test_neighbours_as_in_scikit_learn(frames, k):
+def test_nearest_neighbours_equal_scikit_learn(frames, k):
     train, labels, val = frames
     predicted = knn_predict(train, labels, val, k, 8)
     oracle = KNeighborsClassifier(k, metric='cosine', algorithm='brute').fit(train, labels)
     np.testing.assert_array_equal(predicted, oracle.predict(val))
 
 
-def test_linear_probe_weighs_classes_alike_whatever_the_scale(frames):
+def test_linear_probe_balances_classes_and_ignores_scale(frames):
     train, labels, val = frames
     train += 2 * np.eye(8, 16, dtype=np.float32)[labels]
     scale = np.logspace(-3, 3, 16, dtype=np.float32)

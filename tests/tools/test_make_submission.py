@@ -42,7 +42,7 @@ def test_submission_is_written_and_passes_the_check(run, folder):
     with open(folder / 'sub/predictions.txt', 'a') as file:
         file.write('video65/00009.jpg,0\n')
     status, _, err = run('--check', 'sub/predictions.txt')
-    assert status == 1 and 'not asked for' in err and 'would be rejected' in err
+    assert status == 1 and 'not in the list' in err and 'would be rejected' in err
 
 
 def test_rules_and_formats(run, folder):

@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
 
 def accuracy(path):
     p = Predictions.read(path)
-    return np.mean(p.pred_label == p.gt_label)
+    return np.mean(p['pred_label'] == p['gt_label'])
 
 
 def test_mean_smoothing_and_prior(folder, run_tool):
@@ -50,7 +50,7 @@ def test_mean_smoothing_and_prior(folder, run_tool):
     assert f'{changed} with another class than in 0.npz' in out
     prior = ('--tau', 1, '--prior-from', 'ann')
     assert run_tool(TOOL, '0.npz', '--out', 'tau.npz', *prior)[0] == 0
-    before, after = Predictions.read('0.npz').pred_score, Predictions.read('tau.npz').pred_score
+    before, after = (Predictions.read(name)['pred_score'] for name in ('0.npz', 'tau.npz'))
     odds = (after[:, 0] / after[:, 1]) / (before[:, 0] / before[:, 1])
     np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames of Neutral, 2 of Anger
 

@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
         crops.mkdir(parents=True)
         for number in range(1, FRAMES + 1):
             picture.save(crops / f'{number:05d}.jpg')
-        labels = run.gt_label[run.clip_id == run.clips.index(clip)]
+        labels = run['gt_label'][run.clip_id == run.clips.index(clip)]
         (root / f'ann/{clip}.txt').write_text('\n'.join([HEADER, *map(str, labels), '-1']) + '\n')
     return root
 
@@ -133,7 +133,7 @@ def test_worst_clips_first(folder, page):
     right = np.zeros(len(CLIPS), int)  # frames of both runs
     for seed in (0, 1):
         run = Predictions.read(folder / f'{seed}.npz')
-        right += np.bincount(run.clip_id, run.pred_label == run.gt_label).astype(int)
+        right += np.bincount(run.clip_id, run['pred_label'] == run['gt_label']).astype(int)
     order = [right[run.clips.index(html.unescape(name))] for name in names]
     assert len(names) == len(CLIPS) and order == sorted(right)
 
@@ -157,9 +157,9 @@ def test_page_of_one_run_without_crops(folder, run_tool):
         ),
         (
             dict(keep=slice(5, None)),
-            r"x.npz: lacks 5 frames that the other file has, such as '.*/1'",
+            r"x.npz: 5 frames of .*0.npz are missing, such as '.*/1'",
         ),
-        (dict(labelled=False), 'x.npz: got 168 frames and no label, as of the test split'),
+        (dict(labelled=False), 'x.npz: got 168 frames without any label'),
     ],
 )
 def test_unsuitable_files_are_refused(folder, run_tool, file, message):

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     mean = average(parts, args.predictions)
     out = process(mean)
     out.write(args.out)
-    changed = np.count_nonzero(out.pred_label != mean.pred_label)
+    changed = np.count_nonzero(out['pred_label'] != mean['pred_label'])
     source = f'the mean of {len(parts)} files' if len(parts) > 1 else args.predictions[0]
     print(f'{args.out}: {len(out)} frames, {changed} with another class than in {source}')
 

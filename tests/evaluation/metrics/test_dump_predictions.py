@@ -1,4 +1,4 @@
-"""Files of predictions: complete, sorted, the same for any number of processes."""
+"""DumpPredictions: complete, sorted files, the same for any number of processes."""
 
 import csv
 import pickle
@@ -12,14 +12,12 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmpretrain.structures import DataSample
 
-from abaw_mm.evaluation import (
-    DumpPredictions,
-    Predictions,
-)
-from abaw_mm.evaluation.predictions import predictions
+from abaw_mm.evaluation import DumpPredictions, Predictions
+from abaw_mm.evaluation.predictions import file
 
 
-def frames(hidden=False):
+def make_samples(hidden=False):
+    """Make data samples of five frames of two clips."""
     out = []
     for clip, number in [('b c', 2), ('a', 1), ('b c', 1), ('a', 3), ('a', 2)]:
         sample = DataSample(metainfo=dict(clip=clip, frame_no=number))
@@ -36,8 +34,8 @@ def dump(path, data):
     assert metric.evaluate(len(data)) == {}
 
 
-def test_npz(tmp_path):
-    dump(tmp_path / 'deep/er/out.npz', frames() + frames()[:1])
+def test_npz_is_sorted_and_complete(tmp_path):
+    dump(tmp_path / 'deep/er/out.npz', make_samples() + make_samples()[:1])
     data = np.load(tmp_path / 'deep/er/out.npz')  # allow_pickle stays False
     assert data['clip'].tolist() == ['a', 'a', 'a', 'b c', 'b c']
     assert data['frame_no'].tolist() == [1, 2, 3, 1, 2]
@@ -49,16 +47,16 @@ def test_npz(tmp_path):
     )
 
 
-def test_csv_and_hidden_labels(tmp_path):
-    dump(tmp_path / 'out.csv', frames(hidden=True))
+def test_csv_marks_hidden_labels(tmp_path):
+    dump(tmp_path / 'out.csv', make_samples(hidden=True))
     rows = list(csv.DictReader((tmp_path / 'out.csv').open()))
     assert [row['clip'] for row in rows] == ['a', 'a', 'a', 'b c', 'b c']
     assert rows[0]['gt_label'] == '-1' and float(rows[0]['Other']) > 0.6
     assert sum(float(rows[1][name]) for name in list(rows[1])[4:]) == pytest.approx(1, abs=1e-5)
 
 
-def test_pkl_is_mmpretrains(tmp_path):
-    dump(tmp_path / 'out.pkl', frames())
+def test_pkl_has_the_format_of_mmpretrain(tmp_path):
+    dump(tmp_path / 'out.pkl', make_samples())
     rows = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     assert rows[0]['clip'] == 'a' and rows[0]['pred_score'].shape == (8,)
     assert rows[0]['gt_label'].tolist() == [1]
@@ -67,7 +65,7 @@ def test_pkl_is_mmpretrains(tmp_path):
 
 @pytest.fixture
 def served(tmp_path):
-    """URL of a folder, over HTTP on this machine."""
+    """URL of a local HTTP server of ``tmp_path``."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -75,52 +73,52 @@ def served(tmp_path):
         server.shutdown()
 
 
-def test_says_where_they_come_from(tmp_path, served):
+def test_file_names_checkpoint_and_config(tmp_path, served):
     (tmp_path / 'x.pth').write_bytes(b'abc')
     checksum = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'  # FIPS 180-2
     for checkpoint in (tmp_path / 'x.pth', f'{served}/x.pth'):
         metric = DumpPredictions(str(tmp_path / 'out.npz'), str(checkpoint), 'res18')
-        metric.process(None, frames())
+        metric.process(None, make_samples())
         metric.evaluate(5)
         read = Predictions.read(tmp_path / 'out.npz')
         assert (read.sha256, read.config) == (checksum, 'res18')
 
 
-def test_names_of_other_classes(tmp_path):
+def test_classes_without_names_are_numbered(tmp_path):
     metric = DumpPredictions(str(tmp_path / 'out.npz'))
     metric.dataset_meta = dict(classes=['a', 'b'])
-    metric.process(None, frames())
+    metric.process(None, make_samples())
     metric.evaluate(5)
     assert Predictions.read(tmp_path / 'out.npz').classes == tuple('01234567')
 
 
-def check_process(path):
-    dump_of_rank = frames()[get_rank() :: get_world_size()]
+def check_rank(path):
+    share = make_samples()[get_rank() :: get_world_size()]
     metric = DumpPredictions(path)
-    metric.process(None, dump_of_rank)
+    metric.process(None, share)
     metric.evaluate(5)
 
 
 def test_two_processes_write_the_same_file(tmp_path, run_distributed):
-    dump(tmp_path / 'one.csv', frames())
-    run_distributed(check_process, str(tmp_path / 'two.csv'))
+    dump(tmp_path / 'one.csv', make_samples())
+    run_distributed(check_rank, str(tmp_path / 'two.csv'))
     assert (tmp_path / 'one.csv').read_bytes() == (tmp_path / 'two.csv').read_bytes()
 
 
-def test_whole_or_not_at_all(tmp_path, monkeypatch):
-    def fails(path, predictions):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    def fail(path, table, source):
         path.write_text('half')
         raise OSError('disk full')
 
-    dump(tmp_path / 'out.csv', frames())
+    dump(tmp_path / 'out.csv', make_samples())
     before = (tmp_path / 'out.csv').read_bytes()
-    monkeypatch.setitem(predictions.WRITERS, '.csv', fails)
+    monkeypatch.setitem(file.WRITERS, '.csv', fail)
     with pytest.raises(OSError, match='disk full'):
-        dump(tmp_path / 'out.csv', frames()[:2])
+        dump(tmp_path / 'out.csv', make_samples()[:2])
     assert (tmp_path / 'out.csv').read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ['out.csv']
 
 
-def test_refuses_other_kinds_of_file():
+def test_unknown_suffix_is_refused():
     with pytest.raises(ValueError, match=r'\.npz, \.csv, \.pkl'):
         DumpPredictions('out.json')

@@ -1,4 +1,4 @@
-"""Macro-F1 against scikit-learn and by hand, on one process and on two."""
+"""MacroF1 against scikit-learn and by hand, on one process and on two."""
 
 import logging
 
@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MMLogger
-from mmpretrain.registry import METRICS
 from mmpretrain.structures import DataSample
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -16,8 +15,8 @@ from abaw_mm.evaluation import MacroF1
 from abaw_mm.evaluation.metrics.macro_f1 import f1_per_class
 
 
-def samples(pred, gt, scores=None):
-    """Data samples as mmengine's Evaluator hands them to a metric."""
+def make_samples(pred, gt, scores=None):
+    """Make data samples as mmengine's Evaluator passes them to a metric."""
     out = []
     for i, (p, g) in enumerate(zip(pred, gt, strict=True)):
         sample = DataSample(metainfo=dict(clip=f'clip {i % 3}', frame_no=i // 3 + 1))
@@ -52,7 +51,7 @@ def test_equals_scikit_learn(seed, classes):
     rng = np.random.default_rng(seed)
     gt = rng.integers(0, classes, 301)
     pred = np.where(rng.random(301) < 0.6, gt, rng.integers(0, 8, 301))
-    metrics = evaluate(samples(pred, gt))
+    metrics = evaluate(make_samples(pred, gt))
     f1 = f1_score(gt, pred, labels=range(8), average=None, zero_division=0)
     assert metrics['affwild2/macro_f1'] == pytest.approx(100 * f1.mean(), abs=1e-9)
     assert metrics['affwild2/accuracy'] == pytest.approx(100 * accuracy_score(gt, pred), abs=1e-9)
@@ -67,33 +66,35 @@ def test_formula_by_hand():
     assert f1.tolist() == pytest.approx([0.8, 0.5, 0.0]) and support.tolist() == [2, 3, 0]
 
 
-def test_absent_class(log):
-    data = samples([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+def test_absent_class_counts_zero_or_is_skipped(log):
+    data = make_samples([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     assert evaluate(data)['affwild2/macro_f1'] == pytest.approx(100 * 5 / 8)
     assert len(log()) == 1 and 'Sadness, Surprise, Other' in log()[0]
     assert evaluate(data, absent='skip')['affwild2/macro_f1'] == pytest.approx(100)
-    with pytest.raises(ValueError, match="absent='nan', expected 'zero'"):
+    with pytest.raises(ValueError, match="got absent='nan', expected 'zero'"):
         MacroF1(absent='nan')
 
 
-def test_a_frame_counts_once(log):
-    data = samples([0, 1, 2, 3, 4, 5, 6, 7, 0], [0, 1, 2, 3, 4, 5, 6, 7, 1])
+def test_frames_count_once(log):
+    data = make_samples([0, 1, 2, 3, 4, 5, 6, 7, 0], [0, 1, 2, 3, 4, 5, 6, 7, 1])
     expected = evaluate(data)
     assert evaluate(data + data[:3], size=9) == expected  # as a sampler pads
     assert not log()
-    conflicting = samples([0], [3])
-    with pytest.raises(ValueError, match=r"frame 1 of clip 'clip 0' was scored with the labels"):
+    conflicting = make_samples([0], [3])
+    with pytest.raises(
+        ValueError, match="frame 1 of 'clip 0': got two values of gt_label, 0 and 3"
+    ):
         evaluate(data + conflicting)
 
 
-def test_unscored_frames_are_reported(log):
-    evaluate(samples(range(8), range(8)), size=10)
+def test_warns_of_unscored_frames(log):
+    evaluate(make_samples(range(8), range(8)), size=10)
     assert '8 of the 10 frames' in log()[0]
 
 
-def check_process(pred, gt, expected, pad):
-    """Each rank scores its share; with ``pad`` the last rank repeats the first frame."""
-    data = samples(pred, gt)
+def check_rank(pred, gt, expected, pad):
+    """Score the share of a rank; with ``pad``, the last rank repeats the first frame."""
+    data = make_samples(pred, gt)
     share = data[get_rank() :: get_world_size()]
     if pad and get_rank() == get_world_size() - 1:
         share = share + data[:1]
@@ -106,41 +107,38 @@ def check_process(pred, gt, expected, pad):
 def test_one_process_equals_two(run_distributed, pad):
     rng = np.random.default_rng(0)
     gt, pred = rng.integers(0, 8, 33), rng.integers(0, 8, 33)  # an odd number
-    run_distributed(check_process, pred, gt, evaluate(samples(pred, gt)), pad)
+    run_distributed(check_rank, pred, gt, evaluate(make_samples(pred, gt)), pad)
 
 
 def test_more_processes_than_frames(run_distributed):
-    run_distributed(check_process, [3], [3], evaluate(samples([3], [3])), False)
+    run_distributed(check_rank, [3], [3], evaluate(make_samples([3], [3])), False)
 
 
-def test_hidden_labels_give_no_score(log):
-    assert evaluate(samples([0, 1], [None, None])) == {}
+def test_hidden_labels_give_no_score_and_a_warning(log):
+    assert evaluate(make_samples([0, 1], [None, None])) == {}
     assert 'hidden' in log()[0]
-    with pytest.raises(ValueError, match='1 of 2 frames have no label'):
-        evaluate(samples([0, 1], [0, None]))
+    with pytest.raises(ValueError, match='got no label for 1 of 2 frames'):
+        evaluate(make_samples([0, 1], [0, None]))
 
 
-def test_refuses_scores_that_are_not_finite():
+def test_scores_that_are_not_finite_are_refused():
     scores = np.full((1, 8), np.nan, np.float32)
     with pytest.raises(ValueError, match='expected finite numbers'):
-        evaluate(samples([0], [0], scores))
+        evaluate(make_samples([0], [0], scores))
 
 
-def test_refuses_classes_beyond_its_number():
+def test_classes_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r'got class 7, expected 0\.\.6'):
-        evaluate(samples([7], [0]), num_classes=7)
+        evaluate(make_samples([7], [0]), num_classes=7)
+
+
+def test_scores_of_other_images_have_another_prefix():
+    metric = MacroF1(prefix='other')
+    zero, score = torch.tensor([0]), torch.eye(8)[0]
+    metric.process(None, [dict(img_path='a.jpg', gt_label=zero, pred_label=zero, pred_score=score)])
+    assert metric.evaluate(1)['other/accuracy'] == 100
 
 
 def test_seven_classes_of_the_first_edition():
-    metrics = evaluate(samples(range(7), range(7)), num_classes=7)
+    metrics = evaluate(make_samples(range(7), range(7)), num_classes=7)
     assert metrics['affwild2/macro_f1'] == pytest.approx(100) and 'affwild2/f1_Other' not in metrics
-
-
-def test_needs_to_know_the_frames():
-    sample = DataSample().set_gt_label(0).set_pred_score(torch.ones(8) / 8).set_pred_label(0)
-    with pytest.raises(KeyError, match='meta_keys'):
-        MacroF1().process(None, [sample.to_dict()])
-    sample.set_field('a.jpg', 'img_path', field_type='metainfo')
-    metric = METRICS.build(dict(type='MacroF1', prefix='other'))
-    metric.process(None, [sample.to_dict()])
-    assert metric.evaluate(1)['other/accuracy'] == 100

@@ -1,4 +1,4 @@
-"""A file of predictions is read as it was written, or refused in words."""
+"""Predictions: files are read as they were written, or refused with a reason."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
 
 
-def arrays(**changes):
-    """Four frames of two clips."""
+def make_arrays(**changes):
+    """Make the arrays of four frames of two clips; None removes an array."""
     score = np.full((4, 8), 0.05, np.float32)
     score[range(4), [0, 3, 7, 7]] = 0.65
     columns = dict(
@@ -23,13 +23,13 @@ def arrays(**changes):
 @pytest.fixture
 def save(tmp_path):
     def save(**changes):
-        np.savez(tmp_path / 'p.npz', **arrays(**changes))
+        np.savez(tmp_path / 'p.npz', **make_arrays(**changes))
         return tmp_path / 'p.npz'
 
     return save
 
 
-def test_what_is_written_is_read(save, tmp_path):
+def test_written_file_is_read_back(save, tmp_path):
     first = Predictions.read(
         save(
             gt_label=np.array([0, 1, -1, 7]),
@@ -44,26 +44,32 @@ def test_what_is_written_is_read(save, tmp_path):
         assert (p.clips, p.classes) == (['a', 'b c'], EXPRESSIONS)
         assert (p.sha256, p.config) == ('ab', 'res18')
         assert p.clip.tolist() == ['a', 'a', 'b c', 'b c']
-        assert p.pred_label.tolist() == [0, 3, 7, 6] and p.gt_label.tolist() == [0, 1, -1, 7]
-        assert p.pred_score.dtype == np.float32
-        np.testing.assert_array_equal(p.pred_score, arrays()['pred_score'])
+        assert p['pred_label'].tolist() == [0, 3, 7, 6] and p['gt_label'].tolist() == [0, 1, -1, 7]
+        assert p['pred_score'].dtype == np.float32
+        np.testing.assert_array_equal(p['pred_score'], make_arrays()['pred_score'])
 
 
-def test_the_least_that_a_file_needs_and_any_order(save):
+def test_minimal_file_in_any_order_is_sorted(save):
     p = Predictions.read(
         save(clip=np.array(['b c', 'a', 'b c', 'a']), frame_no=np.array([2, 3, 1, 1]))
     )
     assert p.clip.tolist() == ['a', 'a', 'b c', 'b c'] and p.frame_no.tolist() == [1, 3, 1, 2]
-    assert p.pred_label.tolist() == [7, 3, 7, 0] and p.gt_label.tolist() == [-1] * 4
+    assert p['pred_label'].tolist() == [7, 3, 7, 0] and p['gt_label'].tolist() == [-1] * 4
     assert (p.sha256, p.config) == ('', '')
+    assert p.confidence.tolist() == pytest.approx([0.65] * 4)
 
 
-def test_rows_can_be_taken(save):
+def test_take_keeps_class_and_source(save):
     p = Predictions.read(save(sha256=np.array('ab'))).take(np.array([1, 3]))
     assert isinstance(p, Predictions) and p.sha256 == 'ab' and p.frame_no.tolist() == [3, 2]
 
 
-NAN = arrays()['pred_score'].copy()
+def test_unsorted_frames_are_refused(save):
+    with pytest.raises(ValueError, match='expected them sorted'):
+        Predictions.read(save()).take(np.array([3, 1]))
+
+
+NAN = make_arrays()['pred_score'].copy()
 NAN[1, 2] = np.nan
 
 
@@ -72,34 +78,34 @@ NAN[1, 2] = np.nan
     [
         (dict(classes=None), "expected 'classes' as well"),
         (dict(classes=np.array(EXPRESSIONS[:7])), r'scores of shape \(4, 8\) for 7 classes'),
-        (dict(classes=np.array(['x'] * 8)), 'expected names that differ'),
+        (dict(classes=np.array(['x'] * 8)), 'expected different names'),
         (dict(frame_no=np.array([1, 1, 1, 2])), r"frame 1 of 'a' twice \(1 such rows\)"),
-        (dict(frame_no=np.array([1.0, 2, 1, 2])), 'frame_no of shape .* expected whole numbers'),
+        (dict(frame_no=np.array([1.0, 2, 1, 2])), 'frame_no of shape .* expected integers'),
         (dict(frame_no=np.array([1, 2, -1, 2])), 'negative frame numbers'),
-        (dict(frame_no=np.array([1, 2])), "different lengths, {'clip_id': 4, 'frame_no': 2"),
+        (dict(frame_no=np.array([1, 2])), "different lengths, {'clip': 4, 'frame_no': 2"),
         (dict(clip=np.array([1, 1, 2, 2])), 'expected names'),
         (dict(pred_score=NAN), r"nan.* for frame 3 of 'a' \(1 such frames\), expected finite"),
-        (dict(pred_score=np.log(arrays()['pred_score'])), 'logits need a softmax'),
-        (dict(pred_score=arrays()['pred_score'] * 2), "frame 1 of 'a', whose sum is 2"),
+        (dict(pred_score=np.log(make_arrays()['pred_score'])), 'logits need a softmax'),
+        (dict(pred_score=make_arrays()['pred_score'] * 2), "frame 1 of 'a', whose sum is 2"),
         (
-            dict(pred_score=arrays()['pred_score'] * 3 - 0.25),
+            dict(pred_score=make_arrays()['pred_score'] * 3 - 0.25),
             'sum is 1 .4 such frames., expected prob',
         ),
         (dict(pred_score=np.ones(4)), r'pred_score of shape \(4,\)'),
         (dict(gt_label=np.array([0, 1, -2, 3])), "gt_label -2 for frame 1 of 'b c'"),
         (dict(pred_label=np.array([0, 1, 8, 3])), r'pred_label 8 .* expected 0\.\.7'),
         (dict(scores=np.array('logit')), "kind 'logit', expected 'probability'"),
-        (dict(clip=np.array(['a', None, 'b', 'b'], object)), 'no .npz of plain arrays'),
+        (dict(clip=np.array(['a', None, 'b', 'b'], object)), 'not a .npz of plain arrays'),
     ],
 )
-def test_refuses(save, changes, message):
+def test_invalid_arrays_are_refused(save, changes, message):
     with pytest.raises(ValueError, match=message) as error:
         Predictions.read(save(**changes))
     assert 'p.npz: ' in str(error.value) and 'tools/test.py' in str(error.value)
 
 
 @pytest.mark.parametrize('content', [b'', b'text', 'half', 'npy'])
-def test_refuses_what_is_no_npz(save, tmp_path, content):
+def test_damaged_file_is_refused(save, tmp_path, content):
     path = save()
     if content == 'half':
         content = path.read_bytes()[:400]
@@ -107,11 +113,11 @@ def test_refuses_what_is_no_npz(save, tmp_path, content):
         np.save(tmp_path / 'x.npy', np.ones(3))
         content = (tmp_path / 'x.npy').read_bytes()
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='damaged or no .npz'):
+    with pytest.raises(ValueError, match='damaged or not a .npz'):
         Predictions.read(path)
 
 
-def test_reads_no_pickle(tmp_path):
+def test_pickle_and_missing_file_are_refused(tmp_path):
     (tmp_path / 'p.pkl').write_bytes(b'')
     with pytest.raises(ValueError, match='a pickle can run code'):
         Predictions.read(tmp_path / 'p.pkl')
@@ -119,11 +125,11 @@ def test_reads_no_pickle(tmp_path):
         Predictions.read(tmp_path / 'p.npz')
 
 
-def test_other_classes_are_named(save):
+def test_other_classes_are_refused(save):
     p = Predictions.read(save())
-    p.expect_classes()
+    p.check_classes()
     other = (*EXPRESSIONS[:6], 'Other', 'Surprise')
     with pytest.raises(ValueError, match='x.npz: .*class 6, Surprise instead of Other'):
-        p.expect_classes(other, 'x.npz')
+        p.check_classes(other, 'x.npz')
     with pytest.raises(ValueError, match='expected 7.* class 7, Other instead of noth'):
-        p.expect_classes(EXPRESSIONS[:7])
+        p.check_classes(EXPRESSIONS[:7])

@@ -1,13 +1,10 @@
-"""Smoothing along real frame numbers, against loops over frames."""
+"""Smoothing along frame numbers, against loops over frames."""
 
 import numpy as np
 import pytest
 
 from abaw_mm.evaluation.predictions import smoothing
-from abaw_mm.evaluation.predictions.smoothing import (
-    hold_labels,
-    smooth_scores,
-)
+from abaw_mm.evaluation.predictions.smoothing import hold_labels, smooth_scores
 
 
 @pytest.fixture
@@ -17,7 +14,7 @@ def clip():
     return frame_no, rng.dirichlet(np.ones(8) / 2, 40).astype(np.float32)
 
 
-def by_hand(frame_no, score, method, width):
+def smooth_in_loop(frame_no, score, method, width):
     out = []
     for n in frame_no:
         distance = abs(frame_no - n)
@@ -35,29 +32,29 @@ def by_hand(frame_no, score, method, width):
 
 @pytest.mark.parametrize('method', smoothing.METHODS)
 @pytest.mark.parametrize('width', [1, 4, 30, 200])
-def test_equals_a_loop(clip, method, width, monkeypatch):
-    monkeypatch.setattr(smoothing, 'TAIL', 60)  # no weight is left out
+def test_smoothing_equals_a_loop(clip, method, width, monkeypatch):
+    monkeypatch.setattr(smoothing, 'TAIL', 60)  # keep all weights
     monkeypatch.setattr(smoothing, 'CHUNK', 100)  # several chunks
     smooth = smooth_scores(*clip, method, width)
     assert smooth.dtype == np.float32
-    np.testing.assert_allclose(smooth, by_hand(*clip, method, width), atol=1e-6)
+    np.testing.assert_allclose(smooth, smooth_in_loop(*clip, method, width), atol=1e-6)
 
 
-def test_gaussian_without_its_tail_is_near(clip):
+def test_gaussian_without_tail_is_close(clip):
     np.testing.assert_allclose(
-        smooth_scores(*clip, 'gaussian', 5), by_hand(*clip, 'gaussian', 5), atol=1e-3
+        smooth_scores(*clip, 'gaussian', 5), smooth_in_loop(*clip, 'gaussian', 5), atol=1e-3
     )
 
 
 @pytest.mark.parametrize('method', smoothing.METHODS)
-def test_nothing_reaches_over_a_wide_gap(method):
+def test_smoothing_does_not_cross_a_wide_gap(method):
     frame_no = np.array([1, 2, 3, 1000])
     score = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
     np.testing.assert_array_equal(smooth_scores(frame_no, score, method, 50), score)
     assert smooth_scores(frame_no[:1], score[:1], method, 3).tolist() == [[1, 0]]
 
 
-def test_width_0_changes_nothing_and_a_median_of_zeros_neither(clip):
+def test_width_0_and_a_median_of_zeros_change_nothing(clip):
     np.testing.assert_array_equal(smooth_scores(*clip, 'box', 0), clip[1])
     changing = np.eye(3, dtype=np.float32)
     np.testing.assert_array_equal(smooth_scores(np.arange(3), changing, 'median', 2), changing)
@@ -69,10 +66,10 @@ def test_width_0_changes_nothing_and_a_median_of_zeros_neither(clip):
         ([1, 2, 3, 4, 5], [0, 0, 1, 0, 0], 2, [0, 0, 0, 0, 0]),
         ([1, 2, 3, 4, 5], [0, 0, 1, 2, 2], 2, [0, 0, 0, 2, 2]),
         ([1, 2, 3, 4, 5], [3, 1, 1, 2, 2], 2, [1, 1, 1, 2, 2]),  # the first run is too short
-        ([1, 2, 8, 9], [0, 0, 1, 1], 3, [0, 0, 1, 1]),  # none is long enough
-        ([1, 2, 3, 9], [0, 0, 1, 1], 3, [1, 1, 1, 1]),  # a run over a gap is as long as the gap
+        ([1, 2, 8, 9], [0, 0, 1, 1], 3, [0, 0, 1, 1]),  # no run is long enough
+        ([1, 2, 3, 9], [0, 0, 1, 1], 3, [1, 1, 1, 1]),  # a gap counts as part of the run
         ([5], [4], 9, [4]),
     ],
 )
-def test_hold(frame_no, label, frames, expected):
+def test_hold_replaces_short_runs(frame_no, label, frames, expected):
     assert hold_labels(np.array(frame_no), np.array(label), frames).tolist() == expected

@@ -1,42 +1,40 @@
-"""Frames without a crop, by each rule, against values worked out by hand."""
+"""Frames without a prediction, by each rule, against values worked out by hand."""
 
 import numpy as np
 import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.submission.gap_filler import (
-    GapFiller,
-    fill_clip,
-)
+from abaw_mm.evaluation.submission.gap_filler import GapFiller, fill_clip, find_empty_clips
+from abaw_mm.structures import FrameTable
 
 
-def predictions(frames, classes=EXPRESSIONS):
-    """``{clip: {frame: scores}}``; the scores are of the first classes, what is left is Other's."""
-    clips = sorted(frames)
-    rows = [
-        (i, number, scores)
-        for i, clip in enumerate(clips)
-        for number, scores in sorted(frames[clip].items())
-    ]
-    score = np.zeros((len(rows), len(classes)), np.float32)
-    for row, (_, _, scores) in enumerate(rows):
+def make_predictions(frames, classes=EXPRESSIONS):
+    """Make predictions from ``{clip: {frame: scores of the first classes}}``.
+
+    The last class gets the rest of the probability.
+    """
+    table = FrameTable.from_clips({clip: sorted(frames[clip]) for clip in sorted(frames)})
+    score = np.zeros((len(table), len(classes)), np.float32)
+    for row, (clip, number) in enumerate(zip(table.clip, table.frame_no, strict=True)):
+        scores = frames[clip][number]
         score[row, : len(scores)] = scores
         score[row, -1] += 1 - sum(scores)
-    return Predictions(
-        clips,
-        np.array([r[0] for r in rows], np.int32),
-        np.array([r[1] for r in rows], np.int32),
-        np.full(len(rows), -1, np.int32),
-        score.argmax(1).astype(np.int32),
-        score,
-        classes,
+    columns = dict(
+        gt_label=np.full(len(table), -1, np.int32),
+        pred_label=score.argmax(1).astype(np.int32),
+        pred_score=score,
     )
+    return Predictions(table.clips, table.clip_id, table.frame_no, columns, classes)
 
 
-# A gap of frames 3 to 7 of frames 1 to 10: Neutral falls from 1 to 0.2 in steps of 0.8 / 6, Anger
-# rises from 0 to 0.8, so that they meet in the middle of the gap, at 5: 0.6 and 0.4; at 6 0.467
-# and 0.533.
+def fill(filler, predictions, **wanted):
+    """Fill wanted frames, ``clip=[numbers]``."""
+    return filler.fill(predictions, FrameTable.from_clips(wanted))
+
+
+# Frames 3 to 7 are a gap. Neutral falls from 1 to 0.2 in steps of 0.8 / 6, Anger rises from 0 to
+# 0.8. They are 0.6 and 0.4 at frame 5, 0.467 and 0.533 at frame 6.
 CLIP = {2: [1.0], 8: [0.2, 0.8]}
 WANTED = np.arange(1, 11)
 
@@ -51,71 +49,73 @@ WANTED = np.arange(1, 11)
     ],
 )
 def test_rules(rule, expected):
-    filler = GapFiller(rule)
-    out = filler.fill(predictions({'a': CLIP}), ['a'], np.zeros(10, int), WANTED)
-    assert out.label.tolist() == expected
-    assert out.filled.tolist() == [n not in CLIP for n in WANTED] and out.empty_clips == []
+    out = fill(GapFiller(rule), make_predictions({'a': CLIP}), a=WANTED)
+    assert out['label'].tolist() == expected and out['label'].dtype == np.int32
+    assert out['is_filled'].tolist() == [n not in CLIP for n in WANTED]
 
 
-def test_interpolation_may_pass_a_class_that_neither_end_has():
+def test_interpolation_may_choose_a_class_of_neither_end():
     """Neutral falls from .5 to .05 and Anger rises; between them Other, .45 throughout, wins."""
-    p = predictions({'a': {1: [0.5, 0.05], 5: [0.05, 0.5]}})
-    out = GapFiller().fill(p, ['a'], np.zeros(5, int), np.arange(1, 6))
-    assert out.label.tolist() == [0, 7, 7, 7, 1]
+    predictions = make_predictions({'a': {1: [0.5, 0.05], 5: [0.05, 0.5]}})
+    assert fill(GapFiller(), predictions, a=range(1, 6))['label'].tolist() == [0, 7, 7, 7, 1]
 
 
-def test_a_chosen_class_stays():
-    """After smoothing of labels the class need not be the likeliest."""
-    p = predictions({'a': CLIP})
-    p.pred_label[:] = 5
-    for rule in ('interpolate', 'nearest', 'previous'):
-        out = GapFiller(rule).fill(p, ['a'], np.zeros(2, int), np.array([2, 8]))
-        assert out.label.tolist() == [5, 5]
+@pytest.mark.parametrize('rule', ['interpolate', 'nearest', 'previous', 'Fear'])
+def test_predicted_frames_keep_their_class(rule):
+    """After postprocessing, the predicted class need not be the most likely one."""
+    predictions = make_predictions({'a': CLIP})
+    predictions['pred_label'][:] = 5
+    assert fill(GapFiller(rule), predictions, a=[2, 8])['label'].tolist() == [5, 5]
 
 
-def test_start_class():
-    out = GapFiller('previous', start_class='Sadness').fill(
-        predictions({'a': CLIP}), ['a'], np.zeros(2, int), np.array([1, 2])
-    )
-    assert out.label.tolist() == [5, 0]
+def test_start_class_precedes_the_first_prediction():
+    filler = GapFiller('previous', start_class='Sadness')
+    assert fill(filler, make_predictions({'a': CLIP}), a=[1, 2])['label'].tolist() == [5, 0]
 
 
 def test_frames_in_any_order_of_some_clips():
-    p = predictions({'a': CLIP, 'b': {5: [0, 0, 1.0]}, 'c': {1: [0, 0, 0, 1.0]}})
-    out = GapFiller().fill(p, ['c', 'a'], np.array([1, 0, 1, 0]), np.array([9, 2, 1, 1]))
-    assert out.label.tolist() == [1, 3, 0, 3] and out.filled.tolist() == [True, True, True, False]
+    predictions = make_predictions({'a': CLIP, 'b': {5: [0, 0, 1.0]}, 'c': {1: [0, 0, 0, 1.0]}})
+    wanted = FrameTable(['c', 'a'], np.array([1, 0, 1, 0]), np.array([9, 2, 1, 1]))
+    out = GapFiller().fill(predictions, wanted)
+    assert out['label'].tolist() == [1, 3, 0, 3]
+    assert out['is_filled'].tolist() == [True, True, True, False]
 
 
-def test_clips_without_any_crop():
-    p = predictions({'a': CLIP})
-    asked = (['a', 'none'], np.array([0, 1, 1]), np.array([2, 1, 2]))
-    with pytest.raises(ValueError, match="1 of the 2 clips asked for, 'none', .*--empty-clip"):
-        GapFiller('previous').fill(p, *asked)
-    out = GapFiller(empty_clip='Disgust').fill(p, *asked)
-    assert out.label.tolist() == [0, 2, 2] and out.empty_clips == ['none']
-    assert out.filled.tolist() == [False, True, True]
-    assert GapFiller('Fear').fill(p, *asked).label.tolist() == [0, 3, 3]
-    with pytest.raises(ValueError, match="predictions of other clips .'a'. than the 1 asked for"):
-        GapFiller('Fear').fill(p, ['z'], np.zeros(1, int), np.ones(1, int))
+def test_clips_without_predictions_need_a_class():
+    predictions, wanted = make_predictions({'a': CLIP}), dict(a=[2], none=[1, 2])
+    with pytest.raises(ValueError, match="1 of the 2 wanted clips, 'none', .*--empty-clip"):
+        fill(GapFiller('previous'), predictions, **wanted)
+    out = fill(GapFiller(empty_clip='Disgust'), predictions, **wanted)
+    assert out['label'].tolist() == [0, 2, 2]
+    assert out['is_filled'].tolist() == [False, True, True]
+    assert fill(GapFiller('Fear'), predictions, **wanted)['label'].tolist() == [0, 3, 3]
+    assert find_empty_clips(predictions, list(wanted)) == ['none']
+    with pytest.raises(ValueError, match="predictions of other clips .'a'. than the 1 wanted"):
+        fill(GapFiller('Fear'), predictions, z=[1])
 
 
-def test_refuses_what_it_does_not_know():
-    with pytest.raises(ValueError, match="--fill: got 'linear', expected interpolate, previous"):
-        GapFiller('linear')
-    with pytest.raises(ValueError, match="--start-class: got '7', expected a class: Neutral"):
-        GapFiller(start_class='7')
-    with pytest.raises(ValueError, match='--empty-clip'):
-        GapFiller(empty_clip='neutral')
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(rule='linear'), "--fill: got 'linear', expected interpolate, previous"),
+        (dict(start_class='7'), "--start-class: got '7', expected a class: Neutral"),
+        (dict(empty_clip='neutral'), "--empty-clip: got 'neutral'"),
+    ],
+)
+def test_unknown_rules_and_classes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GapFiller(**options)
+
+
+def test_predictions_of_other_classes_are_refused():
     with pytest.raises(ValueError, match='expected 8, Neutral'):
-        GapFiller().fill(
-            predictions({'a': CLIP}, EXPRESSIONS[:7]), ['a'], np.zeros(1, int), np.ones(1, int)
-        )
+        fill(GapFiller(), make_predictions({'a': CLIP}, EXPRESSIONS[:7]), a=[1])
 
 
-def test_nearest_against_brute_force():
+def test_nearest_equals_brute_force():
     rng = np.random.default_rng(0)
     known = np.sort(rng.choice(60, 9, replace=False))
     label, score = rng.integers(0, 8, 9), rng.dirichlet(np.ones(8), 9)
     wanted = np.arange(60)
-    nearest = abs(wanted[:, None] - known).argmin(1)  # the first of two as near
+    nearest = abs(wanted[:, None] - known).argmin(1)  # the earlier frame on a tie
     np.testing.assert_array_equal(fill_clip(known, label, score, wanted, 'nearest'), label[nearest])

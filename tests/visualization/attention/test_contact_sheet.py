@@ -1,4 +1,4 @@
-"""The picture: what glows, where the cells lie, what is written."""
+"""Contact sheet: overlays, cells, sizes."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from abaw_mm.visualization.attention.contact_sheet import (
     HEAT,
     draw_cells,
     draw_sheet,
-    heat_over,
+    overlay_heat,
 )
 from abaw_mm.visualization.attention.explained_face import ExplainedFace
 
@@ -20,7 +20,8 @@ CELLS = torch.tensor([[[0.0, 0.0, 2.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]])
 EDGES = ([0, 2.5 / 7, 4.5 / 7, 1], [0, 2.5 / 7, 4.5 / 7, 1])
 
 
-def face(**options):
+def make_face(**options):
+    """Make an explained face; options replace its maps."""
     maps = dict(
         scores=torch.tensor([[0.25, 0.75]]),
         classes=torch.tensor([1]),
@@ -43,11 +44,11 @@ def face(**options):
     )
 
 
-def test_a_face_shows_where_nothing_glows():
+def test_face_is_grey_where_heat_is_zero():
     image = np.random.default_rng(0).integers(0, 255, (28, 28, 3), dtype=np.uint8)
     heat = torch.zeros(7, 7)
     heat[5:, 5:] = 1
-    over = heat_over(image, heat)
+    over = overlay_heat(image, heat)
     grey = image.mean(2)
     for channel in range(3):
         np.testing.assert_allclose(over[:16, :16, channel], grey[:16, :16], atol=0.5)
@@ -56,7 +57,7 @@ def test_a_face_shows_where_nothing_glows():
     assert over.shape == image.shape and over.dtype == np.uint8
 
 
-def test_cells_are_drawn_where_they_lie_with_their_numbers():
+def test_cells_are_drawn_in_place_with_numbers():
     axes = Figure().add_axes((0, 0, 1, 1))
     draw_cells(axes, CELLS[0], EDGES, (70, 140))
     mesh = axes.collections[0]
@@ -64,18 +65,18 @@ def test_cells_are_drawn_where_they_lie_with_their_numbers():
     np.testing.assert_allclose(corners[0, :, 0], [-0.5, 49.5, 89.5, 139.5])  # across, in pixels
     np.testing.assert_allclose(corners[:, 0, 1], [-0.5, 24.5, 44.5, 69.5])  # down
     np.testing.assert_array_equal(np.asarray(mesh.get_array()).reshape(3, 3), CELLS[0])
-    assert (mesh.norm.vmin, mesh.norm.vmax) == (-2, 2)  # 0 in the middle
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (-2, 2)  # 0 is in the middle
     texts = {text.get_text(): text.get_position() for text in axes.texts}
     assert texts['+2.00'] == pytest.approx((114.5, 12)) and texts['-1.00'][1] > 44.5
 
 
-def test_a_row_for_each_face_and_a_column_for_each_map(tmp_path):
+def test_sheet_has_one_row_per_face_and_one_column_per_map(tmp_path):
     sizes = {}
     for name, faces in dict(
-        one=[face()],
-        two=[face()] * 2,
-        fewer=[face(cells=None, edges=None)],
-        own=[face(own=torch.ones(1, 14, 14))],
+        one=[make_face()],
+        two=[make_face()] * 2,
+        fewer=[make_face(cells=None, edges=None)],
+        own=[make_face(own=torch.ones(1, 14, 14))],
     ).items():
         draw_sheet(faces, tmp_path / f'{name}.png', 'title')
         with Image.open(tmp_path / f'{name}.png') as picture:
@@ -84,10 +85,10 @@ def test_a_row_for_each_face_and_a_column_for_each_map(tmp_path):
     assert sizes['one'][0] == sizes['two'][0] and sizes['fewer'][0] < sizes['one'][0]
     wider = sizes['own'][0] - sizes['one'][0]
     assert sizes['one'][0] - sizes['fewer'][0] == pytest.approx(wider, abs=1)
-    assert sizes['two'][1] - sizes['one'][1] == pytest.approx(wider, abs=1)  # a tile is a square
+    assert sizes['two'][1] - sizes['one'][1] == pytest.approx(wider, abs=1)  # tiles are square
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         'fewer.png',
         'one.png',
         'own.png',
         'two.png',
-    ]  # no drafts
+    ]  # no drafts remain

@@ -1,53 +1,49 @@
-"""The bootstrap over clips, against sets that are drawn and scored one by one."""
+"""Bootstrap over clips against sets that are drawn and scored one by one."""
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from abaw_mm.evaluation.metrics.frame_metric import FrameResults
-from abaw_mm.evaluation.metrics.macro_f1 import (
-    f1_per_class,
-    mean_f1,
-    score_labels,
-)
-from abaw_mm.visualization.report.clip_bootstrap import (
-    confusion_per_clip,
-    interval,
-    resample_f1,
-)
+from abaw_mm.evaluation.metrics.macro_f1 import f1_per_class, mean_f1, score_labels
+from abaw_mm.structures import FrameTable
+from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip, interval, resample_f1
 
 
-def results(seed=0, clips=5, frames=40, classes=4):
+def make_frames(seed=0, clips=5, frames=40, classes=4):
+    """Make random labels and predictions; the last class is never labelled."""
     rng = np.random.default_rng(seed)
     total = clips * frames
-    return FrameResults(
+    return FrameTable(
         [f'v{i}' for i in range(clips)],
         np.arange(clips).repeat(frames).astype(np.int32),
         np.tile(np.arange(frames), clips),
-        rng.integers(0, classes - 1, total),
-        rng.integers(0, classes, total),
-        np.empty((total, 0)),
+        dict(
+            gt_label=rng.integers(0, classes - 1, total),
+            pred_label=rng.integers(0, classes, total),
+        ),
     )
 
 
-def test_confusion():
-    r = results()
-    found = confusion_per_clip(r, 4)
+def test_confusion_equals_scikit_learn():
+    frames = make_frames()
+    found = confusion_per_clip(frames, 4)
     for clip in range(5):
-        rows = r.clip_id == clip
-        expected = confusion_matrix(r.gt_label[rows], r.pred_label[rows], labels=range(4))
+        rows = frames.clip_id == clip
+        expected = confusion_matrix(
+            frames['gt_label'][rows], frames['pred_label'][rows], labels=range(4)
+        )
         np.testing.assert_array_equal(found[clip], expected)
 
 
-def test_draws_are_those_of_whole_clips():
-    r = results()
-    f1, support = resample_f1(confusion_per_clip(r, 4), draws=20, seed=3)
+def test_whole_clips_are_drawn():
+    frames = make_frames()
+    f1, support = resample_f1(confusion_per_clip(frames, 4), draws=20, seed=3)
     times = np.random.default_rng(3).multinomial(5, np.full(5, 1 / 5), 20)
     assert f1.shape == support.shape == (20, 4)
     for row, counts in enumerate(times):
         drawn = np.concatenate(
-            [np.flatnonzero(r.clip_id == clip) for clip in np.repeat(np.arange(5), counts)]
+            [np.flatnonzero(frames.clip_id == clip) for clip in np.repeat(np.arange(5), counts)]
         )
-        label, pred = r.gt_label[drawn], r.pred_label[drawn]
+        label, pred = frames['gt_label'][drawn], frames['pred_label'][drawn]
         expected = f1_score(label, pred, labels=range(4), average=None, zero_division=0)
         np.testing.assert_allclose(f1[row], expected)
         for absent in ('zero', 'skip'):
@@ -55,17 +51,17 @@ def test_draws_are_those_of_whole_clips():
             np.testing.assert_allclose(100 * mean_f1(f1[row], support[row], absent), score)
 
 
-def test_interval_holds_95_percent():
+def test_interval_contains_95_percent():
     low, high = interval(np.arange(1001.0))
     assert (low, high) == (25, 975)
 
 
-def test_clips_that_differ_widen_it():
-    """Half of the clips all right, half all wrong: frames alone would give a narrow interval."""
-    r = results(clips=10, frames=500, classes=2)
-    r.gt_label = np.zeros(5000, int)
-    r.pred_label = (r.clip_id % 2).astype(int)
-    f1, _ = resample_f1(confusion_per_clip(r, 2))
+def test_different_clips_widen_the_interval():
+    """Half of the clips are wrong; drawing frames instead of clips gives a narrow interval."""
+    frames = make_frames(clips=10, frames=500, classes=2)
+    pred = (frames.clip_id % 2).astype(int)
+    frames = frames.with_columns(gt_label=np.zeros(5000, int), pred_label=pred)
+    f1, _ = resample_f1(confusion_per_clip(frames, 2))
     low, high = interval(f1[:, 0])
     assert high - low > 0.4
-    assert low < f1_per_class(r.pred_label, r.gt_label, 2)[0][0] < high
+    assert low < f1_per_class(frames['pred_label'], frames['gt_label'], 2)[0][0] < high

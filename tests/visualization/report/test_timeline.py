@@ -1,4 +1,4 @@
-"""Timelines hide no frame, however long the clip."""
+"""Timelines show every frame, also of long clips."""
 
 import numpy as np
 import pytest
@@ -9,32 +9,32 @@ from abaw_mm.visualization.report.timeline import (
     TRUTH,
     WHITE,
     WRONG,
-    columns_of,
+    assign_columns,
+    compute_range,
+    compute_row_height,
     draw_timeline,
-    range_of,
-    row_height,
 )
 
 
 @pytest.mark.parametrize('frames', [1, 699, 700, 701, 30_000])
-def test_columns_hold_as_many_frames(frames):
-    column, step = columns_of(np.arange(5, 5 + frames))
+def test_columns_cover_equal_numbers_of_frames(frames):
+    column, step = assign_columns(np.arange(5, 5 + frames))
     assert column[0] == 0 and column[-1] < 700
     assert np.all(np.bincount(column)[:-1] == step)
 
 
-def test_range():
+def test_range_of_columns():
     column = np.array([0, 0, 2, 2, 2])
-    low, mean, high = range_of(column, np.array([0.2, 0.4, 0.9, 0.3, 0.6]))
+    low, mean, high = compute_range(column, np.array([0.2, 0.4, 0.9, 0.3, 0.6]))
     np.testing.assert_allclose(low, [0.2, np.nan, 0.3])
     np.testing.assert_allclose(mean, [0.3, np.nan, 0.6])
     np.testing.assert_allclose(high, [0.4, np.nan, 0.9])
 
 
-def test_a_frame_a_column():
+def test_one_frame_per_column():
     truth, pred = np.array([0, 0, 2]), np.array([0, 2, 2])
     image, rows = draw_timeline(np.array([1, 2, 4]), truth, [pred], 4)
-    height = row_height(1)
+    height = compute_row_height(1)
     assert rows == [0, 2] and image.shape == (2 * height, 4, 3)
     middle = height // 2
     assert [tuple(x) for x in image[middle]] == [RIGHT, TRUTH, WHITE, BACKGROUND]
@@ -42,14 +42,14 @@ def test_a_frame_a_column():
     assert tuple(image[1, 0]) == TRUTH and tuple(image[1, 3]) == BACKGROUND
 
 
-def test_one_frame_of_thousands_is_seen():
+def test_single_wrong_frame_of_thousands_is_visible():
     truth = np.zeros(70_000, int)
     pred = truth.copy()
     pred[34_567] = 1
     image, rows = draw_timeline(np.arange(70_000), truth, [pred, truth], 8)
     assert rows == [0, 1] and image.shape[1] == 700
-    row = image[row_height(2) + 4].astype(int)  # the first track
+    row = image[compute_row_height(2) + 4].astype(int)  # the first track
     seen = np.flatnonzero(abs(row - BACKGROUND).sum(axis=1) > 60)
     assert seen.tolist() == [345]
     assert row[345, 0] > row[345, 2] + 30  # reddish
-    assert abs(image[-4].astype(int) - BACKGROUND).max() == 0  # the second track has none
+    assert abs(image[-4].astype(int) - BACKGROUND).max() == 0  # the second track has no mistake

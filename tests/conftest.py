@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -224,3 +226,18 @@ def run_distributed() -> Callable:
         mp.spawn(_worker, (world_size, port, function, args), nprocs=world_size)
 
     return run
+
+
+@pytest.fixture
+def logged_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the warnings of all loggers of mmengine; each Runner has a logger of its own."""
+    messages: list[str] = []
+    call_handlers = MMLogger.callHandlers
+
+    def collect(self: MMLogger, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            messages.append(record.getMessage())
+        call_handlers(self, record)
+
+    monkeypatch.setattr(MMLogger, 'callHandlers', collect)
+    return messages

@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import FUNCTIONS, DefaultScope
 from mmengine.runner import autocast
 from mmpretrain.models import ImageClassifier
@@ -25,6 +24,7 @@ from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.all_crops import AllCropsDataset
+from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import sha256
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
@@ -184,7 +184,7 @@ def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
     cfg.load_from, cfg.resume = (checkpoint if layer == 'neck' else None), False
     runner = build_runner(cfg)
     runner.load_or_resume()  # StrictCheckpointHook compares names and shapes
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     enable_efficient_conv_bn_eval(model, runner.cfg)
     if layer == 'backbone':
         model.backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)

@@ -1,4 +1,4 @@
-"""Hooks that check a run before and while it trains, and mixed precision by device."""
+"""Hooks that check a run before and during training, and mixed precision by device."""
 
 from .auto_amp_optim_wrapper import auto_amp_optim_wrapper
 from .hooks import (
@@ -14,6 +14,7 @@ from .hooks import (
     SyncBNStatisticsHook,
     UnreadableFramesHook,
 )
+from .unwrap_model import unwrap_model
 
 __all__ = [
     'CollapseHook',
@@ -28,4 +29,5 @@ __all__ = [
     'SyncBNStatisticsHook',
     'UnreadableFramesHook',
     'auto_amp_optim_wrapper',
+    'unwrap_model',
 ]

@@ -1,4 +1,6 @@
-"""Train in the type that the device multiplies fastest."""
+"""Train with the fastest dtype of the device."""
+
+from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -8,19 +10,19 @@ from abaw_mm.compat.cpu import CPUAmpOptimWrapper, amp_dtype
 
 
 @OPTIM_WRAPPERS.register_module(name='AutoAmpOptimWrapper')
-def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: object) -> OptimWrapper:
-    """Automatic mixed precision in the type of :func:`amp_dtype`.
+def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: Any) -> OptimWrapper:
+    """Build an optimizer wrapper with mixed precision in the dtype of :func:`amp_dtype`.
 
-    bfloat16 without loss scaling, float16 with a dynamic one, or no mixed precision, by the device
-    of the parameters: ``optim_wrapper=dict(type='AutoAmpOptimWrapper')`` runs everywhere, and a
-    checkpoint resumes on another device.
+    The device of the parameters decides: bfloat16 without loss scaling, float16 with dynamic loss
+    scaling, or float32. So ``optim_wrapper=dict(type='AutoAmpOptimWrapper')`` runs on every device,
+    and a checkpoint resumes on another device.
 
     Args:
-        optimizer: Of parameters that are where they train.
-        **kwargs: As for ``OptimWrapper``.
+        optimizer: Optimizer of parameters that are already on their device.
+        **kwargs: Further arguments of ``OptimWrapper``.
 
     Returns:
-        OptimWrapper: mmengine's own for the case.
+        OptimWrapper: The wrapper of mmengine for this dtype, or ``CPUAmpOptimWrapper`` on the CPU.
     """
     device = optimizer.param_groups[0]['params'][0].device
     dtype = amp_dtype(device)

@@ -1,3 +1,5 @@
+"""Hooks of training and testing, registered in mmpretrain."""
+
 from .collapse_hook import CollapseHook
 from .export_backbone_hook import ExportBackboneHook
 from .feature_source_hook import FeatureSourceHook

@@ -1,26 +1,31 @@
-"""Pre-training that makes one vector of all faces has failed, however low its loss is."""
+"""Stop a pre-training whose features have collapsed to one vector."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.nn import functional as F
 
+from abaw_mm.engine.unwrap_model import unwrap_model
+from abaw_mm.errors import TrainingFailedError
+
 
 def feature_spread(features: torch.Tensor) -> torch.Tensor:
-    """Standard deviation of unit vectors, 1 where they point everywhere and 0 where all are alike.
+    """Compute the spread of feature directions: 1 if they are uniform, 0 if all are the same.
 
-    The mean over dimensions of the standard deviation over the batch, of features of length 1,
-    times sqrt(D): SimSiam's measure (arXiv 2011.10566, Sec. 4.1), whose healthy value 1 / sqrt(D)
-    becomes 1. Features that are never negative, such as a backbone's, stay below.
+    The standard deviation over the batch of L2-normalized features, averaged over dimensions and
+    multiplied by sqrt(D). This is SimSiam's measure (arXiv 2011.10566, Sec. 4.1), scaled so that
+    its healthy value 1 / sqrt(D) becomes 1. Non-negative features, such as those of a backbone,
+    stay below 1.
 
     Args:
-        features: (N, D), or maps (N, D, H, W), which are averaged.
+        features: (N, D), or maps (N, D, H, W), which are averaged over space.
 
     >>> feature_spread(torch.tensor([[1., 0.], [2., 0.]])).item()
     0.0
@@ -35,19 +40,21 @@ def feature_spread(features: torch.Tensor) -> torch.Tensor:
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
-    """Watch how far the features of faces lie apart, log it, and stop a run that has collapsed.
+    """Log the spread of the features during pre-training, and stop after a collapse.
 
-    ``spread_backbone`` and ``spread_neck`` are logged with the losses: :func:`feature_spread` of
-    the online network's first view, the mean over all processes. Batch normalisation at the end of
-    a neck, as SimSiam has it, blows up what little is left of a collapsed backbone: either counts.
+    ``spread_backbone`` and ``spread_neck`` are logged with the losses: the :func:`feature_spread`
+    of the online network's first view, averaged over all processes. A collapse of either counts,
+    since batch normalization at the end of a neck, as in SimSiam, amplifies the small differences
+    that remain in a collapsed backbone.
 
     Args:
-        interval (int): Steps between two looks. Defaults to 50.
-        min_spread (float): Below it a look finds the features collapsed, 0-1. Defaults to 0.01.
-        patience (int): Looks in a row that must find so before the run stops. Defaults to 3.
+        interval (int): Steps between two measurements. Defaults to 50.
+        min_spread (float): Spread below which the features count as collapsed, between 0 and 1.
+            Defaults to 0.01. 0 disables the stop.
+        patience (int): Consecutive collapsed measurements after which the run stops. Defaults to 3.
 
     Raises:
-        RuntimeError: At a collapse, and where features are no longer finite.
+        TrainingFailedError: If the features have collapsed or are not finite.
     """
 
     def __init__(self, interval: int = 50, min_spread: float = 0.01, patience: int = 3) -> None:
@@ -56,61 +63,68 @@ class CollapseHook(Hook):
         self.patience = patience
         self._handles: list = []
         self._features: dict[str, torch.Tensor] = {}
-        self._looking = False
+        self._is_measuring = False
         self._collapsed = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Look over the shoulder of backbone and neck."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        """Register forward hooks on backbone and neck."""
+        model = unwrap_model(runner.model)
         for name in ('backbone', 'neck'):
             module = getattr(model, name, None)
             if module is not None:
-                self._handles.append(module.register_forward_hook(self._keep(name)))
+                self._handles.append(module.register_forward_hook(self._make_forward_hook(name)))
 
-    def _keep(self, name: str):
-        def keep(module: nn.Module, inputs: tuple, output: object) -> None:
-            if self._looking and module.training and name not in self._features:
+    def _make_forward_hook(self, name: str) -> Callable:
+        def keep_features(module: nn.Module, inputs: tuple, output: Any) -> None:
+            if self._is_measuring and module.training and name not in self._features:
                 feature = output[-1] if isinstance(output, (tuple, list)) else output
                 self._features[name] = feature.detach()
 
-        return keep
+        return keep_features
 
     def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Look at every so many steps."""
-        self._looking = self.every_n_train_iters(runner, self.interval)
+        """Enable the measurement every ``interval`` steps."""
+        self._is_measuring = self.every_n_train_iters(runner, self.interval)
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Log what was seen; stop if it is the same vector again and again."""
-        if not self._looking or not self._features:
+        """Log the spread and stop after a collapse."""
+        if not self._is_measuring or not self._features:
             return
-        names = list(self._features)
-        spread = torch.stack([feature_spread(self._features[name]) for name in names])
-        self._features.clear()
-        all_reduce(spread)  # so that all processes stop at once
-        spread = dict(zip(names, (spread / get_world_size()).tolist(), strict=True))
-        for name, value in spread.items():
+        spreads = self._measure()
+        for name, value in spreads.items():
             runner.message_hub.update_scalar(f'train/spread_{name}', value)
-        seen = ', '.join(f'{name} {value:.2g}' for name, value in spread.items())
-        if not all(map(math.isfinite, spread.values())):
-            raise RuntimeError(
-                f'CollapseHook: got features that are not finite ({seen}) at step '
-                f'{runner.iter + 1}, expected finite ones; the training diverged: lower '
-                'optim_wrapper.optimizer.lr or turn AMP off, and resume an earlier checkpoint'
+        self._check_spreads(spreads, runner.iter + 1)
+
+    def _measure(self) -> dict[str, float]:
+        """Compute the spread of each module, the same on all processes."""
+        values = torch.stack([feature_spread(feature) for feature in self._features.values()])
+        all_reduce(values)  # so that all processes stop at the same step
+        spreads = dict(zip(self._features, (values / get_world_size()).tolist(), strict=True))
+        self._features.clear()
+        return spreads
+
+    def _check_spreads(self, spreads: dict[str, float], step: int) -> None:
+        listed = ', '.join(f'{name} {value:.2g}' for name, value in spreads.items())
+        if not all(map(math.isfinite, spreads.values())):
+            raise TrainingFailedError(
+                f'CollapseHook: got features that are not finite ({listed}) at step {step}, '
+                'expected finite ones; the training diverged: lower optim_wrapper.optimizer.lr or '
+                'turn AMP off, and resume an earlier checkpoint'
             )
-        collapsed = min(spread.values()) < self.min_spread
-        self._collapsed = self._collapsed + 1 if collapsed else 0
+        is_collapsed = min(spreads.values()) < self.min_spread
+        self._collapsed = self._collapsed + 1 if is_collapsed else 0
         if self._collapsed >= self.patience:
-            raise RuntimeError(
-                f'CollapseHook: the features of all faces have become the same: got a spread of '
-                f'{seen} at step {runner.iter + 1}, at the {self._collapsed}th look in a row, '
-                f'expected at least {self.min_spread} (1: all directions, 0: one vector); what '
-                'follows would teach nothing. Lower optim_wrapper.optimizer.lr, take a larger '
-                'batch or a lower model.base_momentum, check that the faces differ, and resume an '
-                'earlier checkpoint or start anew. default_hooks.collapse.min_spread=0 only watches'
+            raise TrainingFailedError(
+                f'CollapseHook: the features of all faces have collapsed: got a spread of {listed} '
+                f'at step {step}, in {self._collapsed} measurements in a row, expected at least '
+                f'{self.min_spread} (1: uniform directions, 0: one vector). Lower '
+                'optim_wrapper.optimizer.lr, use a larger batch or a lower model.base_momentum, '
+                'check that the faces differ, and resume an earlier checkpoint or start again. '
+                'default_hooks.collapse.min_spread=0 disables the stop'
             )
 
     def after_train(self, runner: Runner) -> None:
-        """Look away."""
+        """Remove the forward hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

@@ -1,4 +1,4 @@
-"""What pre-training is for: the backbone alone, in a file that fine-tuning starts from."""
+"""Export the backbone of a pre-training for fine-tuning."""
 
 import os
 
@@ -6,19 +6,20 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.files import atomic_write
+from abaw_mm.version import __version__
 
 
 @HOOKS.register_module()
 class ExportBackboneHook(Hook):
     """Write the backbone at the end of a training, for ``checkpoint`` of a fine-tuning config.
 
-    The file holds ``state_dict`` with keys ``backbone.*``, and ``meta``, plain strings. It is
-    written whole or not at all; a run that stops early leaves none.
+    The file holds ``state_dict`` with keys ``backbone.*``, and ``meta`` with plain strings. It is
+    written atomically. A run that stops early writes no file.
 
     Args:
         filename (str): Name of the file in the work dir. Defaults to ``'backbone.pth'``.
@@ -31,10 +32,8 @@ class ExportBackboneHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Write the file and tell what to do with it."""
-        from abaw_mm.version import __version__
-
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        """Write the file and log how to use it."""
+        model = unwrap_model(runner.model)
         backbone = model.backbone
         state_dict = {
             f'backbone.{name}': tensor.cpu() for name, tensor in backbone.state_dict().items()
@@ -47,6 +46,6 @@ class ExportBackboneHook(Hook):
             abaw_mm_version=__version__,
         )
         path = os.path.join(runner.work_dir, self.filename)
-        with atomic_write(path) as draft:
-            torch.save(dict(state_dict=state_dict, meta=meta), draft)
-        print_log(f'The backbone is ready for fine-tuning: checkpoint={path}', logger='current')
+        with atomic_write(path) as temporary:
+            torch.save(dict(state_dict=state_dict, meta=meta), temporary)
+        print_log(f'Backbone for fine-tuning: checkpoint={path}', logger='current')

@@ -1,53 +1,61 @@
-"""The neck's width must fit the head before a training starts, not at its first step."""
+"""Check before a run that the neck's output has the width of the head."""
+
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from abaw_mm.engine.unwrap_model import unwrap_model
+from abaw_mm.errors import InvalidValueError
+
 
 @HOOKS.register_module()
 class FeatureWidthHook(Hook):
-    """Send one image through backbone and neck and compare with ``model.head.in_channels``.
+    """Compare the width of the neck's output with ``model.head.in_channels``.
 
-    The width of a flattened map depends on the size of the images, which only the pipeline
-    knows.
+    One image is sent through backbone and neck, since the width of a flattened map depends on the
+    size of the images, which only the pipeline determines.
 
     Raises:
-        ValueError: With both widths, if they differ; from the neck, if the map is too small.
+        InvalidValueError: If the widths differ, or from the neck, if the map is too small.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check against the training pipeline."""
-        self._check(runner, runner.train_loop.dataloader)
+        """Check an image of the training pipeline."""
+        _check_width(unwrap_model(runner.model), runner.train_loop.dataloader)
 
     def before_test(self, runner: Runner) -> None:
-        """Check against the test pipeline."""
-        self._check(runner, runner.test_loop.dataloader)
+        """Check an image of the test pipeline."""
+        _check_width(unwrap_model(runner.model), runner.test_loop.dataloader)
 
-    def _check(self, runner: Runner, dataloader: DataLoader) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        expected = getattr(getattr(model, 'head', None), 'in_channels', None)
-        if expected is None or getattr(model, 'neck', None) is None:
-            return
-        training = model.training
-        model.eval()
-        with torch.no_grad():
-            sample = dataloader.dataset[0]
-            if isinstance(sample.get('inputs'), (list, tuple)):  # views of test-time augmentation
-                sample = {key: views[0] for key, views in sample.items()}
-            batch = dataloader.collate_fn([sample])
-            inputs = model.data_preprocessor(batch, training=False)['inputs']
-            features = model.extract_feat(inputs)
-        model.train(training)
-        feature = features[-1] if isinstance(features, (tuple, list)) else features
-        got = feature.flatten(1).shape[1]
-        if got != expected:
-            raise ValueError(
-                f'{type(model.neck).__name__} gives {got} features a frame for images of '
-                f'{inputs.shape[2]}x{inputs.shape[3]} pixels, model.head.in_channels expects '
-                f'{expected}; set model.head.in_channels={got}, or the crop size that gives '
-                f'{expected}'
-            )
+
+def _check_width(model: Any, dataloader: DataLoader) -> None:
+    expected = getattr(getattr(model, 'head', None), 'in_channels', None)
+    if expected is None or getattr(model, 'neck', None) is None:
+        return
+    width, size = _measure_width(model, dataloader)
+    if width != expected:
+        raise InvalidValueError(
+            f'model.head.in_channels: got {expected}, expected {width}, the features per frame '
+            f'that {type(model.neck).__name__} returns for images of {size} pixels; set '
+            f'model.head.in_channels={width}, or the crop size that gives {expected}'
+        )
+
+
+@torch.no_grad()
+def _measure_width(model: Any, dataloader: Any) -> tuple[int, str]:
+    """Return the width of the neck's output, and the size of the images as text."""
+    sample = dataloader.dataset[0]
+    if isinstance(sample.get('inputs'), (list, tuple)):  # views of test-time augmentation
+        sample = {key: views[0] for key, views in sample.items()}
+    batch = dataloader.collate_fn([sample])
+    was_training = model.training
+    model.eval()
+    inputs = model.data_preprocessor(batch, training=False)['inputs']
+    features = model.extract_feat(inputs)
+    model.train(was_training)
+    feature = features[-1] if isinstance(features, (tuple, list)) else features
+    return feature.flatten(1).shape[1], f'{inputs.shape[2]}x{inputs.shape[3]}'

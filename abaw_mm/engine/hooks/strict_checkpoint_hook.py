@@ -4,12 +4,12 @@ import logging
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
 from abaw_mm.checkpoints.fit import check_fit
+from abaw_mm.engine.unwrap_model import unwrap_model
 
 
 @HOOKS.register_module()
@@ -18,21 +18,18 @@ class StrictCheckpointHook(Hook):
 
     A test and a resumed run need every tensor of the model. A training that starts from
     ``load_from`` needs every tensor of the backbone; other tensors that do not fit, such as a head
-    with another number of classes, are listed in a warning and start from their initial values. The
-    table of matched tensors is logged, as :class:`SSLPretrained` logs it. The names of a classifier
-    of the released code (APViT) are translated first.
+    with another number of classes, are listed in a warning and keep their initial values. The
+    table of matched tensors is logged, as :class:`SSLPretrained` logs it. The names of a released
+    classifier (APViT) are translated first.
 
     Raises:
-        ValueError: If a tensor is missing or has another shape.
+        InvalidValueError: If a tensor is missing or has another shape.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check names and shapes, after the file is read and before the model is filled."""
-        # `Runner.resume` executes this text as a config to look for `gpu_ids`, which mmengine never
-        # stores there. A checkpoint is data.
-        if isinstance(checkpoint.get('meta'), dict):
-            checkpoint['meta'].pop('config', None)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         finetuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
-        line, fits = check_fit(model, checkpoint, runner._load_from or '', finetuning)
+        line, fits = check_fit(
+            unwrap_model(runner.model), checkpoint, runner._load_from or '', finetuning
+        )
         print_log(line, logger='current', level=logging.INFO if fits else logging.WARNING)

@@ -1,4 +1,4 @@
-"""How many frames could not be read, told at each evaluation."""
+"""Log how many frames could not be read."""
 
 import logging
 
@@ -16,10 +16,10 @@ from abaw_mm.datasets.unwrap_datasets import find_frame_datasets
 
 @HOOKS.register_module()
 class UnreadableFramesHook(Hook):
-    """Log, before each evaluation, how often the nearest frame stood in for an unreadable one.
+    """Log, before each evaluation, how many unreadable frames were replaced by the nearest frame.
 
-    For training sets with ``unreadable='nearest'``; the count is of all workers and processes since
-    the start of the run.
+    Applies to training sets with ``unreadable='nearest'``. The count covers all workers and
+    processes since the start of the run.
     """
 
     def before_val(self, runner: Runner) -> None:
@@ -40,12 +40,12 @@ class UnreadableFramesHook(Hook):
         ]
         if not datasets:
             return
-        # Subsets of one dataset count together.
+        # Subsets of one dataset share a counter.
         counters = {dataset.replaced.data_ptr(): dataset.replaced for dataset in datasets}
         count = torch.stack(list(counters.values())).sum()
         all_reduce(count)
         print_log(
-            f'Unreadable frames: the nearest one of its clip stood in {int(count)} times so far',
+            f'Unreadable frames: {int(count)} replaced by the nearest frame of the clip so far',
             logger='current',
             level=logging.WARNING if count else logging.INFO,
         )

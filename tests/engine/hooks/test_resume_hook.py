@@ -1,19 +1,21 @@
-"""An optimizer that goes on from a checkpoint of another layout, kernel or device."""
+"""A resumed optimizer fits the memory layout, kernel and dtype of the current run."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from tiny_run import tiny_cfg
 from torch import nn
 
-from abaw_mm.engine.hooks import StrictCheckpointHook
+from abaw_mm.engine.hooks import ResumeHook
 
 LAYOUTS = dict(plain=torch.contiguous_format, fast=torch.channels_last)
 
 
-def optimizer_of(layout):
-    """Of a convolution, after a step."""
+def make_optimizer(layout):
+    """Make a convolution and its optimizer, after one step."""
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 5, 3).to(memory_format=LAYOUTS[layout])
     optimizer = torch.optim.SGD(conv.parameters(), 0.1, 0.9, fused=layout == 'fast' or None)
@@ -30,37 +32,39 @@ def step(conv, optimizer, seed):
     optimizer.step()
 
 
-@pytest.mark.parametrize(
-    'first, then',
-    [
-        ('plain', 'fast'),
-        ('fast', 'plain'),
-        ('fast', 'fast'),
-        ('plain', 'plain'),
-    ],
-)
-def test_plain_and_fast_runs_go_on_from_each_other(first, then):
-    expected, optimizer = optimizer_of('plain')
+@pytest.mark.parametrize('first', LAYOUTS)
+@pytest.mark.parametrize('then', LAYOUTS)
+def test_optimizer_resumes_in_another_memory_layout(first, then):
+    expected, optimizer = make_optimizer('plain')
     step(expected, optimizer, 2)
-    _, before = optimizer_of(first)
-    conv, optimizer = optimizer_of(then)
+    _, before = make_optimizer(first)
+    conv, optimizer = make_optimizer(then)
     optimizer.load_state_dict(before.state_dict())
     runner = SimpleNamespace(
         _resume=True, iter=1, max_iters=2, optim_wrapper=OptimWrapper(optimizer)
     )
-    StrictCheckpointHook().before_train(runner)
+    ResumeHook().before_train(runner)
     assert optimizer.param_groups[0]['fused'] == (then == 'fast' or None)
     step(conv, optimizer, 2)
     torch.testing.assert_close(conv.weight, expected.weight)
 
 
-def test_loss_scaling_begins_anew_after_bfloat16():
-    model = nn.Linear(2, 2)
-    runner = SimpleNamespace(model=model, _train_loop=None, _resume=True, _load_from='a.pth')
-    kept = []
-    for enabled in (False, True):
-        state = torch.amp.GradScaler('cpu', enabled=enabled).state_dict()
-        checkpoint = dict(state_dict=model.state_dict(), optimizer=dict(loss_scaler=state))
-        StrictCheckpointHook().after_load_checkpoint(runner, checkpoint)
-        kept.append('loss_scaler' in checkpoint['optimizer'])
-    assert kept == [False, True]
+@pytest.mark.parametrize('enabled', [False, True])
+def test_state_of_a_disabled_loss_scaler_is_dropped(enabled):
+    state = torch.amp.GradScaler('cpu', enabled=enabled).state_dict()
+    checkpoint = dict(state_dict={}, optimizer=dict(loss_scaler=state))
+    ResumeHook().after_load_checkpoint(SimpleNamespace(_resume=True), checkpoint)
+    assert ('loss_scaler' in checkpoint['optimizer']) == enabled
+
+
+def test_complete_run_warns_once(repo, tiny, tmp_path, logged_warnings):
+    Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path / 'run')).train()
+    logged_warnings.clear()
+    path = tmp_path / 'run/iter_1.pth'
+    Runner.from_cfg(
+        tiny_cfg(repo, tiny, tmp_path / 'run', resume=True, load_from=str(path))
+    ).train()
+    [line] = [line for line in logged_warnings if 'The run is complete' in line]
+    assert f'{path} is at iteration 1 of 1. ' in line
+    assert 'raise train_cfg.max_iters' in line and 'tools/test.py' in line
+    assert len([line for line in logged_warnings if 'random weights' in line]) == 1

@@ -1,4 +1,4 @@
-"""BN statistics of two processes become their mean; frozen ones stay."""
+"""BN statistics are averaged over processes, except those of frozen layers."""
 
 from types import SimpleNamespace
 
@@ -25,7 +25,7 @@ def test_two_processes(run_distributed):
     run_distributed(check_process)
 
 
-def test_one_process_is_left_alone():
+def test_one_process_is_unchanged():
     model = nn.BatchNorm1d(2)
     model.running_mean.copy_(torch.tensor([1.0, 2.0]))
     SyncBNStatisticsHook().after_train_iter(SimpleNamespace(model=model), 0)

@@ -1,15 +1,14 @@
-"""IR-50 with Spatial Reserve Pooling, three stages frozen: the paper's method on Table 5's IR-50.
+"""IR-50 with Spatial Reserve Pooling and three frozen stages: the paper's method on its IR-50.
 
-112 pixels end in the same 7x7 cells as a ResNet's 224. Settings as in irnet50_affwild2.py.
-Paper: no such row; IR-50 has macro-F1 30.78 on the validation set (Table 5).
-Time: not run.
+112 pixels make the same 7x7 cells as 224 pixels in a ResNet. Settings as in irnet50_affwild2.py.
+Paper: no such row; IR-50 reaches macro-F1 30.78 on the validation set (Table 5). Not run here.
 
     bash tools/dist_train.sh configs/irnet50_srp_affwild2.py 2 --cfg-options checkpoint=IR50.pth
 """
 
 _base_ = ['irnet50_affwild2.py']
 
-# Weights of an IR-50, face.evoLVe's names: a path or URL. None: random frozen stages, for trials.
+# Path or URL of IR-50 weights in the names of face.evoLVe. None: random frozen stages, for trials.
 checkpoint = None
 
 model = dict(

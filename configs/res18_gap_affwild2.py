@@ -1,9 +1,8 @@
-"""ResNet-18 with global average pooling: what Spatial Reserve Pooling is compared with.
+"""ResNet-18 with global average pooling: the baseline of Spatial Reserve Pooling.
 
 Paper: macro-F1 30.92 on the validation set (Table 2), with ContraWarping weights.
-Time: not run at full size here; see docs/performance.md.
 
-    bash tools/dist_train.sh configs/res18_gap_affwild2.py 2
+    bash tools/dist_train.sh configs/res18_gap_affwild2.py 2 --cfg-options checkpoint=SSL.pth
 """
 
 _base_ = ['res18_srp_affwild2.py']

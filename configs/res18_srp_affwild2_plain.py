@@ -1,14 +1,14 @@
-"""ResNet-18 with Spatial Reserve Pooling in plain mmpretrain: res18_srp_affwild2.py, slower.
+"""res18_srp_affwild2.py in plain mmpretrain: slower, and open to any transform and metric of it.
 
-In float32, with an object a frame, as mmpretrain's transforms and metrics want it; recipe, weights
-and checkpoints are those of res18_srp_affwild2.py.
-Paper: macro-F1 34.85 (Tables 1 to 4) on the validation set, with ContraWarping weights.
-Time: not run at full size here; see docs/performance.md.
+float32 and one data sample per frame. Recipe, weights and checkpoints are those of
+res18_srp_affwild2.py.
+Paper: macro-F1 34.85 on the validation set (Tables 1 to 4), with ContraWarping weights.
 
-    bash tools/dist_train.sh configs/res18_srp_affwild2_plain.py 2
+    bash tools/dist_train.sh configs/res18_srp_affwild2_plain.py 2 \
+        --cfg-options checkpoint=SSL.pth
 """
 
-_base_ = ['_base_/models/res18_srp.py', '_base_/plain.py']
+_base_ = ['_base_/models/res18_srp_plain.py', '_base_/plain.py']
 
-# Weights of a self-supervised ResNet-18: a path or URL. None: random frozen stages, for trials.
+# Path or URL of the weights of a self-supervised ResNet-18. None: random frozen stages, for trials.
 checkpoint = None

@@ -1,8 +1,8 @@
-"""ResNet-18 with Spatial Reserve Pooling on drawn faces, at a size that two CPU cores can bear.
+"""ResNet-18 with Spatial Reserve Pooling on drawn faces, small enough for two CPU cores.
 
-It shows that everything works and reproduces nothing of the paper. The crops stay at their 112x112
-pixels, where three stages end in the 7x7 cells that four make of 224x224: Spatial Reserve Pooling
-is the real one. No stage is frozen, as there are no weights worth freezing.
+It shows that everything works and reproduces nothing of the paper. The crops keep their 112x112
+pixels, of which three stages make the 7x7 cells that four make of 224x224, so the neck is the
+paper's. No stage is frozen, because there are no weights worth freezing.
 
     bash tools/quickstart.sh
 """

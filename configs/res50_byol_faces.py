@@ -1,12 +1,11 @@
-"""ResNet-50 pre-trained on faces without labels, with BYOL.
+"""ResNet-50 pre-trained on unlabelled faces with BYOL.
 
-The recipe of res18_byol_faces.py, which is our choice; the paper has no figure for it.
-Time: not run at full size here.
+The recipe of res18_byol_faces.py. Paper: no figure.
 
     bash tools/dist_train.sh configs/res50_byol_faces.py 1 \
         --cfg-options train_dataloader.dataset.data_root=data/faces
 
-Writes work_dirs/res50_byol_faces/backbone.pth; see docs/pretraining.md.
+Writes work_dirs/res50_byol_faces/backbone.pth, see docs/pretraining.md. Not run at full size.
 """
 
 _base_ = ['res18_byol_faces.py']

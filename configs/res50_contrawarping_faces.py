@@ -1,13 +1,13 @@
-"""ResNet-50 pre-trained on faces without labels, with ContraWarping (arXiv 2303.09034).
+"""ResNet-50 pre-trained on unlabelled faces with ContraWarping (arXiv 2303.09034).
 
-The recipe of res18_contrawarping_faces.py, which is our choice; the paper's weights of this kind
-reached macro-F1 37.57 on Aff-Wild2 after fine-tuning (Table 5).
-Time: not run at full size here.
+The recipe of res18_contrawarping_faces.py.
+Paper: its weights reach macro-F1 37.57 on Aff-Wild2 after fine-tuning (Table 5).
 
     bash tools/dist_train.sh configs/res50_contrawarping_faces.py 1 \
         --cfg-options train_dataloader.dataset.data_root=data/faces
 
-Writes work_dirs/res50_contrawarping_faces/backbone.pth; see docs/pretraining.md.
+Writes work_dirs/res50_contrawarping_faces/backbone.pth, see docs/pretraining.md. Not run
+at full size here.
 """
 
 _base_ = ['res18_contrawarping_faces.py']

@@ -1,14 +1,14 @@
-"""ResNet-50 with Spatial Reserve Pooling in plain mmpretrain: res50_srp_affwild2.py, slower.
+"""res50_srp_affwild2.py in plain mmpretrain: slower, and open to any transform and metric of it.
 
-In float32, with an object a frame, as mmpretrain's transforms and metrics want it; recipe, weights
-and checkpoints are those of res50_srp_affwild2.py.
-Paper: macro-F1 37.57 (Table 5) on the validation set, with ContraWarping weights.
-Time: not run at full size here; see docs/performance.md.
+float32 and one data sample per frame. Recipe, weights and checkpoints are those of
+res50_srp_affwild2.py.
+Paper: macro-F1 37.57 on the validation set (Table 5), with ContraWarping weights.
 
-    bash tools/dist_train.sh configs/res50_srp_affwild2_plain.py 2
+    bash tools/dist_train.sh configs/res50_srp_affwild2_plain.py 2 \
+        --cfg-options checkpoint=SSL.pth
 """
 
-_base_ = ['_base_/models/res50_srp.py', '_base_/plain.py']
+_base_ = ['_base_/models/res50_srp_plain.py', '_base_/plain.py']
 
-# Weights of a self-supervised ResNet-50: a path or URL. None: random frozen stages, for trials.
+# Path or URL of the weights of a self-supervised ResNet-50. None: random frozen stages, for trials.
 checkpoint = None

@@ -1,10 +1,9 @@
-"""A temporal convolutional network over a frozen frame model's features.
+"""A temporal convolutional network over the features of a frozen frame model.
 
-What the paper leaves out "for simplicity" (Sec. 3) and the entries ranked 1, 3 and 4 in its
-challenge did: features of each frame, then a model over time. Theirs are of several backbones and
-of audio; this one takes what tools/extract_features.py wrote, of Spatial Reserve Pooling here.
-Paper: no such row.
-Time: not run at full size here; docs/results.md has a run on a small set.
+The paper leaves temporal models out "for simplicity" (Sec. 3); the entries ranked 1, 3 and 4 in its
+challenge used them, on features of several backbones and of audio. This one uses the features that
+tools/extract_features.py writes, here those of Spatial Reserve Pooling.
+Paper: no such row. docs/results.md has a run on a small set.
 
     python tools/extract_features.py configs/res50_srp_affwild2.py CHECKPOINT \
         --out features/res50_srp_affwild2 --layer neck
@@ -21,6 +20,6 @@ _base_ = [
 
 default_hooks = dict(
     checkpoint=dict(interval=500),
-    pretrained_backbone=dict(warn=False),  # it learns from scratch, as it should
+    pretrained_backbone=dict(warn=False),  # the network is meant to train from scratch
     feature_source=dict(type='FeatureSourceHook'),
 )

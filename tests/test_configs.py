@@ -1,4 +1,4 @@
-"""Every config builds, runs a step, and says what the paper says."""
+"""Every config builds, trains one iteration and states the paper's recipe."""
 
 import os
 from pathlib import Path
@@ -20,8 +20,8 @@ TEMPORAL = [path for path in CONFIGS if path.stem.startswith('temporal_')]  # ov
 LABELLED = [path for path in CONFIGS if path not in FACES + TEMPORAL]
 
 
-def narrow(model):
-    """Transformers at a width that is built and saved in no time; what they do stays."""
+def make_narrow(model):
+    """Make transformers narrow, so that they are built and saved quickly."""
     if model.backbone.type == 'APViT':
         model.backbone.embed_dims = model.head.in_channels = 64
     elif model.backbone.type == 'VisionTransformer':
@@ -31,13 +31,13 @@ def narrow(model):
         model.neck.in_channels = 64
 
 
-def stages_of(backbone):
-    """The number by which each part of a backbone is frozen, and the part."""
+def list_stages(backbone):
+    """Pair each part of a backbone with the lowest ``frozen_stages`` that freezes it."""
     kind = type(backbone).__name__
     if kind == 'IResNet':
         return [(0, backbone.input_layer), *enumerate(backbone.body, 1)]
     if kind == 'APViT':
-        return [*stages_of(backbone.extractor), (4, backbone.vit)]
+        return [*list_stages(backbone.extractor), (4, backbone.vit)]
     if kind == 'VisionTransformer':
         return [(0, backbone.patch_embed), *enumerate(backbone.layers, 1)]
     return [
@@ -47,7 +47,7 @@ def stages_of(backbone):
 
 
 @pytest.mark.parametrize('path', LABELLED, ids=lambda path: path.stem)
-def test_runs_one_step_and_scores(path, tiny, tmp_path):
+def test_frame_config_trains_one_iteration_and_scores(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     for name in ('train', 'val', 'test'):
         loader = cfg[f'{name}_dataloader']
@@ -55,19 +55,19 @@ def test_runs_one_step_and_scores(path, tiny, tmp_path):
         loader.num_workers, loader.batch_size = 0, 2
     cfg.val_dataloader.dataset.indices = 2
     cfg.train_cfg.update(max_iters=1, val_interval=1)
-    narrow(cfg.model)
+    make_narrow(cfg.model)
     set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
     runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
     runner.train()
     assert list((tmp_path / 'run').glob('best_affwild2_macro_f1_iter_1.pth'))
     frozen = cfg.model.backbone.frozen_stages
-    for stage, module in stages_of(runner.model.backbone):
+    for stage, module in list_stages(runner.model.backbone):
         trained = [p.requires_grad for p in module.parameters()]
         assert not any(trained) if stage <= frozen else all(trained)
 
 
 @pytest.mark.parametrize('path', FACES, ids=lambda path: path.stem)
-def test_pretrains_one_step_and_exports(path, tiny, tmp_path):
+def test_pretraining_config_trains_one_iteration_and_exports(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     cfg.train_dataloader.dataset.data_root = str(tiny / 'cropped_aligned')
     cfg.train_dataloader.update(num_workers=0, batch_size=2)
@@ -84,7 +84,7 @@ def test_pretrains_one_step_and_exports(path, tiny, tmp_path):
 
 
 @pytest.mark.parametrize('path', TEMPORAL, ids=lambda path: path.stem)
-def test_temporal_model_runs_one_step_and_scores(path, tiny, make_features, tmp_path):
+def test_temporal_config_trains_one_iteration_and_scores(path, tiny, make_features, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     make_features(tmp_path / 'features', tiny, cfg.model.backbone.in_channels)
     for name in ('train', 'val', 'test'):
@@ -96,12 +96,12 @@ def test_temporal_model_runs_one_step_and_scores(path, tiny, make_features, tmp_
     runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
     runner.train()
     assert list((tmp_path / 'run').glob('best_affwild2_macro_f1_iter_1.pth'))
-    # the windows see as far as the network reaches: scores do not depend on where they lie
+    # the context covers the reach of the network, so scores do not depend on the windows
     for name in ('train', 'val', 'test'):
         assert cfg[f'{name}_dataloader'].dataset.context == runner.model.backbone.reach
 
 
-def test_simsiam_predictor_keeps_its_rate():
+def test_simsiam_predictor_keeps_its_learning_rate():
     for depth in (18, 50):
         cfg = Config.fromfile(CONFIGS[0].parent / f'res{depth}_simsiam_faces.py')
         assert cfg.custom_hooks[0].lr == cfg.optim_wrapper.optimizer.lr
@@ -109,14 +109,14 @@ def test_simsiam_predictor_keeps_its_rate():
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_opens_with_what_it_reproduces(path):
+def test_config_opens_with_a_docstring_and_a_command(path):
     text = path.read_text()
     assert text.startswith('"""') and 'bash tools/' in text.split('"""')[1]
     if path not in TEMPORAL:  # these start from features
         assert '\ncheckpoint = None' in text
 
 
-def test_recipe_of_the_paper():
+def test_headline_configs_have_the_recipe_of_the_paper():
     for name, depth in (('res50_srp_affwild2', 50), ('res18_srp_affwild2', 18)):
         cfg = Config.fromfile(CONFIGS[0].parent / f'{name}.py')
         assert cfg.optim_wrapper.optimizer.type == 'SGD'
@@ -130,7 +130,7 @@ def test_recipe_of_the_paper():
 
 
 @pytest.mark.parametrize('name', ['res50_srp_affwild2', 'res18_srp_affwild2'])
-def test_plain_and_fast_are_one_recipe(name):
+def test_plain_config_has_the_recipe_of_the_fast_one(name):
     fast, plain = (Config.fromfile(CONFIGS[0].parent / f'{name}{end}.py') for end in ('', '_plain'))
     assert fast.model.pop('type') == 'FrameClassifier'
     assert plain.model.pop('type') == 'ImageClassifier'
@@ -153,7 +153,7 @@ def test_plain_and_fast_are_one_recipe(name):
             loader.pop('collate_fn', None)
             loader.dataset.pop('pipeline')
         assert loaders[0] == loaders[1]
-    # where and how frames are cropped
+    # random crops of both
     crop, flip = Config.fromfile(CONFIGS[0].parent / f'{name}_plain.py').train_pipeline[1:3]
     made = fast.data_preprocessor
     assert (made.crop_size, made.crop_ratio_range, made.aspect_ratio_range, made.flip_prob) == (
@@ -166,7 +166,7 @@ def test_plain_and_fast_are_one_recipe(name):
         assert made[key] == plain.data_preprocessor[key]
 
 
-def test_settings_of_the_released_code():
+def test_released_configs_have_the_settings_of_the_released_code():
     cfg = Config.fromfile(CONFIGS[0].parent / 'res50_srp_affwild2_released.py')
     assert cfg.model.backbone.frozen_stages == 2
     assert cfg.model.neck.norm_cfg.type == 'SyncBN'
@@ -181,7 +181,7 @@ def test_settings_of_the_released_code():
 
 
 @pytest.mark.parametrize('name', ['irnet50', 'apvit', 'apvit_rafdb'])
-def test_settings_of_the_released_code_at_112_pixels(name):
+def test_released_configs_at_112_pixels(name):
     cfg = Config.fromfile(CONFIGS[0].parent / f'{name}_affwild2.py')
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == 512
     assert cfg.optim_wrapper.optimizer.lr == 1e-3
@@ -195,14 +195,14 @@ def test_settings_of_the_released_code_at_112_pixels(name):
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 8])
-def test_batch_of_128_over_all_ranks(monkeypatch, world_size):
+def test_batch_size_is_128_over_all_ranks(monkeypatch, world_size):
     monkeypatch.setenv('WORLD_SIZE', str(world_size))
     cfg = Config.fromfile(CONFIGS[0].parent / 'res50_srp_affwild2.py')
     assert cfg.train_dataloader.batch_size * world_size == 128
 
 
 def test_learning_rate_follows_a_shorter_run(tiny, tmp_path):
-    """A config that only shortens the run still ends its cosine at 0."""
+    """A shorter run still ends its cosine at 0."""
     child = tmp_path / 'mine.py'
     base = os.path.relpath(CONFIGS[0].parent / 'res18_srp_affwild2.py', tmp_path)
     child.write_text(

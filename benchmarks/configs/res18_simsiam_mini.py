@@ -1,4 +1,4 @@
-"""SimSiam in few steps, see benchmarks/pretraining.py: Adam gets further than SGD."""
+"""SimSiam in few iterations for benchmarks/pretraining.py, where AdamW gets further than SGD."""
 
 _base_ = ['../../configs/res18_simsiam_faces.py']
 

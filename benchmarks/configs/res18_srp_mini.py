@@ -1,29 +1,28 @@
 """The paper's fine-tuning at the size of benchmarks/pretraining.py.
 
-Three stages frozen and Spatial Reserve Pooling, as in configs/res18_srp_affwild2.py, in a ResNet-18
-of half the width. The faces have 80 pixels, and the last stage does not halve its map, so that
-pooling makes 2x2 cells of 5x5. 300 iterations of 64 frames, classes balanced.
+Three frozen stages and Spatial Reserve Pooling, as in configs/res18_srp_affwild2.py, in a ResNet-18
+of half the width. The faces have 80x80 pixels. The last stage does not halve its map, so that the
+neck pools 5x5 cells to 2x2. 300 iterations of 64 frames, balanced classes.
 """
 
 _base_ = ['../../configs/res18_srp_affwild2_plain.py']
 
-meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')
 train_pipeline = [
     dict(type='LoadFaceCrop'),
     dict(
         type='RandomResizedCrop',
         scale=80,
-        crop_ratio_range=(0.6, 1.0),
-        aspect_ratio_range=(1.0, 1.0),
+        crop_ratio_range={{_base_.random_crop.crop_ratio_range}},
+        aspect_ratio_range={{_base_.random_crop.aspect_ratio_range}},
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs', meta_keys=meta_keys),
+    {{_base_.random_flip}},
+    {{_base_.pack}},
 ]
 test_pipeline = [
     dict(type='LoadFaceCrop'),
     dict(type='ResizeEdge', scale=91, edge='short'),
     dict(type='CenterCrop', crop_size=80),
-    dict(type='PackInputs', meta_keys=meta_keys),
+    {{_base_.pack}},
 ]
 train_dataloader = dict(
     batch_size=64,

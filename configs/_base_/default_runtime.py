@@ -1,4 +1,4 @@
-"""What every run shares: hooks, logging, environment."""
+"""Hooks, logging and environment of all runs."""
 
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['abaw_mm'], allow_failed_imports=False)

@@ -1,3 +1,3 @@
-"""All but the model, as plain mmpretrain runs it; fast.py beside this file is its counterpart."""
+"""Data, schedule and runtime for plain mmpretrain; the counterpart of fast.py."""
 
 _base_ = ['datasets/affwild2.py', 'schedules/sgd_8k.py', 'default_runtime.py']

@@ -1,12 +1,12 @@
-"""What every pre-training shares: a watch, a probe, no best score, a backbone at the end."""
+"""Runtime of all pre-training: a collapse check, a probe, and an exported backbone at the end."""
 
 _base_ = ['default_runtime.py']
 
 default_hooks = dict(
     checkpoint=dict(save_best=None, rule=None),
-    pretrained_backbone=dict(warn=False),  # it starts from random weights as a rule
+    pretrained_backbone=dict(warn=False),  # pre-training usually starts from random weights
     collapse=dict(type='CollapseHook', interval=50),
-    # Labelled frames only measure here. Without any: default_hooks.probe.interval=0.
+    # Labelled frames are only used to measure. Without any, set default_hooks.probe.interval=0.
     probe=dict(
         type='ProbeHook',
         interval=2000,

@@ -1,40 +1,33 @@
-"""Aff-Wild2's expression track: frames, augmentation, macro-F1.
+"""Aff-Wild2's expression track for mmpretrain's own transforms: frames, augmentation, macro-F1.
 
-Where the data lies is `data_root`; editions differ in the name of the annotations' folder.
+Set the folder of the data with `data_root` of the three datasets. Editions of Aff-Wild2 differ in
+the name of the annotations folder, `ann_file`. affwild2_fast.py takes its numbers from this file.
 """
+
+_base_ = ['imagenet_norm.py']
 
 dataset_type = 'AffWild2Dataset'
 data_root = 'data/affwild2'
 
-# The networks' weights expect ImageNet's statistics.
-data_preprocessor = dict(
-    num_classes=8,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
+data_preprocessor = dict(num_classes=8)
 
-meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')  # MacroF1 tells frames by these
-train_pipeline = [
-    dict(type='LoadFaceCrop'),
-    dict(
-        type='RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.6, 1.0),
-        aspect_ratio_range=(1.0, 1.0),
-    ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs', meta_keys=meta_keys),
-]
-test_pipeline = [
-    dict(type='LoadFaceCrop'),
-    dict(type='ResizeEdge', scale=256, edge='short'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs', meta_keys=meta_keys),
-]
+random_crop = dict(
+    type='RandomResizedCrop',
+    scale=224,
+    crop_ratio_range=(0.6, 1.0),
+    aspect_ratio_range=(1.0, 1.0),
+)
+random_flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
+resize = dict(type='ResizeEdge', scale=256, edge='short')
+center_crop = dict(type='CenterCrop', crop_size=random_crop['scale'])
+
+meta_keys = ('sample_idx', 'img_path', 'clip', 'frame_no')  # MacroF1 identifies frames by these
+pack = dict(type='PackInputs', meta_keys=meta_keys)
+train_pipeline = [dict(type='LoadFaceCrop'), random_crop, random_flip, pack]
+test_pipeline = [dict(type='LoadFaceCrop'), resize, center_crop, pack]
 
 train_dataloader = dict(
-    # 128 frames over all processes (Sec. 4.1); torchrun tells how many those are.
+    # 128 frames over all processes (Sec. 4.1). torchrun sets WORLD_SIZE.
     batch_size=128 // int('{{$WORLD_SIZE:1}}'),
     num_workers=4,
     persistent_workers=True,

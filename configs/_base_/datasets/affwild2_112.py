@@ -1,6 +1,6 @@
-"""Aff-Wild2 at the 112x112 pixels of its official crops: what networks of face recognition take.
+"""Aff-Wild2 at 112x112 pixels, the size of the official crops and of face recognition networks.
 
-The augmentation is affwild2.py's; a test takes the crop as it is. For `FrameClassifier`.
+The augmentation is that of affwild2.py. In tests the crop is used as it is.
 """
 
 _base_ = ['affwild2_fast.py']

@@ -1,4 +1,7 @@
-"""Aff-Wild2 with frames of rare classes repeated, as the released code's ClassBalancedDataset."""
+"""Aff-Wild2 with frames of rare classes repeated, as the released code's ClassBalancedDataset does.
+
+Plain mmpretrain, as affwild2.py.
+"""
 
 _base_ = ['affwild2.py']
 

@@ -1,7 +1,7 @@
-"""Aff-Wild2 with small hand-overs: workers only decode, the rest happens where the model is.
+"""Aff-Wild2 as frame batches: workers only decode, the device crops and normalises.
 
-Same frames, same distribution of random crops, same evaluation as affwild2.py beside this file. It
-needs `model = dict(type='FrameClassifier')`.
+Frames, distribution of the random crops and evaluation are those of affwild2.py. The model must be
+a `FrameClassifier`.
 """
 
 _base_ = ['affwild2.py']
@@ -9,14 +9,14 @@ _base_ = ['affwild2.py']
 data_preprocessor = dict(
     _delete_=True,
     type='FrameDataPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-    crop_size=224,
-    resize_edge=256,
-    crop_ratio_range=(0.6, 1.0),
-    aspect_ratio_range=(1.0, 1.0),
-    flip_prob=0.5,
+    mean={{_base_.data_preprocessor.mean}},
+    std={{_base_.data_preprocessor.std}},
+    to_rgb={{_base_.data_preprocessor.to_rgb}},
+    crop_size={{_base_.random_crop.scale}},
+    resize_edge={{_base_.resize.scale}},
+    crop_ratio_range={{_base_.random_crop.crop_ratio_range}},
+    aspect_ratio_range={{_base_.random_crop.aspect_ratio_range}},
+    flip_prob={{_base_.random_flip.prob}},
 )
 
 pipeline = [dict(type='LoadFaceCrop')]

@@ -1,7 +1,8 @@
-"""Aff-Wild2's expression track as windows over features, macro-F1.
+"""Aff-Wild2's expression track as windows over features, scored by macro-F1.
 
-A window scores 256 frames, 9 s of 30 frames a second, and sees 63 more on either side: as far as
-the network reaches (`TemporalConvNet.reach`), so that scores are those of the whole clip.
+A window scores 256 frames, 9 s at 30 frames per second, with 63 more frames of context on either
+side. That is as far as the network reaches (`TemporalConvNet.reach`), so the scores equal those of
+the whole clip at once.
 """
 
 dataset_type = 'ClipFeatureDataset'
@@ -11,7 +12,7 @@ feature_dir = 'features/res50_srp_affwild2'
 data_preprocessor = dict(type='WindowDataPreprocessor')
 
 train_dataloader = dict(
-    # 16 windows over all processes; torchrun tells how many those are.
+    # 16 windows over all processes. torchrun sets WORLD_SIZE.
     batch_size=16 // int('{{$WORLD_SIZE:1}}'),
     num_workers=2,
     persistent_workers=True,

@@ -1,18 +1,14 @@
-"""Faces without labels, in two views each.
+"""Two views of each face, without labels.
 
-`train_dataloader.dataset.data_root` is any folder of faces, or Aff-Wild2's `cropped_aligned`. Sizes
-and strengths of the views are our choice, mild enough to leave the expression in the picture.
+`train_dataloader.dataset.data_root` is any folder of faces, or Aff-Wild2's `cropped_aligned`. The
+sizes and strengths of the views are our choice, mild enough to keep the expression visible.
 """
 
-data_preprocessor = dict(
-    type='SelfSupDataPreprocessor',
-    # ImageNet's statistics, as fine-tuning has them.
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
+_base_ = ['imagenet_norm.py']
 
-view_pipeline = [  # a global transformation: affine, colour, flip
+data_preprocessor = dict(type='SelfSupDataPreprocessor')
+
+view_pipeline = [  # the global transformations: affine, colour, flip
     dict(
         type='Rotate',
         magnitude_range=(0, 15),
@@ -44,7 +40,7 @@ view_pipeline = [  # a global transformation: affine, colour, flip
     dict(type='GaussianBlur', magnitude_range=(0.1, 1.0), magnitude_std='inf', prob=0.5),
 ]
 train_dataloader = dict(
-    # 256 faces over all processes; torchrun tells how many those are.
+    # 256 faces over all processes. torchrun sets WORLD_SIZE.
     batch_size=256 // int('{{$WORLD_SIZE:1}}'),
     num_workers=8,
     persistent_workers=True,

@@ -1,4 +1,4 @@
-"""APViT and a linear classifier on its class token, as the released code sets it."""
+"""APViT with a linear classifier on its class token, with the settings of the released code."""
 
 model = dict(
     type='FrameClassifier',

@@ -1,17 +1,17 @@
-"""DINOv2's ViT-B/14, frozen, Spatial Reserve Pooling on its patches and a linear classifier."""
+"""Frozen DINOv2 ViT-B/14 with Spatial Reserve Pooling on its patches and a linear classifier."""
 
 model = dict(
     type='FrameClassifier',
     backbone=dict(
         type='VisionTransformer',
         arch='base',
-        # The size of the position embedding in DINOv2's weights, not of the images: the network
-        # interpolates it to the patches that it gets.
+        # Size of the position embedding in DINOv2's weights, not of the images. The network
+        # interpolates it to the number of patches.
         img_size=518,
         patch_size=14,
         layer_scale_init_value=1e-5,
         out_type='featmap',
-        frozen_stages=12,  # all blocks; fewer leave the last ones to learn
+        frozen_stages=12,  # all blocks; with fewer, the last ones are trained
     ),
     neck=dict(type='SpatialReservePooling', in_channels=768),
     head=dict(

@@ -1,4 +1,4 @@
-"""IR-50 of face recognition, global average pooling and a linear classifier."""
+"""IR-50 of face recognition with global average pooling and a linear classifier."""
 
 model = dict(
     type='FrameClassifier',

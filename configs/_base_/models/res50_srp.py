@@ -1,20 +1,5 @@
 """ResNet-50 with three frozen stages, Spatial Reserve Pooling and a linear classifier."""
 
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        num_stages=4,
-        out_indices=(3,),
-        frozen_stages=3,  # stages 1-3 and the stem, with their BN statistics (Table 4)
-        style='pytorch',
-    ),
-    neck=dict(type='SpatialReservePooling', in_channels=2048),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=8,
-        in_channels=256 * 3 * 3,  # 7x7 cells of a 224x224 image -> 3x3
-        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-    ),
-)
+_base_ = ['res18_srp.py']
+
+model = dict(backbone=dict(depth=50), neck=dict(in_channels=2048))

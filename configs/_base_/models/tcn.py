@@ -1,10 +1,10 @@
-"""A small temporal convolutional network and a linear classifier for each frame."""
+"""Small temporal convolutional network with a linear classifier for each frame."""
 
 model = dict(
     type='TemporalClassifier',
     backbone=dict(
         type='TemporalConvNet',
-        in_channels=256 * 3 * 3,  # of Spatial Reserve Pooling (--layer neck)
+        in_channels=256 * 3 * 3,  # width of Spatial Reserve Pooling (--layer neck)
         channels=128,
         num_layers=6,  # 63 frames on either side
         dropout=0.3,

@@ -2,7 +2,7 @@
 
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
 
-# Without an end of its own the cosine ends with train_cfg.max_iters, whatever that is.
+# Without `end`, the cosine ends at train_cfg.max_iters.
 param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False)]
 
 train_cfg = dict(by_epoch=False, max_iters=2000, val_interval=500)

@@ -1,4 +1,4 @@
-"""The released code's schedule: fp16 with a fixed loss scale, a warm-up, a floor."""
+"""The released code's schedule: fp16 with a fixed loss scale, warm-up and a lowest rate of 1e-5."""
 
 _base_ = ['sgd_8k.py']
 

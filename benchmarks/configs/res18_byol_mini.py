@@ -1,4 +1,4 @@
-"""BYOL in few iterations for benchmarks/pretraining.py, where AdamW gets further than SGD."""
+"""BYOL in few iterations (benchmarks/pretraining.py): AdamW gets further than SGD."""
 
 _base_ = ['../../configs/res18_byol_faces.py']
 

@@ -1,4 +1,4 @@
-"""ContraWarping in few iterations for benchmarks/pretraining.py, where AdamW gets further than SGD."""
+"""ContraWarping in few iterations (benchmarks/pretraining.py): AdamW gets further than SGD."""
 
 _base_ = ['../../configs/res18_contrawarping_faces.py']
 

@@ -1,4 +1,4 @@
-"""SimSiam in few iterations for benchmarks/pretraining.py, where AdamW gets further than SGD."""
+"""SimSiam in few iterations (benchmarks/pretraining.py): AdamW gets further than SGD."""
 
 _base_ = ['../../configs/res18_simsiam_faces.py']
 

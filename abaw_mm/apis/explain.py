@@ -167,14 +167,12 @@ def _find_clip(datasets: Sequence, clip: str, num_frames: int) -> list[dict]:
     for dataset in datasets:
         dataset.full_init()
         frames = dataset.frames
-        labelled = np.unique(frames.clip_id)  # a listed clip may have no labelled frame
-        known += [frames.clips[i] for i in labelled]
-        if clip in frames.clips:
-            rows = np.flatnonzero(frames.clip_id == list(frames.clips).index(clip))
-            if len(rows):
-                return [
-                    dataset.get_data_info(int(rows[i])) for i in space_evenly(len(rows), num_frames)
-                ]
+        for name, selected in zip(frames.clips, frames.rows_by_clip(), strict=True):
+            rows = np.arange(len(frames))[selected]
+            if name == clip and len(rows):
+                chosen = rows[space_evenly(len(rows), num_frames)]
+                return [dataset.get_data_info(row) for row in chosen.tolist()]
+            known += [name] if len(rows) else []  # a listed clip may have no labelled frame
     raise InvalidValueError(
         f'{clip!r}: got no such file, folder or clip, expected an image, a folder of images, or '
         f'one of the {len(known)} clips with labelled frames of the validation set: '

@@ -101,9 +101,9 @@ def _count(lines: FrameTable, crops: FrameTable, unlabelled: int) -> dict:
             'folder of the crops, and filename_tmpl if their names differ'
         )
     overhang = []
-    last_line = dict(zip(lines.clips, lines.rows_by_clip(), strict=True))
+    line_rows = dict(zip(lines.clips, lines.rows_by_clip(), strict=True))
     for clip, rows in zip(crops.clips, crops.rows_by_clip(), strict=True):
-        numbers, line_numbers = crops.frame_no[rows], lines.frame_no[last_line[clip]]
+        numbers, line_numbers = crops.frame_no[rows], lines.frame_no[line_rows[clip]]
         if len(numbers) and len(line_numbers) and numbers[-1] > line_numbers.max():
             overhang.append([clip, int(numbers[-1]), len(line_numbers)])
     return dict(

@@ -1,4 +1,4 @@
-"""Face crops on disk: listing, packing, loading and checking them."""
+"""List, pack, load and check face crops on disk."""
 
 from .crop_folder import CropFolder
 from .load_face_crop import LoadFaceCrop, UnreadableFrameError

@@ -91,9 +91,10 @@ class IndexCache:
             with atomic_write(self.path) as draft, draft.open('wb') as file:
                 file.writelines(_format(frames, self._made_from))
         except OSError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             # The same words for each dataset: the logger shows a warning once.
             _warn(
-                f'Cannot write a frame index to {self.path.parent} ({error.strerror}); folders are '
+                f'Cannot write a frame index to {self.path.parent} ({cause.strerror}); folders are '
                 'listed at each start. Set index_cache of the dataset to a writable folder, or to '
                 'None.'
             )

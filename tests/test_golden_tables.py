@@ -1,7 +1,7 @@
 """Golden results of everything that keeps frames as columns, to show that a refactor keeps them.
 
 Each case computes something from small inputs that are the same everywhere, and is compared with
-what ``golden_tables.json`` holds. Where results are meant to change, write that file anew and look
+what ``golden_tables.json`` holds. Where results are meant to change, write that file again and look
 at its diff: ``ABAW_MM_WRITE_GOLDEN=1 python -m pytest tests/test_golden_tables.py``.
 
 Short arrays are kept as values, long ones as a digest of their little-endian bytes. All access to
@@ -152,12 +152,12 @@ def answer(frames: Path, predictions, filler, **options) -> tuple:
 
 
 def write_list(submission, path: Path) -> None:
-    """A submission as one file."""
+    """Write a submission as one file."""
     submission.write_list(path)
 
 
 def write_per_clip(submission, folder: Path) -> None:
-    """A submission as a file a clip."""
+    """Write a submission as one file per clip."""
     submission.write_per_clip(folder)
 
 
@@ -182,7 +182,7 @@ def digest(data: bytes) -> str:
 def pack(value: object, most: int = 18) -> object:
     """A value as JSON can hold it: of an array dtype, shape and values.
 
-    In place of more than ``most`` values stands their digest.
+    More than ``most`` values are replaced by their digest.
     """
     if isinstance(value, torch.Tensor):
         return ['tensor', *pack(value.numpy(), most)]
@@ -499,7 +499,7 @@ def mini_index(w: World) -> dict:
 
 
 def cache_bytes(w: World) -> dict:
-    """The bytes of the cache's file; and a file of those bytes is loaded, not made anew.
+    """Check the bytes of the cache file, and that a file of those bytes is loaded.
 
     What it was made from, a hash of times, is the only part that differs from run to run.
     """
@@ -553,7 +553,7 @@ def merged(hidden: int) -> Callable[[World], dict]:
 
 
 def samples(hidden: int, as_arrays: bool) -> list[list[dict]]:
-    """Batches of data samples, as mmengine hands them to a metric, the last one padded."""
+    """Make batches of data samples as mmengine passes them to a metric, the last one padded."""
     clips, columns = made_columns(hidden=hidden)
     tensors = {
         name: torch.from_numpy(column.astype(np.int64) if name != 'pred_score' else column)
@@ -977,7 +977,7 @@ def report_figures(w: World) -> dict:
 
 
 def located(w: World) -> dict:
-    """Where the crops of predicted frames lie, in two roots."""
+    """Locate the crops of predicted frames in two roots."""
     add_second_root(w)
     roots = [CropFolder(w.root / name) for name in ('cropped_aligned', 'more')]
     labels = read_annotation_folder(str(w.root / TRAIN), ['video20', 'video21'])

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -59,9 +58,6 @@ def run_tool(load_tool: Callable, capsys: pytest.CaptureFixture) -> Callable:
             status = load_tool(path).main([str(arg) for arg in args])
         except SystemExit as error:  # wrong arguments
             status = error.code
-        except (ValueError, OSError) as error:  # until all packages raise a UserError
-            status = 1
-            print(error, file=sys.stderr)
         return status, *capsys.readouterr()
 
     return run

@@ -1,26 +1,13 @@
-"""Necks, backbones and the weights they start from; pre-training that makes such weights."""
+"""Backbones, necks, losses, classifiers, data preprocessors and self-supervised models."""
 
 from abaw_mm.checkpoints import SSLPretrained
 
-from .backbones import (
-    APViT,
-    IResNet,
-    TemporalConvNet,
-)
-from .classifiers import (
-    FrameClassifier,
-    TemporalClassifier,
-)
-from .data_preprocessors import (
-    FrameDataPreprocessor,
-    WindowDataPreprocessor,
-)
+from .backbones import APViT, IResNet, TemporalConvNet
+from .classifiers import FrameClassifier, TemporalClassifier
+from .data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
 from .losses import ContraWarpingLoss
 from .necks import SpatialReservePooling
-from .selfsup import (
-    ContraWarping,
-    RandomLocalWarp,
-)
+from .selfsup import ContraWarping, RandomLocalWarp
 
 __all__ = [
     'APViT',

@@ -1,18 +1,20 @@
 """The optimizer wrapper follows the fast type of the device."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 
 from abaw_mm.compat.cpu import CPUAmpOptimWrapper, amp_dtype
-from abaw_mm.engine import auto_amp_optim_wrapper as module
 
 
 @pytest.mark.parametrize(
     ('dtype', 'wrapper'), [(torch.bfloat16, CPUAmpOptimWrapper), (None, OptimWrapper)]
 )
 def test_wrapper_follows_the_device(monkeypatch, dtype, wrapper):
+    module = import_module('abaw_mm.engine.auto_amp_optim_wrapper')  # the package hides it
     monkeypatch.setattr(module, 'amp_dtype', lambda device: dtype)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     built = OPTIM_WRAPPERS.build(

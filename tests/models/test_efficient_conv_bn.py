@@ -1,4 +1,4 @@
-"""mmengine's ``efficient_conv_bn_eval`` against the plain forward pass."""
+"""Results with ``efficient_conv_bn_eval`` equal those of the plain forward pass."""
 
 import copy
 
@@ -22,7 +22,7 @@ STAGES = [-1, 0, 1, 2, 3, 4]
 
 
 def randomize_norms(module, seed=0):
-    """Give each BatchNorm random statistics and parameters."""
+    """Set random statistics and parameters of each BatchNorm layer."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for norm in module.modules():
@@ -35,7 +35,7 @@ def randomize_norms(module, seed=0):
 
 
 def build_pair(depth=18, **kwargs):
-    """A plain ResNet and its copy with the fused forward pass, both in float64."""
+    """Return a plain ResNet and its copy with the fused forward pass, both in float64."""
     torch.manual_seed(0)
     plain = nn.Module()
     plain.backbone = randomize_norms(ResNet(depth, **SMALL, **kwargs)).double()
@@ -123,7 +123,7 @@ def test_changed_weights_are_used(change):
         assert_same_outputs(fused, plain)
 
 
-def test_a_copy_has_its_own_weights():
+def test_copy_uses_its_own_weights():
     _, fused = build_pair()
     copied = randomize_norms(copy.deepcopy(fused), 7)
     plain = ResNet(18, **SMALL).double()
@@ -136,7 +136,7 @@ def test_a_copy_has_its_own_weights():
 
 
 def check_process():
-    """Two steps of DDP, with other images on each rank, give the plain model's gradients."""
+    """Compare the gradients of two steps of DDP; each rank has other images."""
     gradients = []
     for net in build_pair(frozen_stages=3):
         net.train()
@@ -149,7 +149,7 @@ def check_process():
         torch.testing.assert_close(one, other)
 
 
-def test_gradients_on_two_processes(run_distributed):
+def test_gradients_equal_on_two_processes(run_distributed):
     run_distributed(check_process)
 
 
@@ -171,7 +171,7 @@ def test_backbone_that_cannot_be_traced_runs_plain(backbone):
     assert not is_fused(model) and cfg.efficient_conv_bn_eval is None
 
 
-def test_config_without_the_key_is_left_alone():
+def test_config_without_the_key_changes_nothing():
     model, cfg = nn.Module(), Config(dict(a=1))
     model.backbone = ResNet(18, **SMALL)
     enable_efficient_conv_bn_eval(model, cfg)
@@ -203,8 +203,8 @@ def make_config(repo, tiny, work_dir, fuse, **options):
     return compat.adapt_cfg_to_cpu(cfg, 'none')
 
 
-def test_runs_of_the_runner_are_equal(repo, tiny, tmp_path):
-    """Training with EMA, a resumed run and testing give the same weights and scores."""
+def test_runner_gives_equal_weights_and_scores(repo, tiny, tmp_path):
+    """This includes EMA, a resumed run and testing."""
     states, scores = [], []
     for fuse in (False, True):
         folder = tmp_path / str(fuse)
@@ -228,8 +228,8 @@ def test_runs_of_the_runner_are_equal(repo, tiny, tmp_path):
             torch.testing.assert_close(value, states[0][name], atol=1e-4, rtol=1e-3, msg=name)
 
 
-def test_compiled_step_of_the_runner(repo, tiny, tmp_path):
-    """mmengine's ``compile`` works beside it, and replaces an option of FrameClassifier."""
+def test_runner_compiles_the_training_step(repo, tiny, tmp_path):
+    """``compile`` of mmengine's Runner works together with ``efficient_conv_bn_eval``."""
     cfg = make_config(repo, tiny, tmp_path, True, compile=dict(backend='eager'))
     Runner.from_cfg(cfg).train()
     assert (tmp_path / 'iter_2.pth').is_file()

@@ -1,4 +1,4 @@
-"""APViT: a convolutional stem and a transformer that looks only at the patches that matter."""
+"""APViT: a convolutional stem and a transformer that attends only to selected patches."""
 
 import math
 from collections.abc import Sequence
@@ -10,26 +10,24 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
-from abaw_mm.models.backbones.iresnet import (
-    CHANNELS,
-    IResNet,
-)
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.backbones.iresnet import CHANNELS, IResNet
 
-# As the released code sets them (8 blocks: tokens are pooled in the last four).
+# As in the released code: eight blocks, the last four of which drop tokens.
 KEEP_RATES = (1.0, 1.0, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9)
 NORM_EPS = 1e-6
 EXTRACTOR_STAGES = 3
-EXTRACTOR_STRIDE = 2**EXTRACTOR_STAGES  # pixels a patch, along each side
+EXTRACTOR_STRIDE = 2**EXTRACTOR_STAGES  # side of a patch, in pixels
 
 
 def spatial_attention(maps: torch.Tensor) -> torch.Tensor:
-    """How much happens in each cell: the sum of magnitudes over all channels.
+    """Sum the magnitudes over all channels of each cell.
 
     Args:
         maps: (N, C, H, W).
 
     Returns:
-        Tensor: (N, 1, H, W), not normalised.
+        Tensor: Attention (N, 1, H, W), not normalised.
 
     >>> spatial_attention(torch.tensor([1., -2., 3.]).view(1, 3, 1, 1)).item()
     6.0
@@ -38,12 +36,12 @@ def spatial_attention(maps: torch.Tensor) -> torch.Tensor:
 
 
 def keep_tokens(tokens: torch.Tensor, scores: torch.Tensor, number: int) -> torch.Tensor:
-    """The ``number`` tokens of each sample with the highest scores, in the order that they had.
+    """Select the tokens with the highest scores, in their original order.
 
     Args:
         tokens: (N, L, C).
         scores: (N, L).
-        number: At most L.
+        number: Tokens to keep per sample, at most L.
 
     Returns:
         Tensor: (N, number, C).
@@ -55,19 +53,19 @@ def keep_tokens(tokens: torch.Tensor, scores: torch.Tensor, number: int) -> torc
     return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
-@torch.fx.wrap  # so that torch.fx, which knows no sizes, passes by
+@torch.fx.wrap  # torch.fx cannot trace a comparison of sizes
 def _check_size(x: torch.Tensor, img_size: int) -> torch.Tensor:
     if x.shape[2:] != (img_size, img_size):
-        raise ValueError(
+        raise InvalidValueError(
             f'APViT: got images of {x.shape[2]}x{x.shape[3]} pixels, expected {img_size}x'
-            f'{img_size}; set the crop size of the pipelines, or model.backbone.img_size (then '
-            'weights with the position embedding of another size no longer fit)'
+            f'{img_size}; set the crop size of the pipelines, or model.backbone.img_size (position '
+            'embeddings of another size then no longer fit)'
         )
     return x
 
 
 class _Attention(nn.Module):
-    """Multi-head self-attention without bias, and what the class token looks at."""
+    """Multi-head self-attention that also returns the scores of the class token."""
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
@@ -75,8 +73,19 @@ class _Attention(nn.Module):
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=False)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, x: torch.Tensor, with_scores: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 1 + L, C) -> the same, and (N, L) or None."""
+    def forward(
+        self, x: torch.Tensor, with_scores: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend to all tokens.
+
+        Args:
+            x: Class token and patches, (N, 1 + L, C).
+            with_scores: Whether to compute scores.
+
+        Returns:
+            tuple: Tokens (N, 1 + L, C), and the class token's attention to the patches (N, L) or
+            None.
+        """
         n, length, _ = x.shape
         query, key, value = (
             self.qkv(x).reshape(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -85,14 +94,16 @@ class _Attention(nn.Module):
         out = self.proj(out.transpose(1, 2).reshape(n, length, -1))
         if not with_scores:
             return out, None
-        # The mean of the heads' logits, which the released code's outputs ask for, not of their
-        # softmax. Only the order matters, so that the scale may stay away.
+        # The released code averages the logits of the heads, not their softmax. Only the order
+        # matters, so the scale is omitted.
         with torch.no_grad():
             scores = (query[:, :, :1] * key[:, :, 1:]).sum(-1).mean(1)
         return out, scores
 
 
 class _MLP(nn.Module):
+    """Two linear layers with GELU."""
+
     def __init__(self, embed_dims: int, hidden_dims: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
@@ -103,7 +114,7 @@ class _MLP(nn.Module):
 
 
 class _Block(nn.Module):
-    """A pre-norm transformer block that passes on part of its patches."""
+    """Pre-norm transformer block that keeps only part of its patches."""
 
     def __init__(self, embed_dims: int, num_heads: int, mlp_ratio: float, keep_rate: float) -> None:
         super().__init__()
@@ -114,18 +125,17 @@ class _Block(nn.Module):
         self.mlp = _MLP(embed_dims, int(embed_dims * mlp_ratio))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 1 + L, C) -> (N, 1 + floor(keep_rate * L), C); the class token comes first."""
-        pooled = self.keep_rate < 1
-        out, scores = self.attn(self.norm1(x), with_scores=pooled)
+        """Map (N, 1 + L, C) to (N, 1 + floor(keep_rate * L), C); the class token comes first."""
+        out, scores = self.attn(self.norm1(x), with_scores=self.keep_rate < 1)
         x = x + out
-        if pooled:  # before the MLP, which sees each token alone: less to compute, same result
+        if scores is not None:  # before the MLP, which treats each token alone: same result, faster
             number = max(1, math.floor(self.keep_rate * scores.shape[1]))
             x = torch.cat([x[:, :1], keep_tokens(x[:, 1:], scores, number)], dim=1)
         return x + self.mlp(self.norm2(x))
 
 
 class _PoolingTransformer(BaseModule):
-    """From maps to the class token; the names are those of the released checkpoints' ``vit``."""
+    """Transformer with attentive pooling; parameters are named as in the released ``vit``."""
 
     def __init__(
         self,
@@ -154,7 +164,7 @@ class _PoolingTransformer(BaseModule):
         self.norm = nn.LayerNorm(embed_dims, eps=NORM_EPS)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) -> (N, embed_dims)."""
+        """Map (N, in_channels, H, W) to the class token (N, embed_dims)."""
         patches = self.projs[0](maps)
         scores = spatial_attention(patches).flatten(1)
         tokens = patches.flatten(2).transpose(1, 2) + self.patch_pos_embed
@@ -166,37 +176,38 @@ class _PoolingTransformer(BaseModule):
 
 @MODELS.register_module()
 class APViT(BaseBackbone):
-    """The vision transformer with attentive pooling: (N, 3, 112, 112) -> (N, 768).
+    """Vision transformer with attentive pooling: (N, 3, 112, 112) -> (N, 768).
 
-    Xue et al. 2022 (IEEE Transactions on Affective Computing), two rows of Table 5: IR-50's first
-    three stages make 14x14 cells of a face, a 1x1 convolution makes a patch of each. Attentive
-    patch pooling keeps the patches where most happens (160 of 196), so that background and
-    occlusions never enter the transformer. Attentive token pooling drops, in some of its blocks,
-    those that the class token looks at least. The feature is the class token.
+    Xue et al. 2022 (IEEE Transactions on Affective Computing), two rows of Table 5. The first three
+    stages of IR-50 turn a face into 14x14 cells, and a 1x1 convolution makes one patch of each.
+    Attentive patch pooling keeps the patches with the highest attention (160 of 196), so background
+    and occlusions do not enter the transformer. Attentive token pooling drops the tokens that the
+    class token attends to least in some of the blocks. The feature is the class token.
 
-    The defaults and the names of the parameters, ``extractor.*`` and ``vit.*``, are those of the
-    released code; its checkpoints load as ``checkpoint`` and as ``load_from``.
+    Defaults and parameter names, ``extractor.*`` and ``vit.*``, are those of the released code. Its
+    checkpoints load as ``checkpoint`` and as ``load_from``.
 
     Args:
-        img_size (int): Side of the image, in pixels, a multiple of 8. Defaults to 112.
-        keep_patches (int): Patches that the transformer gets. Defaults to 160.
-        keep_rates (Sequence[float]): What part of its patches each block passes on, rounded down;
-            as many blocks as rates. Defaults to 1 for four blocks and 0.9 for four more.
+        img_size (int): Side of the image in pixels, a multiple of 8. Defaults to 112.
+        keep_patches (int): Number of patches that enter the transformer. Defaults to 160.
+        keep_rates (Sequence[float]): Fraction of its patches that each block keeps, rounded down;
+            one rate per block. Defaults to 1 for four blocks and 0.9 for four more.
         embed_dims (int): Width of a token. Defaults to 768.
-        num_heads (int): Heads of the attention. Defaults to 8.
-        mlp_ratio (float): Width of the MLP by that of a token. Defaults to 3.
-        frozen_stages (int): 0 freezes the extractor's input layer, 1 to 3 its stages up to that
-            one, as in :class:`IResNet`; 4 the transformer, too, so that neck and head alone
-            learn. -1 freezes nothing. Defaults to -1.
-        norm_eval (bool): Whether all BN keep their statistics in training. Defaults to False.
-        extractor_init_cfg (dict | list, optional): ``init_cfg`` of the extractor, as for
-            :class:`IResNet`: weights of face recognition go here.
-        vit_init_cfg (dict | list, optional): ``init_cfg`` of the transformer. Defaults to normal
-            weights of standard deviation 0.02.
-        init_cfg (dict, optional): For the whole, extractor and transformer.
+        num_heads (int): Number of attention heads. Defaults to 8.
+        mlp_ratio (float): Width of the MLP relative to that of a token. Defaults to 3.
+        frozen_stages (int): Number of frozen stages, -1 to 4. 0 freezes the extractor's input
+            layer, 1 to 3 also its stages, as in :class:`IResNet`, 4 also the transformer, -1
+            nothing. Defaults to -1.
+        norm_eval (bool): Whether all BN layers keep their statistics in training. Defaults to
+            False.
+        extractor_init_cfg (dict | list, optional): ``init_cfg`` of the extractor, see
+            :class:`IResNet`, for weights of face recognition.
+        vit_init_cfg (dict | list, optional): ``init_cfg`` of the transformer. Defaults to a
+            truncated normal with standard deviation 0.02.
+        init_cfg (dict, optional): ``init_cfg`` of the whole backbone.
 
     Raises:
-        ValueError: For settings that do not fit each other, or images of another size.
+        ValueError: If an argument is out of range or does not fit the others.
 
     Example:
         >>> backbone = APViT().eval()
@@ -220,33 +231,9 @@ class APViT(BaseBackbone):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if img_size < EXTRACTOR_STRIDE or img_size % EXTRACTOR_STRIDE:
-            raise ValueError(
-                f'APViT: img_size={img_size}, expected a multiple of {EXTRACTOR_STRIDE} pixels, '
-                'such as 112; set model.backbone.img_size'
-            )
-        num_patches = (img_size // EXTRACTOR_STRIDE) ** 2
-        if keep_patches not in range(1, num_patches + 1):
-            raise ValueError(
-                f'APViT: keep_patches={keep_patches}, expected 1 to {num_patches}, the patches of '
-                f'{img_size}x{img_size} pixels; set model.backbone.keep_patches'
-            )
-        if not keep_rates or not all(0 < rate <= 1 for rate in keep_rates):
-            raise ValueError(
-                f'APViT: keep_rates={tuple(keep_rates)}, expected a rate above 0 and up to 1 for '
-                'each block; set model.backbone.keep_rates'
-            )
-        if embed_dims % num_heads:
-            raise ValueError(
-                f'APViT: embed_dims={embed_dims}, expected a multiple of num_heads={num_heads}; '
-                'set model.backbone.embed_dims'
-            )
-        whole = EXTRACTOR_STAGES + 1
-        if frozen_stages not in range(-1, whole + 1):
-            raise ValueError(
-                f'APViT: frozen_stages={frozen_stages}, expected -1 (none) to {whole} (all); set '
-                'model.backbone.frozen_stages'
-            )
+        _check_sizes(img_size, keep_patches, embed_dims, num_heads)
+        _check_rates(keep_rates)
+        _check_frozen_stages(frozen_stages)
         self.img_size = img_size
         self.frozen_stages = frozen_stages
         self.extractor = IResNet(
@@ -259,7 +246,7 @@ class APViT(BaseBackbone):
         )
         self.vit = _PoolingTransformer(
             CHANNELS[EXTRACTOR_STAGES - 1],
-            num_patches,
+            _count_patches(img_size),
             keep_patches,
             keep_rates,
             embed_dims,
@@ -270,7 +257,7 @@ class APViT(BaseBackbone):
         self._freeze_transformer()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        """The class token.
+        """Compute the class token.
 
         Args:
             x (Tensor): (N, 3, img_size, img_size), RGB.
@@ -281,7 +268,7 @@ class APViT(BaseBackbone):
         return (self.vit(self._extract(x)),)
 
     def attention_map(self, x: torch.Tensor) -> torch.Tensor:
-        """What attentive patch pooling chooses by: the higher, the sooner a patch is kept.
+        """Compute the attention by which attentive patch pooling selects patches.
 
         Args:
             x (Tensor): (N, 3, img_size, img_size), RGB.
@@ -292,7 +279,7 @@ class APViT(BaseBackbone):
         return spatial_attention(self.vit.projs[0](self._extract(x)))
 
     def train(self, mode: bool = True) -> 'APViT':
-        """Set the mode; what is frozen stays in evaluation."""
+        """Set the mode; frozen parts stay in evaluation."""
         super().train(mode)
         self._freeze_transformer()
         return self
@@ -304,3 +291,41 @@ class APViT(BaseBackbone):
         if self.frozen_stages > EXTRACTOR_STAGES:
             self.vit.eval()
             self.vit.requires_grad_(False)
+
+
+def _count_patches(img_size: int) -> int:
+    return (img_size // EXTRACTOR_STRIDE) ** 2
+
+
+def _check_sizes(img_size: int, keep_patches: int, embed_dims: int, num_heads: int) -> None:
+    if img_size < EXTRACTOR_STRIDE or img_size % EXTRACTOR_STRIDE:
+        raise InvalidValueError(
+            f'APViT: got img_size={img_size}, expected a multiple of {EXTRACTOR_STRIDE} pixels, '
+            'such as 112; set model.backbone.img_size'
+        )
+    if keep_patches not in range(1, _count_patches(img_size) + 1):
+        raise InvalidValueError(
+            f'APViT: got keep_patches={keep_patches}, expected 1 to {_count_patches(img_size)}, '
+            f'the patches of {img_size}x{img_size} pixels; set model.backbone.keep_patches'
+        )
+    if embed_dims % num_heads:
+        raise InvalidValueError(
+            f'APViT: got embed_dims={embed_dims}, expected a multiple of num_heads={num_heads}; '
+            'set model.backbone.embed_dims'
+        )
+
+
+def _check_rates(keep_rates: Sequence[float]) -> None:
+    if not keep_rates or not all(0 < rate <= 1 for rate in keep_rates):
+        raise InvalidValueError(
+            f'APViT: got keep_rates={tuple(keep_rates)}, expected one rate per block, above 0 and '
+            'at most 1; set model.backbone.keep_rates'
+        )
+
+
+def _check_frozen_stages(frozen_stages: int) -> None:
+    if frozen_stages not in range(-1, EXTRACTOR_STAGES + 2):
+        raise InvalidValueError(
+            f'APViT: got frozen_stages={frozen_stages}, expected -1 (none) to '
+            f'{EXTRACTOR_STAGES + 1} (all); set model.backbone.frozen_stages'
+        )

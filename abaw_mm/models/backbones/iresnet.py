@@ -1,4 +1,4 @@
-"""IR-50, the face recognition backbone of Table 5, and its deeper and SE variants."""
+"""IR-50, the face recognition backbone of Table 5, with its deeper and SE variants."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,17 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-CHANNELS = (64, 128, 256, 512)  # of the four stages; the input layer has the first stage's
+from abaw_mm.errors import InvalidValueError
+
+CHANNELS = (64, 128, 256, 512)  # of the four stages; the input layer has 64, too
 SE_REDUCTION = 16  # Hu et al. 2018, Sec. 4, and ArcFace
+# Units per stage, as in face.evoLVe. Depth 152 uses the numbers of ResNet-152, although a unit has
+# two convolutions instead of three.
+UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
 
 
 class _SqueezeExcitation(nn.Module):
-    """Weights of the channels by their means over the map: (N, C, H, W) -> the same."""
+    """Scale channels by weights computed from their means: (N, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,14 +33,15 @@ class _SqueezeExcitation(nn.Module):
 class _Unit(nn.Module):
     """BN-conv-PReLU-conv-BN with a shortcut; the second convolution has the stride.
 
-    The shortcut only takes every ``stride``-th cell where the channels stay, and is a 1x1
-    convolution with BN where they change.
+    The shortcut is subsampling if the number of channels stays the same, otherwise a 1x1
+    convolution with BN.
     """
 
     def __init__(
         self, in_channels: int, channels: int, stride: int, se: bool, norm_cfg: dict
     ) -> None:
         super().__init__()
+        self.shortcut_layer: nn.Module
         if in_channels == channels:
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:
@@ -59,42 +65,40 @@ class _Unit(nn.Module):
 
 @MODELS.register_module()
 class IResNet(BaseBackbone):
-    """The improved ResNet of face recognition: (N, 3, 112, 112) -> (N, 512, 7, 7).
+    """Improved ResNet for face recognition: (N, 3, 112, 112) -> (N, 512, 7, 7).
 
-    IR-50 of ArcFace (Deng et al. 2019) as face.evoLVe builds it, the first row of Table 5. No
-    pooling follows the input layer, so that 112 pixels, the size of Aff-Wild2's crops and of face
-    recognition, end in the 7x7 cells that a ResNet makes of 224. Each stage halves the map in its
-    first unit.
+    IR-50 of ArcFace (Deng et al. 2019) as implemented in face.evoLVe, the first row of Table 5. The
+    input layer is not followed by pooling, so 112x112 pixels, the size of Aff-Wild2's crops and of
+    face recognition, give the 7x7 cells that a ResNet makes of 224x224. The first unit of each
+    stage halves the map.
 
-    The parameters' names are ``input_layer.*`` and ``body.<stage>.<unit>.*`` as in the released
-    APViT, counted from 0; face.evoLVe's, whose units are numbered through all stages, are
-    recognised by ``SSLPretrained``. insightface's `iresnet` is a slightly different network.
+    Parameters are named ``input_layer.*`` and ``body.<stage>.<unit>.*``, counted from 0, as in the
+    released APViT. ``SSLPretrained`` also recognises the names of face.evoLVe, which numbers units
+    through all stages. The `iresnet` of insightface is a slightly different network.
 
     Args:
         depth (int): 50, 100 or 152. Defaults to 50.
-        se (bool): Whether a squeeze-and-excitation ends each unit (IR-SE). Defaults to False.
+        se (bool): Whether each unit ends with squeeze-and-excitation (IR-SE). Defaults to False.
         in_channels (int): Channels of the image. Defaults to 3.
-        num_stages (int): Stages to build, 1 to 4. Defaults to 4.
-        out_indices (Sequence[int]): Stages whose maps are given back, from 0. Defaults to (3, ).
-        frozen_stages (int): 0 freezes the input layer, n stages 1 to n as well, with parameters
-            and BN statistics; -1 freezes nothing. Defaults to -1.
-        norm_eval (bool): Whether all BN keep their statistics in training. Defaults to False.
-        norm_cfg (dict): The norm layer. Defaults to ``dict(type='BN')``.
-        init_cfg (dict | list, optional): As in mmengine's ``BaseModule``. Defaults to Kaiming for
-            convolutions.
+        num_stages (int): Number of stages, 1 to 4. Defaults to 4.
+        out_indices (Sequence[int]): Stages whose maps are returned, from 0. Defaults to (3, ).
+        frozen_stages (int): Number of frozen stages, -1 to ``num_stages``; their parameters and BN
+            statistics do not change. 0 freezes only the input layer, -1 nothing. Defaults to -1.
+        norm_eval (bool): Whether all BN layers keep their statistics in training. Defaults to
+            False.
+        norm_cfg (dict): Config of the norm layer. Defaults to ``dict(type='BN')``.
+        init_cfg (dict | list, optional): Initialization, as in mmengine's ``BaseModule``. Defaults
+            to Kaiming for convolutions.
 
     Raises:
-        ValueError: For a depth, stages or a freeze number that there are not.
+        ValueError: If ``depth``, ``num_stages``, ``out_indices`` or ``frozen_stages`` is out of
+            range.
 
     Example:
         >>> backbone = IResNet(depth=50, frozen_stages=3).eval()
         >>> backbone(torch.zeros(1, 3, 112, 112))[0].shape
         torch.Size([1, 512, 7, 7])
     """
-
-    # Units of the four stages, as face.evoLVe has them: 152 with the numbers of ResNet-152,
-    # although a unit has two convolutions and not three.
-    arch_settings = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
 
     def __init__(
         self,
@@ -115,26 +119,8 @@ class IResNet(BaseBackbone):
                 dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
             ]
         )
-        if depth not in self.arch_settings:
-            raise ValueError(
-                f'IResNet: depth={depth}, expected one of {", ".join(map(str, self.arch_settings))}'
-                '; set model.backbone.depth'
-            )
-        if num_stages not in range(1, 5):
-            raise ValueError(
-                f'IResNet: num_stages={num_stages}, expected 1 to 4; set model.backbone.num_stages'
-            )
         out_indices = tuple(out_indices)
-        if not out_indices or not set(out_indices) <= set(range(num_stages)):
-            raise ValueError(
-                f'IResNet: out_indices={out_indices}, expected stages from 0 to {num_stages - 1}; '
-                'set model.backbone.out_indices'
-            )
-        if frozen_stages not in range(-1, num_stages + 1):
-            raise ValueError(
-                f'IResNet: frozen_stages={frozen_stages}, expected -1 (none) to {num_stages}; set '
-                'model.backbone.frozen_stages'
-            )
+        _check_arguments(depth, num_stages, out_indices, frozen_stages)
         self.depth, self.num_stages = depth, num_stages
         self.out_indices = out_indices
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
@@ -147,7 +133,7 @@ class IResNet(BaseBackbone):
             nn.PReLU(width),
         )
         self.body = nn.ModuleList()
-        for channels, units in zip(CHANNELS, self.arch_settings[depth][:num_stages], strict=False):
+        for channels, units in zip(CHANNELS, UNITS[depth][:num_stages], strict=False):
             self.body.append(
                 nn.Sequential(
                     *(
@@ -160,7 +146,7 @@ class IResNet(BaseBackbone):
         self._freeze_stages()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Maps of the stages in ``out_indices``.
+        """Return the maps of the stages in ``out_indices``.
 
         Args:
             x (Tensor): (N, in_channels, H, W), RGB.
@@ -177,7 +163,7 @@ class IResNet(BaseBackbone):
         return tuple(maps)
 
     def train(self, mode: bool = True) -> 'IResNet':
-        """Set the mode; frozen stages and, with ``norm_eval``, all BN stay in evaluation."""
+        """Set the mode; frozen stages and, with ``norm_eval``, all BN layers stay in evaluation."""
         super().train(mode)
         self._freeze_stages()
         if mode and self.norm_eval:
@@ -191,3 +177,28 @@ class IResNet(BaseBackbone):
             for module in (self.input_layer, *self.body[: self.frozen_stages]):
                 module.eval()
                 module.requires_grad_(False)
+
+
+def _check_arguments(
+    depth: int, num_stages: int, out_indices: tuple[int, ...], frozen_stages: int
+) -> None:
+    if depth not in UNITS:
+        raise InvalidValueError(
+            f'IResNet: got depth={depth}, expected one of {", ".join(map(str, UNITS))}; set '
+            'model.backbone.depth'
+        )
+    if num_stages not in range(1, len(CHANNELS) + 1):
+        raise InvalidValueError(
+            f'IResNet: got num_stages={num_stages}, expected 1 to {len(CHANNELS)}; set '
+            'model.backbone.num_stages'
+        )
+    if not out_indices or not set(out_indices) <= set(range(num_stages)):
+        raise InvalidValueError(
+            f'IResNet: got out_indices={out_indices}, expected stages from 0 to {num_stages - 1}; '
+            'set model.backbone.out_indices'
+        )
+    if frozen_stages not in range(-1, num_stages + 1):
+        raise InvalidValueError(
+            f'IResNet: got frozen_stages={frozen_stages}, expected -1 (none) to {num_stages}; set '
+            'model.backbone.frozen_stages'
+        )

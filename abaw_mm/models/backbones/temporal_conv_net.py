@@ -1,15 +1,17 @@
-"""Dilated convolutions over the frames of a clip."""
+"""Temporal convolutional network over the frames of a clip."""
 
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from abaw_mm.errors import InvalidValueError
+
 KERNEL_SIZE = 3
 
 
 class DilatedResidualLayer(nn.Module):
-    """Dilated convolution, ReLU, 1x1 convolution, dropout, added to the input.
+    """Dilated convolution, ReLU, 1x1 convolution and dropout with a residual connection.
 
     The layer of MS-TCN (Farha and Gall 2019, arXiv 1903.01945, Eq. 2 and 3).
     """
@@ -23,29 +25,33 @@ class DilatedResidualLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        """(N, C, W) to the same; ``seen`` (N, 1, W) is 1 where there is a frame, else 0."""
+        """Map (N, C, W) to the same shape; the mask ``seen`` (N, 1, W) contains 0 and 1."""
         out = self.conv_1x1(self.conv_dilated(x).relu())
         return (x + self.dropout(out)) * seen
 
 
 @MODELS.register_module()
 class TemporalConvNet(BaseModule):
-    """A temporal convolutional network: each frame looks at the frames around it.
+    """Combine the features of each frame with those of its neighbours: (N, W, D) -> (N, W, C).
 
-    Residual layers of convolutions whose dilation doubles from layer to layer, as Bai et al. 2018
-    (arXiv 1803.01271) have them for sequences; here both sides are seen, as in MS-TCN (arXiv
-    1903.01945), for clips are whole when they are scored. Features are normalised in each frame
-    (LayerNorm, in float32). Frames that are not seen are zero before every layer, as what lies
-    beyond the ends of a clip: they tell their neighbours nothing.
+    Residual layers of convolutions whose dilation doubles from layer to layer, as in Bai et al.
+    2018 (arXiv 1803.01271). The convolutions are not causal, as in MS-TCN (arXiv 1903.01945),
+    because clips are complete when they are scored. Features are normalised per frame (LayerNorm,
+    in float32). Frames that are not seen are set to zero before each layer, like the padding beyond
+    the ends of a clip, so they do not affect their neighbours.
 
-    With ``num_layers`` L a frame depends on the ``reach`` of 2^L - 1 frames on either side.
+    With ``num_layers`` L, the output of a frame depends on ``reach`` = 2^L - 1 frames on each side.
 
     Args:
-        in_channels (int): Features a frame, D.
+        in_channels (int): Features per frame, D.
         channels (int): Width of the layers, C. Defaults to 128.
-        num_layers (int): Number of dilated layers. Defaults to 6.
-        dropout (float): Of the features and in each layer. Defaults to 0.3.
-        init_cfg (dict, optional): As in mmengine's ``BaseModule``.
+        num_layers (int): Number of dilated layers, at least 1. Defaults to 6.
+        dropout (float): Dropout probability of the input features and in each layer. Defaults to
+            0.3.
+        init_cfg (dict, optional): Initialization, as in mmengine's ``BaseModule``.
+
+    Raises:
+        ValueError: If ``num_layers`` is less than 1.
 
     Example:
         >>> net = TemporalConvNet(in_channels=5, channels=4, num_layers=2)
@@ -63,8 +69,8 @@ class TemporalConvNet(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if num_layers < 1:
-            raise ValueError(
-                f'TemporalConvNet: num_layers={num_layers}, expected at least 1; set '
+            raise InvalidValueError(
+                f'TemporalConvNet: got num_layers={num_layers}, expected at least 1; set '
                 'model.backbone.num_layers'
             )
         self.in_channels = in_channels
@@ -78,30 +84,34 @@ class TemporalConvNet(BaseModule):
 
     @property
     def reach(self) -> int:
-        """Frames on either side on which a frame depends."""
+        """Number of frames on each side that affect the output of a frame."""
         return (KERNEL_SIZE - 1) // 2 * (2**self.num_layers - 1)
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
-        """Look at the frames around each.
+        """Compute features that include the context of each frame.
 
         Args:
             x (Tensor): (N, W, D) features.
-            seen (Tensor, optional): (N, W) bool, False where there is no frame. Defaults to all.
+            seen (Tensor, optional): Mask (N, W) bool, False where a frame is missing. Defaults to
+                all True.
 
         Returns:
-            Tensor: (N, W, C), zero where nothing is seen.
+            Tensor: (N, W, C), zero where ``seen`` is False.
 
         Raises:
-            ValueError: For features of another width.
+            ValueError: If the features do not have ``in_channels`` values.
         """
-        if x.shape[-1] != self.in_channels:
-            raise ValueError(
-                f'TemporalConvNet: got {x.shape[-1]} features a frame, expected '
-                f'{self.in_channels}; set model.backbone.in_channels={x.shape[-1]}'
-            )
+        self._check_width(x)
         seen = x.new_ones(x.shape[:2]) if seen is None else seen.to(x.dtype)
         seen = seen[:, None]
         x = self.project(self.dropout(self.norm(x))).transpose(1, 2) * seen
         for layer in self.layers:
             x = layer(x, seen)
         return x.transpose(1, 2)
+
+    def _check_width(self, x: torch.Tensor) -> None:
+        if x.shape[-1] != self.in_channels:
+            raise InvalidValueError(
+                f'TemporalConvNet: got {x.shape[-1]} features per frame, expected '
+                f'{self.in_channels}; set model.backbone.in_channels={x.shape[-1]}'
+            )

@@ -13,17 +13,18 @@ from abaw_mm.structures import FrameBatch
 
 @MODELS.register_module()
 class FrameClassifier(ImageClassifier):
-    """Classify batches of frames; a faster ``ImageClassifier`` with the same checkpoints.
+    """Faster ``ImageClassifier`` with the same checkpoints.
 
-    - Weights and feature maps use the memory format channels_last, which suits convolutions.
-    - Scores are computed in mixed precision where the device is faster in it.
+    - Weights and feature maps use the channels_last memory format, which is faster for
+      convolutions.
+    - Scores are computed in mixed precision on devices where it is faster.
     - A ``FrameBatch`` is scored as one object. Lists of data samples work as in
       ``ImageClassifier``.
 
     Args:
-        *args, **kwargs: As for ``ImageClassifier``.
-        mixed_precision (bool): Whether to compute scores in the type of :func:`amp_dtype`. In
-            training the optimizer wrapper decides (``AutoAmpOptimWrapper``). Defaults to True.
+        *args, **kwargs: Arguments of ``ImageClassifier``.
+        mixed_precision (bool): Whether to compute scores in the type of :func:`amp_dtype`. The
+            optimizer wrapper decides in training (``AutoAmpOptimWrapper``). Defaults to True.
     """
 
     def __init__(self, *args: object, mixed_precision: bool = True, **kwargs: object) -> None:
@@ -32,7 +33,7 @@ class FrameClassifier(ImageClassifier):
         self.to(memory_format=torch.channels_last)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> object:
-        """Extract the features of a batch, as ``ImageClassifier`` does.
+        """Extract features as ``ImageClassifier`` does.
 
         Args:
             inputs (Tensor): (N, C, H, W).
@@ -50,18 +51,24 @@ class FrameClassifier(ImageClassifier):
             data_samples (list, optional): One ``FrameBatch``, or mmpretrain's data samples.
 
         Returns:
-            list: The ``FrameBatch`` with ``pred_score`` (N, K) and ``pred_label`` (N,), or
-            mmpretrain's data samples with theirs.
+            list: The same samples with scores and labels. ``pred_score`` of a ``FrameBatch`` is
+            (N, K), ``pred_label`` is (N, ).
         """
+        feats = self._extract_feat_mixed(inputs)
+        if not data_samples or not isinstance(data_samples[0], FrameBatch):
+            return self.head.predict(feats, data_samples, **kwargs)
+        data_samples[0].set_scores(self.head(feats).softmax(dim=1))
+        return data_samples
+
+    def _extract_feat_mixed(self, inputs: torch.Tensor) -> object:
+        """Extract features in mixed precision and return them as float32."""
         # Respect an explicit dtype or an outer autocast.
         mixed = self.mixed_precision and inputs.dtype == torch.float32
         dtype = amp_dtype(inputs.device) if mixed else None
         context = nullcontext() if dtype is None else torch.autocast(inputs.device.type, dtype)
         with context:
             feats = self.extract_feat(inputs)
-        if dtype is not None:  # bfloat16 has too few digits to rank close scores
-            feats = apply_to(feats, torch.is_tensor, torch.Tensor.float)
-        if not data_samples or not isinstance(data_samples[0], FrameBatch):
-            return self.head.predict(feats, data_samples, **kwargs)
-        data_samples[0].set_scores(self.head(feats).softmax(dim=1))
-        return data_samples
+        if dtype is None:
+            return feats
+        # bfloat16 has too few digits to rank close scores.
+        return apply_to(feats, torch.is_tensor, torch.Tensor.float)

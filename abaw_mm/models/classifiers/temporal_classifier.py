@@ -1,4 +1,4 @@
-"""mmpretrain's classifier for windows of frames."""
+"""mmpretrain's image classifier for windows of frames."""
 
 import torch
 from mmpretrain.models import ImageClassifier
@@ -9,35 +9,34 @@ from abaw_mm.structures import FrameBatch
 
 @MODELS.register_module()
 class TemporalClassifier(ImageClassifier):
-    """A class for each frame of a window, by a temporal backbone and a head for frames.
+    """Classify each frame of a window with a temporal backbone and an ordinary head.
 
-    The head, its loss and the scores see one row a frame that is scored, as a head over images
-    does: any classification head of mmpretrain fits. Its backbone maps (N, W, D) features and
-    (N, W) ``seen`` to (N, W, C).
+    The backbone maps features (N, W, D) and a mask ``seen`` (N, W) to (N, W, C). The head and its
+    loss receive one row per scored frame, so any classification head of mmpretrain can be used.
     """
 
     def extract_feat(
         self, inputs: torch.Tensor, batch: FrameBatch | None = None
     ) -> tuple[torch.Tensor]:
-        """(F, C) features of the frames that are scored, in a tuple as heads take them.
+        """Compute the features of the scored frames, (F, C), in a tuple as heads expect.
 
         Args:
             inputs (Tensor): (N, W, D).
-            batch (FrameBatch, optional): With ``seen`` (N, W) bool and ``place`` (F, ) int64, rows
-                of the (N * W) places. Defaults to all places, all of them seen.
+            batch (FrameBatch, optional): Batch with ``seen`` (N, W) bool and ``place`` (F, ) int64,
+                positions among the N * W frames. By default all frames are seen and scored.
         """
         seen = None if batch is None else batch.seen
         features = self.backbone(inputs, seen).flatten(0, 1)
         return (features if batch is None else features[batch.place],)
 
     def loss(self, inputs: torch.Tensor, data_samples: list[FrameBatch]) -> dict:
-        """The head's loss over the frames that are scored."""
+        """Compute the head's loss over the scored frames."""
         return self.head.loss(self.extract_feat(inputs, data_samples[0]), data_samples)
 
     def predict(
         self, inputs: torch.Tensor, data_samples: list[FrameBatch], **kwargs: object
     ) -> list[FrameBatch]:
-        """The ``FrameBatch`` with ``pred_score`` (F, C) and ``pred_label`` (F, )."""
+        """Set ``pred_score`` (F, C) and ``pred_label`` (F, ) of the ``FrameBatch``."""
         features = self.extract_feat(inputs, data_samples[0])
         data_samples[0].set_scores(self.head(features).softmax(dim=1))
         return data_samples

@@ -1,4 +1,4 @@
-"""Random crops of a whole batch, where the model is: the arithmetic."""
+"""Crop, flip and resize a whole batch on the model's device."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-MAX_ATTEMPTS = 10  # as mmpretrain's RandomResizedCrop; of ratio 1 the first always fits
+MAX_ATTEMPTS = 10  # as in mmpretrain's RandomResizedCrop
 
 
 def random_resized_boxes(
@@ -17,23 +17,23 @@ def random_resized_boxes(
     crop_ratio_range: tuple[float, float],
     aspect_ratio_range: tuple[float, float],
 ) -> np.ndarray:
-    """Boxes distributed as those of mmpretrain's ``RandomResizedCrop``.
+    """Draw boxes with the distribution of mmpretrain's ``RandomResizedCrop``.
 
     Args:
-        numbers: (N, 4 * MAX_ATTEMPTS) in [0, 1).
-        height, width: Of the images, in pixels.
-        crop_ratio_range: Share of the area that a box covers.
-        aspect_ratio_range: Width over height.
+        numbers: Random numbers in [0, 1), (N, 4 * MAX_ATTEMPTS).
+        height, width: Size of the images, in pixels.
+        crop_ratio_range: Range of the area of a box, as a fraction of the image.
+        aspect_ratio_range: Range of width / height.
 
     Returns:
-        ndarray: (N, 4) int64: left, top, width, height.
+        ndarray: Left, top, width and height of each box, (N, 4) int64.
     """
     area, log_aspect, left, top = numbers.reshape(len(numbers), MAX_ATTEMPTS, 4).transpose(2, 0, 1)
     low, high = crop_ratio_range
     area = (low + (high - low) * area) * (height * width)
     low, high = map(math.log, aspect_ratio_range)
     aspect = np.exp(low + (high - low) * log_aspect)
-    # np.rint rounds half to even, as Python's round does.
+    # np.rint rounds half to even, like Python's round.
     box_width = np.rint(np.sqrt(area * aspect)).astype(np.int64)
     box_height = np.rint(np.sqrt(area / aspect)).astype(np.int64)
     fits = (box_width > 0) & (box_width <= width) & (box_height > 0) & (box_height <= height)
@@ -47,12 +47,12 @@ def random_resized_boxes(
         axis=-1,
     ).astype(np.int64)
     boxes = boxes[np.arange(len(boxes)), fits.argmax(1)]  # the first attempt that fits
-    boxes[~fits.any(1)] = _central_box(height, width, aspect_ratio_range)
+    boxes[~fits.any(1)] = _fallback_box(height, width, aspect_ratio_range)
     return boxes
 
 
-def _central_box(height: int, width: int, aspect_ratio_range: tuple[float, float]) -> list[int]:
-    """The fall-back of ``RandomResizedCrop``."""
+def _fallback_box(height: int, width: int, aspect_ratio_range: tuple[float, float]) -> list[int]:
+    """Return the central box that ``RandomResizedCrop`` uses if no attempt fits."""
     aspect = min(max(width / height, min(aspect_ratio_range)), max(aspect_ratio_range))
     box_width, box_height = width, height
     if width / height < aspect:
@@ -65,26 +65,25 @@ def _central_box(height: int, width: int, aspect_ratio_range: tuple[float, float
 def crop_and_resize(
     images: torch.Tensor, boxes: np.ndarray, flip: np.ndarray, size: tuple[int, int]
 ) -> torch.Tensor:
-    """Cut a box out of each image, resize it bilinearly, mirror some.
+    """Crop a box of each image, resize it bilinearly and flip it horizontally if requested.
 
-    A pixel's value is that of OpenCV's ``resize`` of the cut-out; on the CPU, where ``grid_sample``
-    is slow, OpenCV does it.
+    Pixels equal those of OpenCV's ``resize``, which is used on the CPU because ``grid_sample`` is
+    slow there.
 
     Args:
         images: (N, H, W, 3) uint8.
-        boxes: (N, 4) left, top, width, height in pixels.
-        flip: (N, ) bool, which to mirror.
-        size: Height and width of the result.
+        boxes: Left, top, width and height in pixels, (N, 4).
+        flip: Whether to flip each image, (N, ) bool.
+        size: Height and width of the result, in pixels.
 
     Returns:
-        Tensor: (N, 3, height, width) float32, 0-255, in channels_last.
+        Tensor: (N, 3, height, width) float32 in 0-255, channels_last.
     """
     if images.is_cuda:
         return crop_and_resize_by_grid(images, boxes, flip, size)
     out = np.empty((len(images), *size, 3), np.uint8)
-    boxes = boxes.tolist()
-    for row, image in enumerate(images.numpy()):
-        left, top, width, height = boxes[row]
+    for row, (image, box) in enumerate(zip(images.numpy(), boxes.tolist(), strict=True)):
+        left, top, width, height = box
         cut = image[top : top + height, left : left + width]
         resized = cv2.resize(cut, size[::-1], interpolation=cv2.INTER_LINEAR)
         out[row] = resized[:, ::-1] if flip[row] else resized
@@ -94,23 +93,23 @@ def crop_and_resize(
 def crop_and_resize_by_grid(
     images: torch.Tensor, boxes: np.ndarray, flip: np.ndarray, size: tuple[int, int]
 ) -> torch.Tensor:
-    """:func:`crop_and_resize` by ``grid_sample``, for a GPU; a pixel differs by 1 at the most."""
+    """Compute :func:`crop_and_resize` with ``grid_sample``; pixels differ by at most 1."""
     batch, device = len(images), images.device
     height, width = images.shape[1:3]
-    # Bounds travel in one go; the rest is made on the device.
-    table = np.concatenate([boxes, flip[:, None]], axis=1).astype(np.float32)
-    table = torch.from_numpy(table).to(device, non_blocking=True)
-    left, top, box_width, box_height, mirrored = table[:, :, None].unbind(1)  # (N, 1) each
+    # One copy to the device for all bounds.
+    bounds = np.concatenate([boxes, flip[:, None]], axis=1).astype(np.float32)
+    table = torch.from_numpy(bounds).to(device, non_blocking=True)
+    left, top, box_width, box_height, flipped = table[:, :, None].unbind(1)  # (N, 1) each
 
-    def samples(start: torch.Tensor, length: torch.Tensor, number: int) -> torch.Tensor:
-        """(N, number) places in pixels: centres of the new pixels, within the box's own ones."""
+    def sample_places(start: torch.Tensor, length: torch.Tensor, number: int) -> torch.Tensor:
+        """Return the centres of the new pixels (N, number), clamped to the box, in pixels."""
         steps = (torch.arange(number, device=device) + 0.5) / number
         return start + (steps * length - 0.5).clamp(min=0).minimum(length - 1)
 
-    x = samples(left, box_width, size[1])
-    x = torch.where(mirrored.bool(), x.flip(1), x)
-    y = samples(top, box_height, size[0])
-    # Pixel centres lie at (2i + 1) / size - 1 for align_corners=False.
+    x = sample_places(left, box_width, size[1])
+    x = torch.where(flipped.bool(), x.flip(1), x)
+    y = sample_places(top, box_height, size[0])
+    # With align_corners=False, pixel i is centred at (2i + 1) / size - 1.
     grid = torch.stack(
         [
             ((2 * x + 1) / width - 1)[:, None, :].expand(batch, *size),
@@ -118,7 +117,7 @@ def crop_and_resize_by_grid(
         ],
         dim=-1,
     )
-    pixels = images.permute(0, 3, 1, 2).float()  # channels_last, as the bytes lie
+    pixels = images.permute(0, 3, 1, 2).float()  # a view in channels_last
     return F.grid_sample(
         pixels, grid, mode='bilinear', padding_mode='border', align_corners=False
     ).contiguous(memory_format=torch.channels_last)

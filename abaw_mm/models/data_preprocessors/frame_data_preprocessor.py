@@ -1,4 +1,4 @@
-"""From a worker's bytes to the network's input, a batch at once, where the model is."""
+"""Data preprocessor for batches of ``collate_frames``: augment on the model's device."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,8 @@ from mmengine.model import BaseDataPreprocessor
 from mmpretrain.registry import MODELS
 
 from abaw_mm.datasets.samplers.keyed_random import uniform
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.data_preprocessors.batch_augments import check_no_batch_augments
 from abaw_mm.models.data_preprocessors.batch_crops import (
     MAX_ATTEMPTS,
     crop_and_resize,
@@ -18,29 +20,31 @@ from abaw_mm.structures import FrameBatch, is_frame_batch
 
 @MODELS.register_module()
 class FrameDataPreprocessor(BaseDataPreprocessor):
-    """Random crop, mirror, resize and normalise whole batches of ``collate_frames``.
+    """Crop, flip, resize and normalise whole batches of ``collate_frames``.
 
-    It does to a batch what the plain pipeline does to each frame in the workers: for training
-    ``RandomResizedCrop`` and ``RandomFlip``, else ``ResizeEdge`` and ``CenterCrop``; then what
-    ``ClsDataPreprocessor`` does. The crop of a frame depends on the run's seed, the epoch and the
-    frame's place in its draw (``FrameBatchHook``), so it is the same for any number of workers.
+    Does to a batch what the plain pipeline does to each frame in the workers:
+    ``RandomResizedCrop`` and ``RandomFlip`` in training, otherwise ``ResizeEdge`` and
+    ``CenterCrop``; then the normalisation of ``ClsDataPreprocessor``. The crop of a frame depends
+    on the seed of the run, the epoch and the position in the epoch (``FrameBatchHook``), so it does
+    not depend on the number of workers.
 
     Args:
-        mean, std (Sequence[float]): Of each channel, in grey values of 0-255.
-        to_rgb (bool): Turn BGR into RGB. Defaults to True.
+        mean, std (Sequence[float]): Mean and standard deviation per channel, in 0-255.
+        to_rgb (bool): Whether to convert BGR to RGB. Defaults to True.
         crop_size (int): Side of the network's input, in pixels. Defaults to 224.
-        resize_edge (int): Shorter side, in pixels, to which an image is resized before the middle
-            is cut out, when not training. Defaults to 256.
-        crop_ratio_range (Sequence[float]): Share of the area that a random crop covers. Defaults
-            to (0.6, 1.0), the released code's.
-        aspect_ratio_range (Sequence[float]): Width over height of a random crop. Defaults to
-            (1.0, 1.0), the released code's.
-        flip_prob (float): Share of mirrored frames. Defaults to 0.5.
-        batch_augments (dict, optional): What mmpretrain's classifiers hand on of their
-            ``train_cfg``. Anything but None is refused: mixing frames needs the plain pipeline.
+        resize_edge (int): Shorter side before the centre crop in evaluation, in pixels, at least
+            ``crop_size``. Defaults to 256.
+        crop_ratio_range (tuple[float, float]): Range of the area of a random crop, as a fraction of
+            the image. Defaults to (0.6, 1.0), as in the released code.
+        aspect_ratio_range (tuple[float, float]): Range of width / height of a random crop. Defaults
+            to (1.0, 1.0), as in the released code.
+        flip_prob (float): Probability of a horizontal flip. Defaults to 0.5.
+        batch_augments (dict, optional): ``train_cfg`` of the classifier. Must be None: frames are
+            not mixed.
 
     Raises:
-        ValueError: For batches that ``collate_frames`` did not make, or without keys in training.
+        ValueError: If ``resize_edge`` is smaller than ``crop_size``, or ``batch_augments`` is not
+            None.
     """
 
     def __init__(
@@ -50,82 +54,83 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         to_rgb: bool = True,
         crop_size: int = 224,
         resize_edge: int = 256,
-        crop_ratio_range: Sequence[float] = (0.6, 1.0),
-        aspect_ratio_range: Sequence[float] = (1.0, 1.0),
+        crop_ratio_range: tuple[float, float] = (0.6, 1.0),
+        aspect_ratio_range: tuple[float, float] = (1.0, 1.0),
         flip_prob: float = 0.5,
         batch_augments: dict | None = None,
     ) -> None:
         super().__init__(non_blocking=True)
-        if batch_augments is not None:
-            raise ValueError(
-                f'FrameDataPreprocessor: got batch_augments={batch_augments}, expected none; leave '
-                'out model.train_cfg.augments, or inherit _base_/plain.py'
-            )
+        check_no_batch_augments(batch_augments)
         if resize_edge < crop_size:
-            raise ValueError(
-                f'FrameDataPreprocessor: resize_edge={resize_edge}, expected at least '
+            raise InvalidValueError(
+                f'FrameDataPreprocessor: got resize_edge={resize_edge}, expected at least '
                 f'crop_size={crop_size}; set data_preprocessor.resize_edge'
             )
-        for name, values in (('mean', mean), ('std', std)):
-            values = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
-            self.register_buffer(name, values, persistent=False)  # checkpoints stay mmpretrain's
+        # Not persistent, so that checkpoints stay those of mmpretrain.
+        self.register_buffer('mean', torch.tensor(mean).float().view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).float().view(-1, 1, 1), persistent=False)
         self.to_rgb = to_rgb
         self.crop_size = crop_size
         self.resize_edge = resize_edge
-        self.crop_ratio_range = tuple(crop_ratio_range)
-        self.aspect_ratio_range = tuple(aspect_ratio_range)
+        self.crop_ratio_range = crop_ratio_range
+        self.aspect_ratio_range = aspect_ratio_range
         self.flip_prob = flip_prob
 
     @torch.compiler.disable  # NumPy and OpenCV: the Runner's `compile` is for the network
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Make the network's input.
+        """Prepare the network's input.
 
         Args:
-            data (dict): What ``collate_frames`` returns; for training with ``key`` (N, ) uint64.
-            training (bool): Whether crops are random.
+            data (dict): Batch of ``collate_frames``; in training with ``key`` (N, ) uint64.
+            training (bool): Whether crops are random. Defaults to False.
 
         Returns:
             dict: ``inputs`` (N, 3, crop_size, crop_size) float32 and ``data_samples``, a list of
             one ``FrameBatch``.
+
+        Raises:
+            ValueError: If ``collate_frames`` did not make the batch, or keys are missing in
+                training.
         """
-        if not is_frame_batch(data):
-            raise ValueError(
-                f'FrameDataPreprocessor: got a batch with {sorted(data)}, expected what '
-                "collate_frames returns; set collate_fn=dict(type='collate_frames') of the data "
-                'loader, and a pipeline of LoadFaceCrop alone'
-            )
-        key = data.get('key')
-        tensors = {k: v for k, v in data.items() if k not in ('clips', 'key')}
-        tensors = self.cast_data(tensors)
+        _check_batch(data, training)
+        tensors = self.cast_data({k: v for k, v in data.items() if k not in ('clips', 'key')})
         images = tensors.pop('inputs')
         if self.to_rgb:
             images = images.flip(-1)
-        inputs = self._random_crop(images, key) if training else self._centre_crop(images)
-        inputs = inputs.sub_(self.mean).div_(self.std)  # the crop made them: in place
-        return dict(
-            inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=data['clips']), **tensors)]
-        )
+        inputs = self._crop_randomly(images, data['key']) if training else self._crop_centre(images)
+        inputs = inputs.sub_(self.mean).div_(self.std)  # in place: the crops are new tensors
+        batch = FrameBatch(metainfo=dict(clips=data['clips']), **tensors)
+        return dict(inputs=inputs, data_samples=[batch])
 
-    def _random_crop(self, images: torch.Tensor, key: np.ndarray | None) -> torch.Tensor:
-        if key is None:
-            raise ValueError(
-                'FrameDataPreprocessor: got a batch without keys, expected one a frame; set '
-                "default_hooks=dict(frame_batch=dict(type='FrameBatchHook')), as "
-                'configs/_base_/default_runtime.py does'
-            )
+    def _crop_randomly(self, images: torch.Tensor, key: np.ndarray) -> torch.Tensor:
         numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)
+        _, height, width, _ = images.shape
         boxes = random_resized_boxes(
-            numbers[:, 1:], *images.shape[1:3], self.crop_ratio_range, self.aspect_ratio_range
+            numbers[:, 1:], height, width, self.crop_ratio_range, self.aspect_ratio_range
         )
-        return crop_and_resize(
-            images, boxes, numbers[:, 0] < self.flip_prob, (self.crop_size, self.crop_size)
-        )
+        flip = numbers[:, 0] < self.flip_prob
+        return crop_and_resize(images, boxes, flip, (self.crop_size, self.crop_size))
 
-    def _centre_crop(self, images: torch.Tensor) -> torch.Tensor:
-        batch, height, width = images.shape[:3]
+    def _crop_centre(self, images: torch.Tensor) -> torch.Tensor:
+        batch, height, width, _ = images.shape
         edge = min(height, width)
         size = int(self.resize_edge * height / edge), int(self.resize_edge * width / edge)
-        whole = np.tile([0, 0, width, height], (batch, 1))
-        resized = crop_and_resize(images, whole, np.zeros(batch, bool), size)
+        boxes = np.tile([0, 0, width, height], (batch, 1))
+        resized = crop_and_resize(images, boxes, np.zeros(batch, bool), size)
         top, left = (max(0, round((side - self.crop_size) / 2.0)) for side in size)
         return resized[:, :, top : top + self.crop_size, left : left + self.crop_size]
+
+
+def _check_batch(data: dict, training: bool) -> None:
+    if not is_frame_batch(data):
+        raise InvalidValueError(
+            f'FrameDataPreprocessor: got a batch with {sorted(data)}, expected a batch of '
+            "collate_frames; set collate_fn=dict(type='collate_frames') of the data loader and a "
+            'pipeline with only LoadFaceCrop'
+        )
+    if training and data.get('key') is None:
+        raise InvalidValueError(
+            'FrameDataPreprocessor: got a training batch without keys, expected one key per frame; '
+            "set default_hooks=dict(frame_batch=dict(type='FrameBatchHook')), as "
+            'configs/_base_/default_runtime.py does'
+        )

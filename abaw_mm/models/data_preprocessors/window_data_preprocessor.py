@@ -1,61 +1,65 @@
-"""From windows of a ``ClipFeatureDataset`` to a temporal model's input."""
+"""Data preprocessor for windows of a ``ClipFeatureDataset``."""
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmpretrain.registry import MODELS
 
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.data_preprocessors.batch_augments import check_no_batch_augments
 from abaw_mm.structures import FrameBatch
 
 
 @MODELS.register_module()
 class WindowDataPreprocessor(BaseDataPreprocessor):
-    """Bring windows to the device, features as float32, the frames to score as a ``FrameBatch``.
+    """Move windows to the device and collect the frames to score in a ``FrameBatch``.
 
     Args:
-        batch_augments (dict, optional): What mmpretrain's classifiers hand on of their
-            ``train_cfg``. Anything but None is refused.
+        batch_augments (dict, optional): ``train_cfg`` of the classifier. Must be None.
 
     Raises:
-        ValueError: For other batches than those of a ``ClipFeatureDataset``.
+        ValueError: If ``batch_augments`` is not None.
     """
 
     def __init__(self, batch_augments: dict | None = None) -> None:
         super().__init__(non_blocking=True)
-        if batch_augments is not None:
-            raise ValueError(
-                f'WindowDataPreprocessor: got batch_augments={batch_augments}, expected none; '
-                'leave out model.train_cfg.augments'
-            )
+        check_no_batch_augments(batch_augments)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Make the model's input.
+        """Prepare the model's input.
 
         Args:
-            data (dict): N items of a ``ClipFeatureDataset``, stacked.
-            training (bool): Makes no difference.
+            data (dict): N stacked items of a ``ClipFeatureDataset``.
+            training (bool): Not used.
 
         Returns:
-            dict: ``inputs`` (N, W, D) float32 and ``data_samples``, a list of one ``FrameBatch``
-            of the F frames to score, with ``seen`` (N, W) bool and ``place`` (F, ) int64, the row
-            of each in the (N * W) places.
+            dict: ``inputs`` (N, W, D) float32 and ``data_samples``, a list of one ``FrameBatch`` of
+            the F frames to score. Its ``seen`` is (N, W) bool. Its ``place`` (F, ) int64 is the
+            position of each frame among the N * W positions.
+
+        Raises:
+            ValueError: If the batch is not one of a ``ClipFeatureDataset``.
         """
-        if 'seen' not in data or not isinstance(data['inputs'], torch.Tensor):
-            raise ValueError(
-                f'WindowDataPreprocessor: got a batch with {sorted(data)}, expected stacked '
-                "windows; set dataset=dict(type='ClipFeatureDataset', ...) and "
-                "collate_fn=dict(type='default_collate') of the data loader"
-            )
+        _check_windows(data)
         row_of = {clip: row for row, clip in enumerate(dict.fromkeys(data['clip']))}
-        clip_id = torch.tensor([row_of[clip] for clip in data['clip']])
-        window = dict(clip_id=clip_id, sample_idx=data['sample_idx'])  # the same for all frames
-        size = data['seen'].shape[1]
         place = data['scored'].flatten().nonzero().flatten()
-        frames = {name: value[place // size] for name, value in window.items()}
+        window = place // data['seen'].shape[1]
+        frames = dict(
+            clip_id=torch.tensor([row_of[clip] for clip in data['clip']])[window],
+            sample_idx=data['sample_idx'][window],
+        )
         for name in ('frame_no', 'gt_label'):
             if name in data:  # labels may be hidden
                 frames[name] = data[name].flatten()[place]
         moved = self.cast_data(dict(frames, place=place, seen=data['seen'], inputs=data['inputs']))
         inputs = moved.pop('inputs').float()
-        return dict(
-            inputs=inputs, data_samples=[FrameBatch(metainfo=dict(clips=list(row_of)), **moved)]
+        batch = FrameBatch(metainfo=dict(clips=list(row_of)), **moved)
+        return dict(inputs=inputs, data_samples=[batch])
+
+
+def _check_windows(data: dict) -> None:
+    if 'seen' not in data or not isinstance(data['inputs'], torch.Tensor):
+        raise InvalidValueError(
+            f'WindowDataPreprocessor: got a batch with {sorted(data)}, expected stacked windows; '
+            "set dataset=dict(type='ClipFeatureDataset', ...) and "
+            "collate_fn=dict(type='default_collate') of the data loader"
         )

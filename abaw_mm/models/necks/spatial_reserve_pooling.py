@@ -1,4 +1,4 @@
-"""Spatial Reserve Pooling, the paper's neck in place of global average pooling."""
+"""Spatial Reserve Pooling, the paper's replacement for global average pooling."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,13 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
+from abaw_mm.errors import InvalidValueError
+
 STRIDES = (1, 2)  # Sec. 3.2.3: the first convolution aggregates, the second halves the map
 
 
 def map_size_after(size: int, kernel_sizes: Sequence[int]) -> int:
-    """Side of a map after the two unpadded convolutions; below 1 where the map is too small.
+    """Return the side of a map after the two convolutions; below 1 if the map is too small.
 
     >>> map_size_after(7, (2, 2)), map_size_after(7, (1, 3)), map_size_after(2, (2, 2))
     (3, 3, 0)
@@ -25,28 +27,27 @@ def map_size_after(size: int, kernel_sizes: Sequence[int]) -> int:
 class SpatialReservePooling(BaseModule):
     """Squeeze a feature map with two convolutions and flatten it: (N, C, 7, 7) -> (N, 256*3*3).
 
-    Global average pooling throws away where on the face a feature was seen. This neck keeps it
-    (Sec. 3.2.3 of Xue, Sun and Yang 2023): a convolution gathers the C maps into
-    ``hidden_channels``, a second one with stride 2 shrinks them, and what is left is flattened
-    for the classifier. Both are followed by a norm and an activation; neither pads.
+    Global average pooling discards where on the face a feature was seen. This neck keeps it
+    (Sec. 3.2.3 of Xue, Sun and Yang 2023): a first convolution reduces the C channels to
+    ``hidden_channels``, a second one with stride 2 shrinks the map, and the result is flattened for
+    the classifier. Each convolution is followed by a norm and an activation. Neither pads.
 
-    The text gives no kernel sizes. ``(2, 2)`` is what the released code uses (7 -> 6 -> 3); its
+    The paper gives no kernel sizes. The released code uses ``(2, 2)`` (7 -> 6 -> 3), so its
     checkpoints load by name. ``(1, 3)`` gives the same 3x3 map with 0.740 M parameters for
-    ResNet-18 with the classifier, which is the abstract's 0.7 M.
+    ResNet-18 with the classifier, which matches the 0.7 M of the abstract.
 
     Args:
         in_channels (int): Channels C of the map, 512 for ResNet-18, 2048 for ResNet-50.
-        hidden_channels (int): Channels after either convolution. Defaults to 256 (the paper).
-        kernel_sizes (Sequence[int]): Kernel sides of the two convolutions, in cells of the map.
+        hidden_channels (int): Channels after each convolution. Defaults to 256 (the paper).
+        kernel_sizes (Sequence[int]): Kernel sizes of the two convolutions, in cells of the map.
             Defaults to (2, 2).
-        norm_cfg (dict): The norm layer. Defaults to ``dict(type='BN')``; the released code has
-            ``SyncBN``.
-        act_cfg (dict): The activation. Defaults to ``dict(type='ReLU')``.
-        init_cfg (dict, optional): As in mmengine's ``BaseModule``.
+        norm_cfg (dict): Config of the norm layer. Defaults to ``dict(type='BN')``; the released
+            code uses ``SyncBN``.
+        act_cfg (dict): Config of the activation. Defaults to ``dict(type='ReLU')``.
+        init_cfg (dict, optional): Initialization, as in mmengine's ``BaseModule``.
 
     Raises:
-        ValueError: For kernel sizes that are not two positive integers, a map with other than
-            ``in_channels`` channels, or a map that is too small.
+        ValueError: If ``kernel_sizes`` are not two positive integers.
 
     Example:
         >>> import torch
@@ -68,11 +69,7 @@ class SpatialReservePooling(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         kernel_sizes = tuple(kernel_sizes)
-        if len(kernel_sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in kernel_sizes):
-            raise ValueError(
-                f'SpatialReservePooling: kernel_sizes={kernel_sizes}, expected two positive '
-                'integers, (2, 2) as in the released code or (1, 3); set model.neck.kernel_sizes'
-            )
+        _check_kernel_sizes(kernel_sizes)
         self.in_channels = in_channels
         self.hidden_channels = hidden_channels
         self.kernel_sizes = kernel_sizes
@@ -88,10 +85,12 @@ class SpatialReservePooling(BaseModule):
         )
 
     def flat_width(self, map_size: int | tuple[int, int]) -> int:
-        """Width of the flat feature for a map of ``map_size`` cells, an int or (H, W).
+        """Return the width of the flat feature, which is the head's ``in_channels``.
 
-        This is the ``in_channels`` that the head needs: 2304 for 7 (224-pixel input of a
-        ResNet), 256 for 4 (112-pixel input).
+        It is 2304 for 7x7 cells (a ResNet on 224x224 pixels) and 256 for 4x4 (112x112 pixels).
+
+        Args:
+            map_size (int | tuple[int, int]): Side of a square map, or (H, W), in cells.
 
         Raises:
             ValueError: If the map is too small to leave a single cell.
@@ -99,10 +98,10 @@ class SpatialReservePooling(BaseModule):
         height, width = (map_size, map_size) if isinstance(map_size, int) else map_size
         out = [map_size_after(side, self.kernel_sizes) for side in (height, width)]
         if min(out) < 1:
-            smallest = self.kernel_sizes[0] + self.kernel_sizes[1] - 1
-            raise ValueError(
+            smallest = sum(self.kernel_sizes) - 1
+            raise InvalidValueError(
                 f'SpatialReservePooling: got a map of {height}x{width} cells, expected at least '
-                f'{smallest}x{smallest} for kernel_sizes={self.kernel_sizes}; feed larger images '
+                f'{smallest}x{smallest} for kernel_sizes={self.kernel_sizes}; use larger images '
                 '(a ResNet makes 7x7 cells of 224x224 pixels) or set smaller '
                 'model.neck.kernel_sizes'
             )
@@ -112,18 +111,32 @@ class SpatialReservePooling(BaseModule):
         """Pool the last map.
 
         Args:
-            x (Tensor | Sequence[Tensor]): (N, C, H, W), or a backbone's tuple of maps.
+            x (Tensor | Sequence[Tensor]): Map (N, C, H, W), or the tuple of maps of a backbone.
 
         Returns:
             tuple[Tensor]: One tensor, (N, ``flat_width((H, W))``).
+
+        Raises:
+            ValueError: If the map has not ``in_channels`` channels or is too small.
         """
         if not isinstance(x, torch.Tensor):
             x = x[-1]
+        self._check_map(x)
+        return (self.conv2(self.conv1(x)).flatten(1),)
+
+    def _check_map(self, x: torch.Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
+            raise InvalidValueError(
                 f'SpatialReservePooling: got a map of shape {tuple(x.shape)}, expected '
                 f'(N, {self.in_channels}, H, W); set model.neck.in_channels to the channels of '
                 "the backbone's last stage"
             )
-        self.flat_width(tuple(x.shape[2:]))
-        return (self.conv2(self.conv1(x)).flatten(1),)
+        self.flat_width((x.shape[2], x.shape[3]))  # raises if the map is too small
+
+
+def _check_kernel_sizes(kernel_sizes: tuple) -> None:
+    if len(kernel_sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in kernel_sizes):
+        raise InvalidValueError(
+            f'SpatialReservePooling: got kernel_sizes={kernel_sizes}, expected two positive '
+            'integers, (2, 2) as in the released code or (1, 3); set model.neck.kernel_sizes'
+        )

@@ -1,4 +1,4 @@
-"""ContraWarping: BYOL, and a face is no longer itself when its muscles have moved."""
+"""ContraWarping: BYOL with a locally warped face as negative."""
 
 import torch
 from mmpretrain.models import BYOL
@@ -8,28 +8,26 @@ from torch import nn
 
 @MODELS.register_module()
 class ContraWarping(BYOL):
-    """Learn expressions from faces without labels (arXiv 2303.09034; Sec. 3.1, Fig. 3).
+    """Learn expressions from unlabelled faces (arXiv 2303.09034; Sec. 3.1, Fig. 3).
 
     Two global transformations of a face (the pipeline's ``MultiView``) are pulled together as in
-    BYOL. The first of them, after ``RandomLocalWarp``, is the negative: same identity, pose and
-    light, other expression; what the online network predicts for it is pushed away from what the
-    target network makes of the view that was not warped.
+    BYOL. The first of them, after ``RandomLocalWarp``, is the negative: it has the same identity,
+    pose and light, but another expression. Its prediction by the online network is pushed away from
+    the target network's feature of the second view.
 
-    The online network is the one that sees warped faces: gradients flow through them, and what
-    sets them apart is learned. It sees them in a forward pass of their own, as BYOL does with each
-    view, so that batch normalisation removes what all warped faces have in common, such as the
-    smoothing by interpolation.
+    Warped faces pass through the online network in a forward pass of their own; docs/pretraining.md
+    explains why.
 
     Args:
-        backbone (dict): The backbone.
-        neck (dict): The projector.
-        head (dict): ``LatentPredictHead`` with a predictor and ``ContraWarpingLoss``.
-        warp (dict): ``RandomLocalWarp``.
-        base_momentum (float): Share of the online network that the target takes over at the first
-            steps; falls to 0 along a cosine. Defaults to 0.004, BYOL's.
-        pretrained (str, optional): As mmpretrain's ``BYOL``.
-        data_preprocessor (dict, optional): As mmpretrain's ``BYOL``.
-        init_cfg (dict, optional): As mmpretrain's ``BYOL``.
+        backbone (dict): Config of the backbone.
+        neck (dict): Config of the projector.
+        head (dict): Config of a ``LatentPredictHead`` with a predictor and ``ContraWarpingLoss``.
+        warp (dict): Config of ``RandomLocalWarp``.
+        base_momentum (float): Initial update rate of the target network; decays to 0 along a
+            cosine. Defaults to 0.004, as in BYOL.
+        pretrained (str, optional): As in mmpretrain's ``BYOL``.
+        data_preprocessor (dict, optional): As in mmpretrain's ``BYOL``.
+        init_cfg (dict, optional): As in mmpretrain's ``BYOL``.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class ContraWarping(BYOL):
     def loss(
         self, inputs: list[torch.Tensor], data_samples: list, **kwargs: object
     ) -> dict[str, torch.Tensor]:
-        """Both terms.
+        """Compute both terms of the loss.
 
         Args:
             inputs (list[Tensor]): Two views of each face, (N, C, H, W) each.
@@ -75,5 +73,5 @@ class ContraWarping(BYOL):
         return self.head.loss_module(predictions, targets, warped)
 
     def predict_latent(self, images: torch.Tensor) -> torch.Tensor:
-        """Online features of a batch after the predictor, (N, D)."""
+        """Compute the predictions (N, D) of the online network for a batch."""
         return self.head.predictor(self.neck(self.backbone(images)))[0]

@@ -1,12 +1,12 @@
-"""Move small regions of faces about, as muscles do, and nothing else: random local warping.
+"""Random local warping: change a facial expression, keep identity and pose.
 
-An image is warped by a displacement field: the new pixel p shows what was at p + d(p). The field is
-a sum of bumps around random control points, multiplied by a window over the face, and shrunk until
-it is short and flat enough (:func:`limit_displacement`). All of it is made where the images are, a
-batch at a time.
+A displacement field d warps an image: the new pixel p shows what was at p + d(p). The field is a
+sum of bumps around random control points, multiplied by a window over the face, and scaled down
+until no displacement is too long or too steep (:func:`limit_displacement`). Fields are computed in
+batches on the device of the images.
 
-How ContraWarping (arXiv 2303.09034) draws its warps is not public here: kernel, window and limits
-are our choice; see docs/pretraining.md.
+The kernel, window and limits are our choice, as ContraWarping (arXiv 2303.09034) does not publish
+its own; see docs/pretraining.md.
 """
 
 import math
@@ -16,11 +16,13 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from torch import nn
 from torch.nn import functional as F
 
-# Neighbouring pixels' displacements differ by less than this, or the picture might fold over
-# itself. With the Jacobian's columns below 1/sqrt(2) its norm is below 1, so |d(p) - d(q)| is less
-# than |p - q|, and no two pixels of a triangle change sides.
+from abaw_mm.errors import InvalidValueError
+
+# Bound on the difference between the displacements of neighbouring pixels, so that images do not
+# fold. With the columns of the Jacobian below 1/sqrt(2) its norm is below 1, so
+# |d(p) - d(q)| < |p - q|, and no triangle of pixels changes its orientation.
 FOLD_LIMIT = 1 / math.sqrt(2)
-SHORTEST = 0.5  # a control point moves by this share of the strength at least
+MIN_MOVE = 0.5  # shortest move of a control point, as a fraction of the strength
 
 
 def face_window(
@@ -30,14 +32,14 @@ def face_window(
     fade: float,
     device: torch.device | str = 'cpu',
 ) -> torch.Tensor:
-    """1 inside, 0 at the border of the image and outside an ellipse, smooth in between.
+    """Make a window that is 1 inside the face and falls smoothly to 0 at its edge.
 
     Args:
-        height, width: Of the images, in pixels.
-        ellipse: Half axes across and down, as shares (0-1) of half the width and half the height,
-            around the middle; None for the whole image.
-        fade: Share of the way from the edge to the middle on which it rises from 0 to 1.
-        device: Where to make it.
+        height, width: Size of the images, in pixels.
+        ellipse: Horizontal and vertical half axes of the face, as fractions (0-1) of half the width
+            and half the height; None for the whole image.
+        fade: Fraction of the way from the edge to the centre on which the window rises to 1.
+        device: Device of the window.
 
     Returns:
         Tensor: (H, W) float32 in 0-1.
@@ -62,18 +64,18 @@ def draw_control_points(
     device: torch.device | str,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Control points all over the face, and where each moves.
+    """Draw control points on the face and a move for each.
 
     Args:
-        batch: Number N of images.
-        number: Number K of points of each.
-        ellipse: As in :func:`face_window`; points are drawn evenly in it.
-        device: Where to make them.
-        generator: Of that device. Defaults to torch's own.
+        batch: Number of images, N.
+        number: Number of control points per image, K.
+        ellipse: Face as in :func:`face_window`, in which points are uniformly distributed.
+        device: Device of the points.
+        generator: Random generator of that device. Defaults to torch's global one.
 
     Returns:
-        tuple: Points (N, K, 2), x and y from -1 to 1 over the image, and moves (N, K, 2) of length
-        0.5 to 1 in any direction.
+        tuple: Points (N, K, 2), x and y from -1 to 1 over the image, and moves (N, K, 2) with
+        lengths of 0.5 to 1 in any direction.
     """
     numbers = torch.rand(batch, number, 4, generator=generator, device=device)
     first, second, turn, length = numbers.unbind(-1)
@@ -81,11 +83,11 @@ def draw_control_points(
         points = 2 * torch.stack([first, second], -1) - 1
     else:
         points = _polar(first.sqrt(), second) * first.new_tensor(ellipse)
-    return points, _polar(SHORTEST + (1 - SHORTEST) * length, turn)
+    return points, _polar(MIN_MOVE + (1 - MIN_MOVE) * length, turn)
 
 
 def _polar(length: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """x and y of vectors with a length and a direction, in turns of 0-1."""
+    """Convert lengths and directions, in turns of 0-1, to x and y."""
     angle = 2 * math.pi * turn
     return torch.stack([length * angle.cos(), length * angle.sin()], -1)
 
@@ -93,19 +95,18 @@ def _polar(length: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 def displacement_field(
     points: torch.Tensor, moves: torch.Tensor, radius: float, window: torch.Tensor
 ) -> torch.Tensor:
-    """Sum of bumps around control points, within a window.
+    """Sum bumps around control points and multiply by a window.
 
-    A bump is ``(1 - (distance / radius)^2)^2`` within the radius and 0 beyond (the biweight
-    kernel): smooth, and exactly 0 away from its point.
+    A bump is ``(1 - (distance / radius)^2)^2`` within the radius and 0 beyond (biweight kernel).
 
     Args:
-        points: (N, K, 2), x and y from -1 to 1 over the image.
-        moves: (N, K, 2) in pixels.
-        radius: Of a bump, in pixels.
-        window: (H, W) in 0-1.
+        points: Control points (N, K, 2), x and y from -1 to 1 over the image.
+        moves: Displacements of the control points (N, K, 2), in pixels.
+        radius: Radius of a bump, in pixels.
+        window: Window (H, W) in 0-1.
 
     Returns:
-        Tensor: (N, H, W, 2) float32, in pixels: x to the right, y down.
+        Tensor: Displacements (N, H, W, 2) float32 in pixels, x to the right, y down.
     """
     height, width = window.shape
     place = (points + 1) / 2 * points.new_tensor([width - 1, height - 1])  # in pixels
@@ -117,16 +118,16 @@ def displacement_field(
 
 
 def limit_displacement(field: torch.Tensor, longest: float, steepest: float) -> torch.Tensor:
-    """Shrink each image's field as a whole until it is short and flat enough.
+    """Scale down the field of each image until its displacements and slopes are within limits.
 
-    Bumps that overlap add up, so what was drawn may be longer and steeper than one bump. With
-    ``steepest`` below :data:`FOLD_LIMIT` nothing folds: the determinant of the Jacobian of
-    p -> p + d(p) is at least ``(1 - sqrt(2) * steepest)^2``, everywhere.
+    Overlapping bumps add up, so a field can be longer and steeper than a single bump. Nothing folds
+    if ``steepest`` is below :data:`FOLD_LIMIT`: the determinant of the Jacobian of p -> p + d(p) is
+    at least ``(1 - sqrt(2) * steepest)^2`` everywhere.
 
     Args:
-        field: (N, H, W, 2) in pixels.
-        longest: Longest displacement allowed, in pixels.
-        steepest: Largest difference of the displacements of neighbours, in pixels a pixel.
+        field: Displacements (N, H, W, 2), in pixels.
+        longest: Maximum length of a displacement, in pixels.
+        steepest: Maximum difference between the displacements of neighbouring pixels, in pixels.
 
     Returns:
         Tensor: (N, H, W, 2).
@@ -137,18 +138,21 @@ def limit_displacement(field: torch.Tensor, longest: float, steepest: float) -> 
         field.diff(dim=2).norm(dim=-1).flatten(1).amax(1),
     )
     tiny = torch.finfo(field.dtype).tiny
-    share = torch.minimum(longest / length.clamp(min=tiny), steepest / slope.clamp(min=tiny))
-    return field * share.clamp(max=1)[:, None, None, None]
+    scale = torch.minimum(longest / length.clamp(min=tiny), steepest / slope.clamp(min=tiny))
+    return field * scale.clamp(max=1)[:, None, None, None]
 
 
 def jacobian_determinants(field: torch.Tensor) -> torch.Tensor:
-    """How much each triangle of pixels grows, (N, 2, H - 1, W - 1): below 0 where it folds over.
+    """Compute the Jacobian determinant of p -> p + d(p) on each triangle of pixels.
 
-    Each square of four neighbouring pixels is cut into an upper left and a lower right triangle;
-    within a triangle the field is linear, and its determinant exact.
+    Each square of four neighbouring pixels is split into an upper left and a lower right triangle.
+    The field is linear within a triangle, so its determinant is exact.
 
     Args:
-        field: (N, H, W, 2) displacements in pixels.
+        field: Displacements (N, H, W, 2), in pixels.
+
+    Returns:
+        Tensor: (N, 2, H - 1, W - 1), negative where the image folds.
     """
     across, down = field.diff(dim=2), field.diff(dim=1)
     pairs = (
@@ -161,54 +165,57 @@ def jacobian_determinants(field: torch.Tensor) -> torch.Tensor:
 
 
 def warp_images(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """Show at each pixel p what was at p + d(p); where d(p) is 0 the pixel stays as it was.
+    """Warp images: the new pixel p shows what was at p + d(p).
+
+    Pixels without displacement keep their exact value.
 
     Args:
-        images: (N, C, H, W), any floating type.
-        field: (N, H, W, 2) in pixels.
+        images: (N, C, H, W) of any floating-point type.
+        field: Displacements (N, H, W, 2), in pixels.
 
     Returns:
-        Tensor: (N, C, H, W) of the images' type.
+        Tensor: (N, C, H, W) of the type of the images.
     """
     height, width = images.shape[2:]
     y = torch.arange(height, device=field.device)[:, None].expand(height, width)
     x = torch.arange(width, device=field.device).expand(height, width)
     size = field.new_tensor([width, height])
-    # Pixel centres lie at (2i + 1) / size - 1 for align_corners=False.
+    # With align_corners=False, pixel i is centred at (2i + 1) / size - 1.
     grid = (2 * (torch.stack([x, y], -1) + field) + 1) / size - 1
     warped = F.grid_sample(
         images.float(), grid, mode='bilinear', padding_mode='border', align_corners=False
     ).to(images.dtype)
     still = (field == 0).all(-1)[:, None]
-    return torch.where(still, images, warped)  # grid_sample rounds even where nothing moves
+    return torch.where(still, images, warped)  # grid_sample rounds unmoved pixels, too
 
 
 @MODELS.register_module()
 @TRANSFORMS.register_module()
 class RandomLocalWarp(nn.Module):
-    """Move facial muscles at random: the expression changes, identity and pose stay.
+    """Warp small regions of faces at random, which changes the expression but not the identity.
 
-    The negative of ContraWarping (Sec. 3.1, Fig. 3). As a part of a model it warps a batch, each
-    image in its own way; as a transform of a pipeline it warps ``img``. Lengths are shares of the
-    image's shorter side, so that they fit any size.
+    Makes the negative of ContraWarping (Sec. 3.1, Fig. 3). In a model it warps a batch, each image
+    differently; in a pipeline it warps ``img``. Lengths are fractions of the shorter side of the
+    image.
 
     Args:
-        num_points (int): Control points of an image. Defaults to 8.
-        radius (float): How far a control point takes its neighbourhood along. Defaults to 0.2.
-        strength (float): Longest displacement; 0 leaves images as they are. Control points are
-            drawn to move by half of it at least. Defaults to 0.06.
-        ellipse (tuple, optional): Half axes of the face, across and down, as shares of half the
-            width and half the height; no landmarks are needed for faces that fill their crops.
-            Nothing moves outside. None for the whole image. Defaults to (0.85, 0.95).
-        fade (float): Share of the way from the edge of the ellipse to its middle on which the
-            displacement rises. Defaults to 0.3.
-        max_slope (float): Largest difference of the displacements of neighbouring pixels, below
-            1 / sqrt(2), so that nothing folds; see :func:`limit_displacement`. One bump's is
-            1.54 * strength / radius, so a strength beyond 0.65 * max_slope * radius has no effect.
-            Defaults to 0.5.
+        num_points (int): Control points per image. Defaults to 8.
+        radius (float): Radius within which a control point moves its neighbourhood, above 0 and at
+            most 1. Defaults to 0.2.
+        strength (float): Longest displacement, 0 to 1; 0 leaves images unchanged. Control points
+            move by at least half of it before limits apply. Defaults to 0.06.
+        ellipse (tuple, optional): Horizontal and vertical half axes of the face, as fractions of
+            half the width and half the height. Nothing moves outside. Landmarks are not needed for
+            faces that fill their crops. None uses the whole image. Defaults to (0.85, 0.95).
+        fade (float): Fraction of the way from the edge of the ellipse to its centre on which the
+            displacement rises, above 0 and at most 1. Defaults to 0.3.
+        max_slope (float): Maximum difference between the displacements of neighbouring pixels,
+            below 1 / sqrt(2) so that nothing folds; see :func:`limit_displacement`. The slope of
+            one bump is 1.54 * strength / radius, so a strength beyond 0.65 * max_slope * radius has
+            no effect. Defaults to 0.5.
 
     Raises:
-        ValueError: For arguments out of range.
+        ValueError: If an argument is out of range.
 
     >>> warp = RandomLocalWarp(strength=0.)
     >>> images = torch.rand(2, 3, 16, 16)
@@ -226,34 +233,11 @@ class RandomLocalWarp(nn.Module):
         max_slope: float = 0.5,
     ) -> None:
         super().__init__()
-        share = 'a share of the shorter side'
-        for name, value, fits, expected in (
-            ('num_points', num_points, num_points >= 1, 'at least 1'),
-            ('radius', radius, 0 < radius <= 1, f'{share}, 0 < radius <= 1'),
-            ('strength', strength, 0 <= strength <= 1, f'{share}, 0 to 1'),
-            (
-                'ellipse',
-                ellipse,
-                ellipse is None or (len(ellipse) == 2 and all(0 < axis <= 1 for axis in ellipse)),
-                'None or two shares, 0 < share <= 1',
-            ),
-            ('fade', fade, 0 < fade <= 1, '0 < fade <= 1'),
-            (
-                'max_slope',
-                max_slope,
-                0 < max_slope < FOLD_LIMIT,
-                '0 < max_slope < 0.707, or faces fold',
-            ),
-        ):
-            if not fits:
-                raise ValueError(
-                    f'RandomLocalWarp: got {name}={value!r}, expected {expected}; set {name} of '
-                    f'the warp (model.warp.{name})'
-                )
+        _check_arguments(num_points, radius, strength, ellipse, fade, max_slope)
         self.num_points = num_points
         self.radius = radius
         self.strength = strength
-        self.ellipse = None if ellipse is None else tuple(ellipse)
+        self.ellipse = ellipse
         self.fade = fade
         self.max_slope = max_slope
 
@@ -265,13 +249,13 @@ class RandomLocalWarp(nn.Module):
         device: torch.device | str = 'cpu',
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Displacement fields, (N, H, W, 2) float32 in pixels.
+        """Draw displacement fields, (N, H, W, 2) float32 in pixels.
 
         Args:
-            batch: Number N of images.
-            height, width: Of the images, in pixels.
-            device: Where to make them.
-            generator: Of that device. Defaults to torch's own.
+            batch: Number of images, N.
+            height, width: Size of the images, in pixels.
+            device: Device of the fields.
+            generator: Random generator of that device. Defaults to torch's global one.
         """
         side = min(height, width)
         window = face_window(height, width, self.ellipse, self.fade, device)
@@ -284,20 +268,22 @@ class RandomLocalWarp(nn.Module):
     def forward(
         self, images: torch.Tensor | dict, generator: torch.Generator | None = None
     ) -> torch.Tensor | dict:
-        """Warp a batch.
+        """Warp a batch, or the image of a pipeline.
 
         Args:
-            images: (N, C, H, W), any floating type and range; or the ``results`` of a pipeline.
-            generator: Of the images' device. Defaults to torch's own.
+            images: Images (N, C, H, W) of any floating-point type and range, or the ``results`` of
+                a pipeline.
+            generator: Random generator of the images' device. Defaults to torch's global one.
 
         Returns:
-            Tensor: (N, C, H, W), without gradients; or the results with ``img`` warped.
+            Tensor | dict: (N, C, H, W) without gradients, or the results with ``img`` warped.
         """
         if isinstance(images, dict):
             return self.transform(images)
-        # Half precision cannot tell neighbouring places apart.
+        batch, _, height, width = images.shape
+        # Half precision cannot distinguish neighbouring places.
         with torch.autocast(images.device.type, enabled=False):
-            field = self.draw(len(images), *images.shape[2:], images.device, generator)
+            field = self.draw(batch, height, width, images.device, generator)
             return warp_images(images, field)
 
     def transform(self, results: dict) -> dict:
@@ -308,6 +294,30 @@ class RandomLocalWarp(nn.Module):
         return results
 
     def extra_repr(self) -> str:
-        """Settings, for the log."""
+        """Return the arguments, for the log."""
         names = ('num_points', 'radius', 'strength', 'ellipse', 'fade', 'max_slope')
         return ', '.join(f'{name}={getattr(self, name)}' for name in names)
+
+
+def _check_arguments(
+    num_points: int,
+    radius: float,
+    strength: float,
+    ellipse: tuple[float, float] | None,
+    fade: float,
+    max_slope: float,
+) -> None:
+    is_ellipse = ellipse is None or (len(ellipse) == 2 and all(0 < axis <= 1 for axis in ellipse))
+    for name, value, is_valid, expected in (
+        ('num_points', num_points, num_points >= 1, 'at least 1'),
+        ('radius', radius, 0 < radius <= 1, 'above 0 and at most 1'),
+        ('strength', strength, 0 <= strength <= 1, '0 to 1'),
+        ('ellipse', ellipse, is_ellipse, 'None or two numbers above 0 and at most 1'),
+        ('fade', fade, 0 < fade <= 1, 'above 0 and at most 1'),
+        ('max_slope', max_slope, 0 < max_slope < FOLD_LIMIT, 'above 0 and below 0.707'),
+    ):
+        if not is_valid:
+            raise InvalidValueError(
+                f'RandomLocalWarp: got {name}={value!r}, expected {expected}; set '
+                f'model.warp.{name}, or {name} of the transform'
+            )

@@ -1,18 +1,12 @@
-"""APViT against the released code's outputs, and its pooling against what it should keep."""
+"""APViT: outputs equal those of the released code; pooling keeps the right tokens."""
 
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 
 from abaw_mm.engine.hooks import StrictCheckpointHook
-from abaw_mm.models import (
-    APViT,
-    IResNet,
-)
-from abaw_mm.models.backbones.apvit import (
-    keep_tokens,
-    spatial_attention,
-)
+from abaw_mm.models import APViT, IResNet
+from abaw_mm.models.backbones.apvit import keep_tokens, spatial_attention
 
 SMALL = dict(img_size=32, keep_patches=10, keep_rates=(1, 0.5), embed_dims=16, num_heads=2)
 
@@ -22,7 +16,7 @@ def small(**kwargs):
     return APViT(**{**SMALL, **kwargs}).eval()
 
 
-def test_equals_released_code(released, tmp_path):
+def test_features_equal_released_code(released, tmp_path):
     torch.save(released.state_dict('apvit'), tmp_path / 'apvit.pth')
     init_cfg = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'apvit.pth'))
     backbone = MODELS.build(dict(type='APViT', init_cfg=init_cfg))
@@ -55,7 +49,7 @@ def test_released_classifier_equals_released_code(released, testing_runner):
 
 @pytest.fixture
 def testing_runner():
-    """What the hook asks a Runner for."""
+    """Return a class with the attributes of a Runner that the hook reads."""
 
     class Testing:
         _train_loop, _load_from, _resume = None, 'apvit.pth', False
@@ -66,7 +60,7 @@ def testing_runner():
     return Testing
 
 
-def test_keeps_the_tokens_with_the_highest_scores():
+def test_keep_tokens_selects_the_highest_scores():
     torch.manual_seed(0)
     tokens, scores = torch.randn(3, 9, 4), torch.randn(3, 9)
     for sample, kept in enumerate(keep_tokens(tokens, scores, 4)):
@@ -74,7 +68,7 @@ def test_keeps_the_tokens_with_the_highest_scores():
         assert torch.equal(kept, tokens[sample][scores[sample] >= threshold])
 
 
-def test_a_patch_that_is_not_kept_changes_nothing():
+def test_dropped_patches_do_not_affect_the_feature():
     backbone = small()
     maps = torch.randn(1, 256, 4, 4)
     score = spatial_attention(backbone.vit.projs[0](maps)).flatten()
@@ -83,12 +77,14 @@ def test_a_patch_that_is_not_kept_changes_nothing():
         before = backbone.vit(maps)
         for cell, matters in ((order[0], False), (order[5], False), (order[6], True)):
             changed = maps.clone()
-            changed.view(256, 16)[:, cell] *= 0.99  # quieter: what was left out stays out
+            changed.view(256, 16)[:, cell] *= (
+                0.99  # lower attention, so dropped patches stay dropped
+            )
             same = torch.allclose(backbone.vit(changed), before, atol=1e-7)
             assert same != matters
 
 
-def test_blocks_pass_on_their_rate_of_patches():
+def test_blocks_keep_their_rate_of_patches():
     backbone = small(keep_rates=(1, 0.5, 0.5, 0.9))
     lengths = []
     for block in backbone.vit.blocks:
@@ -98,22 +94,21 @@ def test_blocks_pass_on_their_rate_of_patches():
     assert lengths == [1 + 10, 1 + 5, 1 + 2, 1 + 1]  # the class token is never dropped
 
 
-def test_token_pooling_follows_the_class_token():
-    """Of two patches the one remains whose key lies along the class token's query."""
+def test_token_pooling_keeps_the_token_that_the_class_token_attends_to():
     block = small(keep_rates=(0.5,)).vit.blocks[0]
     torch.manual_seed(1)
     x = torch.randn(1, 3, 16)
     with torch.no_grad():
         query, key, _ = block.attn.qkv(block.norm1(x))[0].split(16, dim=-1)
-        logits = [(query[0] @ key[i]).item() for i in (1, 2)]  # of both heads, added
+        logits = [(query[0] @ key[i]).item() for i in (1, 2)]  # summed over both heads
         whole = small(keep_rates=(1,)).vit.blocks[0]
         whole.load_state_dict(block.state_dict())
         expected = whole(x)[:, [0, 1 + (logits[1] > logits[0])]]
         torch.testing.assert_close(block(x), expected)
 
 
-def test_starts_from_face_recognition(tmp_path):
-    """The extractor alone, from face.evoLVe's IR-50 with its fourth stage."""
+def test_extractor_starts_from_face_recognition_weights(tmp_path):
+    """The checkpoint has the names of face.evoLVe and a fourth stage, which is not used."""
     torch.manual_seed(1)
     numbered = {}
     for name, value in IResNet().state_dict().items():
@@ -132,8 +127,8 @@ def test_starts_from_face_recognition(tmp_path):
     assert backbone.vit.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_the_transformer_starts_from_another_of_its_measures(tmp_path):
-    """timm's names: one position embedding, and patches of pixels, for which there is no place."""
+def test_transformer_starts_from_timm_weights(tmp_path):
+    """The position and patch embeddings of timm do not fit and are left out."""
     source = small(keep_rates=(1, 1)).vit.state_dict()
     torch.manual_seed(5)
     theirs = {
@@ -158,16 +153,16 @@ def test_the_transformer_starts_from_another_of_its_measures(tmp_path):
     [
         (dict(img_size=100), 'img_size=100, expected a multiple of 8'),
         (dict(keep_patches=17), 'keep_patches=17, expected 1 to 16, the patches of 32x32 pixels'),
-        (dict(keep_rates=(1, 0)), r'keep_rates=\(1, 0\), expected a rate above 0'),
+        (dict(keep_rates=(1, 0)), r'keep_rates=\(1, 0\), expected one rate per block'),
         (dict(num_heads=3), 'embed_dims=16, expected a multiple of num_heads=3'),
         (dict(frozen_stages=5), r'frozen_stages=5, expected -1 \(none\) to 4 \(all\)'),
     ],
 )
-def test_refuses(cfg, message):
+def test_invalid_argument_raises(cfg, message):
     with pytest.raises(ValueError, match=message):
         small(**cfg)
 
 
-def test_refuses_images_of_another_size():
+def test_image_of_another_size_raises():
     with pytest.raises(ValueError, match='got images of 40x32 pixels, expected 32x32'):
         small()(torch.zeros(1, 3, 40, 32))

@@ -1,20 +1,17 @@
-"""What is frozen stays as it is, parameters and statistics; the maps suit the paper's neck."""
+"""Frozen stages do not change in training; Spatial Reserve Pooling fits the backbones."""
 
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from abaw_mm.models import (
-    APViT,
-    IResNet,
-)
+from abaw_mm.models import APViT, IResNet
 
 SMALL_APVIT = dict(img_size=32, keep_patches=10, keep_rates=(1, 0.5), embed_dims=16, num_heads=2)
 
 
-def one_step(cfg, size):
-    """A classifier after a step of SGD with momentum and weight decay, and its state before."""
+def train_one_step(cfg, size):
+    """Return a classifier after one step of SGD, and its state before the step."""
     torch.manual_seed(0)
     model = MODELS.build(dict(type='ImageClassifier', **cfg))
     model.init_weights()
@@ -29,10 +26,10 @@ def one_step(cfg, size):
     return model, before
 
 
-def parts_of(backbone):
-    """Name and module of the input layer, the stages and, in APViT, the transformer."""
+def list_parts(backbone):
+    """Return the name and module of the input layer, each stage and, in APViT, the transformer."""
     if isinstance(backbone, APViT):
-        parts = [(f'extractor.{name}', part) for name, part in parts_of(backbone.extractor)]
+        parts = [(f'extractor.{name}', part) for name, part in list_parts(backbone.extractor)]
         return [*parts, ('vit.', backbone.vit)]
     assert isinstance(backbone, IResNet)
     stages = [(f'body.{number}.', stage) for number, stage in enumerate(backbone.body)]
@@ -47,8 +44,8 @@ def parts_of(backbone):
         (dict(type='APViT', **SMALL_APVIT), None, 16),
     ],
 )
-def test_frozen_is_parameters_and_statistics(backbone, neck, width, frozen_stages):
-    model, before = one_step(
+def test_frozen_stages_keep_parameters_and_statistics(backbone, neck, width, frozen_stages):
+    model, before = train_one_step(
         dict(
             backbone=dict(backbone, frozen_stages=frozen_stages),
             neck=neck,
@@ -57,7 +54,7 @@ def test_frozen_is_parameters_and_statistics(backbone, neck, width, frozen_stage
         size=32,
     )
     after = model.state_dict()
-    parts = parts_of(model.backbone)
+    parts = list_parts(model.backbone)
     assert len(parts) == 5
     for number, (name, part) in enumerate(parts):
         frozen = number <= frozen_stages
@@ -76,7 +73,7 @@ def test_frozen_is_parameters_and_statistics(backbone, neck, width, frozen_stage
     ('backbone', 'size'),
     [
         (dict(type='IResNet', depth=50), 112),
-        # As DINOv2's, small: 98 pixels are 7x7 patches, the embedding is that of 70 pixels.
+        # A small DINOv2: 98 pixels give 7x7 patches, the position embedding is for 70 pixels.
         (
             dict(
                 type='VisionTransformer',
@@ -90,8 +87,8 @@ def test_frozen_is_parameters_and_statistics(backbone, neck, width, frozen_stage
         ),
     ],
 )
-def test_spatial_reserve_pooling_learns_on_its_map(backbone, size):
-    model, before = one_step(
+def test_spatial_reserve_pooling_trains_on_the_map(backbone, size):
+    model, before = train_one_step(
         dict(
             backbone=dict(backbone, frozen_stages=3),
             neck=dict(type='SpatialReservePooling', in_channels=512),

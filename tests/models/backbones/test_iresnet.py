@@ -1,4 +1,4 @@
-"""IR-50 against the released code's outputs and against torch by hand."""
+"""IResNet: outputs equal those of the released code and of the formula."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from abaw_mm.models import IResNet
 
 
-def test_equals_released_code(released, tmp_path):
-    weights = released.state_dict('ir50')  # face.evoLVe's names: units numbered through
+def test_map_equals_released_code(released, tmp_path):
+    weights = released.state_dict('ir50')  # the names of face.evoLVe
     torch.save(dict(state_dict=weights), tmp_path / 'ir50.pth')
     init_cfg = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'ir50.pth'))
     backbone = MODELS.build(dict(type='IResNet', depth=50, init_cfg=init_cfg))
@@ -18,13 +18,13 @@ def test_equals_released_code(released, tmp_path):
     with torch.no_grad():
         maps = backbone(released.fill.image((1, 3, 112, 112), seed=50))
     assert len(maps) == 1 and maps[0].shape == (1, 512, 7, 7)
-    # Of the 512 channels every eighth was kept.
+    # The stored output has every eighth of the 512 channels.
     torch.testing.assert_close(maps[0][:, ::8], released.output('ir50'), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize('se', [False, True])
 @pytest.mark.parametrize('depth', [50, 100, 152])
-def test_parameters(depth, se):
+def test_parameter_count(depth, se):
     expected, inputs = 3 * 9 * 64 + 3 * 64, 64  # convolution, norm and slopes of the input layer
     units = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}[depth]
     for channels, number in zip((64, 128, 256, 512), units, strict=True):
@@ -37,7 +37,7 @@ def test_parameters(depth, se):
     assert sum(p.numel() for p in backbone.parameters()) == expected
 
 
-def test_maps_of_stages():
+def test_out_indices_select_maps():
     backbone = IResNet(out_indices=(0, 2, 3)).eval()
     with torch.no_grad():
         shapes = [tuple(x.shape) for x in backbone(torch.zeros(1, 3, 32, 48))]
@@ -83,6 +83,6 @@ def test_norm_eval_keeps_statistics_and_trains_weights():
         (dict(frozen_stages=5), r'frozen_stages=5, expected -1 \(none\) to 4'),
     ],
 )
-def test_refuses(cfg, message):
+def test_invalid_argument_raises(cfg, message):
     with pytest.raises(ValueError, match=message):
         IResNet(**cfg)

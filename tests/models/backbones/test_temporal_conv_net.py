@@ -1,4 +1,4 @@
-"""Dilated convolutions: by hand, as far as they reach, past what is not seen."""
+"""TemporalConvNet: outputs equal the formula; reach and mask are respected."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ def net():
     return TemporalConvNet(in_channels=5, channels=4, num_layers=3).eval()
 
 
-def by_hand(net, x, seen):
-    """One clip (W, D), frame by frame, from the weights."""
+def compute_by_loop(net, x, seen):
+    """Compute the output for one clip (W, D) frame by frame."""
 
     def layer_norm(v):
         return (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * net.norm.weight + (
@@ -35,15 +35,15 @@ def by_hand(net, x, seen):
     return torch.stack(rows)
 
 
-def test_by_hand(net):
+def test_output_equals_loop_over_frames(net):
     x, seen = torch.randn(2, 20, 5), torch.rand(2, 20) > 0.3
     out = net(x, seen)
     for row in range(2):
-        torch.testing.assert_close(out[row], by_hand(net, x[row], seen[row]))
+        torch.testing.assert_close(out[row], compute_by_loop(net, x[row], seen[row]))
     torch.testing.assert_close(net(x), net(x, torch.ones(2, 20, dtype=torch.bool)))
 
 
-def test_reaches_so_far_and_no_further(net):
+def test_output_depends_on_reach_frames_on_each_side(net):
     x = torch.randn(1, 41, 5)
     changed = x.clone()
     changed[0, 20] = torch.randn(5)
@@ -51,19 +51,22 @@ def test_reaches_so_far_and_no_further(net):
     assert net.reach == 7 and (moved.min(), moved.max()) == (13, 27)
 
 
-def test_what_is_not_seen_does_not_count(net):
+def test_unseen_frames_do_not_affect_others(net):
     x, seen = torch.randn(1, 30, 5), torch.ones(1, 30, dtype=torch.bool)
     seen[0, [4, 5, 17]] = False
     other = torch.where(seen[..., None], x, torch.randn(1, 30, 5) * 100)
     assert torch.equal(net(x, seen), net(other, seen))
     assert (net(x, seen)[~seen] == 0).all()
-    # beyond the end is as not seen
+    # Padding is like unseen frames.
     padded = net(F.pad(x, (0, 0, 9, 9)), F.pad(seen, (9, 9)))
     torch.testing.assert_close(padded[:, 9:-9], net(x, seen))
 
 
-def test_refuses():
-    with pytest.raises(ValueError, match=r'got 4 features a frame, .*in_channels=4'):
+def test_other_feature_width_raises():
+    with pytest.raises(ValueError, match=r'got 4 features per frame, .*in_channels=4'):
         TemporalConvNet(in_channels=5)(torch.zeros(1, 3, 4))
-    with pytest.raises(ValueError, match='num_layers=0'):
+
+
+def test_no_layers_raises():
+    with pytest.raises(ValueError, match='got num_layers=0'):
         TemporalConvNet(in_channels=5, num_layers=0)

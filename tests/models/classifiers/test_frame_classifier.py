@@ -1,4 +1,4 @@
-"""``FrameClassifier`` against mmpretrain's own model: same loss, scores and checkpoints."""
+"""FrameClassifier: loss, scores and checkpoints equal those of ``ImageClassifier``."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ MODEL = dict(
 
 @pytest.fixture
 def models():
-    """mmpretrain's classifier and ours, with the same weights."""
+    """Return mmpretrain's classifier and ours with the same weights."""
     torch.manual_seed(0)
     stock = MODELS.build(dict(MODEL, type='ImageClassifier')).eval()
     ours = MODELS.build(dict(MODEL, type='FrameClassifier', mixed_precision=False)).eval()
@@ -30,7 +30,7 @@ def models():
 
 @pytest.fixture
 def data():
-    """Images, and their labels as one batch and as data samples."""
+    """Return images, and their labels as one batch and as data samples."""
     images = torch.randn(5, 3, 64, 64)
     label = torch.tensor([0, 7, 3, 3, 1])
     batch = FrameBatch(
@@ -53,13 +53,13 @@ def use_bfloat16(monkeypatch):
 
 
 def record_neck_dtypes(model):
-    """Return a list that gets the dtype of each map that reaches the neck."""
+    """Return a list to which the dtype of each input of the neck is appended."""
     dtypes = []
     model.neck.register_forward_pre_hook(lambda module, args: dtypes.append(args[0][-1].dtype))
     return dtypes
 
 
-def test_loss_and_scores_equal_mmpretrains(models, data):
+def test_loss_and_scores_equal_mmpretrain(models, data):
     stock, ours = models
     images, batch, samples = data
     loss = ours(images, [batch], mode='loss')['loss']
@@ -86,7 +86,7 @@ def test_metric_is_the_same_for_batches_and_data_samples(models, data):
     assert metrics[0] == metrics[1]
 
 
-def test_mmpretrains_classifier_refuses_to_score_a_frame_batch(models, data):
+def test_image_classifier_raises_for_a_frame_batch(models, data):
     stock, _ = models
     images, batch, _ = data
     with pytest.raises(ValueError, match="type='FrameClassifier'"):
@@ -94,7 +94,7 @@ def test_mmpretrains_classifier_refuses_to_score_a_frame_batch(models, data):
 
 
 @pytest.mark.parametrize('stage', ['backbone', 'neck', 'pre_logits'])
-def test_features_of_each_stage_equal_mmpretrains(models, data, stage):
+def test_features_of_each_stage_equal_mmpretrain(models, data, stage):
     stock, ours = models
     with torch.no_grad():
         got, expected = (model.extract_feat(data[0], stage) for model in (ours, stock))
@@ -129,7 +129,7 @@ def test_explicit_dtype_is_respected(models, data, dtype, use_bfloat16):
 
 
 def test_outer_autocast_is_respected(models, data):
-    """``--amp`` works where the model itself does not use mixed precision."""
+    """``--amp`` has an effect if the model itself does not use mixed precision."""
     _, ours = models
     dtypes = record_neck_dtypes(ours)
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
@@ -162,7 +162,7 @@ def test_weights_stay_channels_last_when_a_checkpoint_loads(models):
 
 
 def check_process():
-    """Two steps of DDP give mmpretrain's loss and parameters."""
+    """Compare loss and parameters after two steps of DDP with those of mmpretrain."""
     cfg = dict(MODEL, backbone=dict(type='ResNet', depth=18, frozen_stages=3))
     losses, models = [], []
     for kind in ('ImageClassifier', 'FrameClassifier'):
@@ -186,5 +186,5 @@ def check_process():
         torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-2, msg=name)
 
 
-def test_training_equals_mmpretrains_on_two_processes(run_distributed):
+def test_training_equals_mmpretrain_on_two_processes(run_distributed):
     run_distributed(check_process)

@@ -1,4 +1,4 @@
-"""Windows through model and metric: the scores of whole clips, on one process and on two."""
+"""TemporalClassifier: scores of windows equal those of whole clips, on one and two processes."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def windows(features, root, window, split='Train'):
 
 @torch.no_grad()
 def evaluate(dataset, model):
-    """MacroF1 as the Runner computes it."""
+    """Compute MacroF1 as the Runner does."""
     metric = MacroF1()
     metric.unused = ()
     loader = DataLoader(
@@ -52,12 +52,12 @@ def evaluate(dataset, model):
     return MacroF1.compute_metrics(metric, kept['results']), kept['results']
 
 
-def test_scores_are_those_of_whole_clips(tiny, make_features, tmp_path):
+def test_scores_equal_those_of_whole_clips(tiny, make_features, tmp_path):
     written, model = make_features(tmp_path / 'f', tiny), build().eval()
     figures, results = evaluate(windows(tmp_path / 'f', tiny, 4), model)
     whole, _ = evaluate(windows(tmp_path / 'f', tiny, 1000), model)
     assert figures == whole and len(results) == 36
-    for clip in results.clips:  # without dataset, windows and preprocessor
+    for clip in results.clips:  # without dataset, windows and data preprocessor
         rows = results.clip == clip
         last = max(written[clip])
         x, seen = torch.zeros(1, last, 6), torch.zeros(1, last, dtype=torch.bool)
@@ -79,7 +79,7 @@ def test_loss_is_the_mean_over_labelled_frames(tiny, make_features, tmp_path):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def two_processes(features, root, expected):
+def check_process(features, root, expected):
     assert get_world_size() == 2
     dataset = windows(features, root, 6)
     assert len(dataset) % 2 == 1  # the sampler repeats one
@@ -87,15 +87,7 @@ def two_processes(features, root, expected):
     assert figures == expected, get_rank()
 
 
-def test_same_figures_on_two_processes(tiny, make_features, tmp_path, run_distributed):
+def test_metrics_are_equal_on_two_processes(tiny, make_features, tmp_path, run_distributed):
     make_features(tmp_path / 'f', tiny)
     expected, _ = evaluate(windows(tmp_path / 'f', tiny, 6), build())
-    run_distributed(two_processes, tmp_path / 'f', tiny, expected)
-
-
-def test_other_batches_are_refused():
-    preprocessor = MODELS.build(dict(type='WindowDataPreprocessor'))
-    with pytest.raises(ValueError, match=r"got a batch with \['inputs'\].*ClipFeatureDataset"):
-        preprocessor(dict(inputs=torch.zeros(1, 3, 4, 4)))
-    with pytest.raises(ValueError, match='got batch_augments='):
-        MODELS.build(dict(type='WindowDataPreprocessor', batch_augments=dict(augments=[])))
+    run_distributed(check_process, tmp_path / 'f', tiny, expected)

@@ -1,4 +1,4 @@
-"""Batches on the device against mmpretrain's transforms, frame by frame."""
+"""FrameDataPreprocessor: batches equal those of mmpretrain's transforms, frame by frame."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,7 @@ from mmpretrain.datasets.transforms import PackInputs, RandomResizedCrop
 from mmpretrain.registry import MODELS, TRANSFORMS
 from scipy import stats
 
-from abaw_mm.datasets.samplers.keyed_random import (
-    random_keys,
-    uniform,
-)
+from abaw_mm.datasets.samplers.keyed_random import random_keys, uniform
 from abaw_mm.models import FrameDataPreprocessor
 from abaw_mm.models.data_preprocessors.batch_crops import (
     MAX_ATTEMPTS,
@@ -25,7 +22,7 @@ from abaw_mm.structures import collate_frames
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
-def frames(number=6, height=112, width=112):
+def make_frames(number=6, height=112, width=112):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (number, height // 8, width // 8, 3))
     images = np.kron(coarse, np.ones((1, 8, 8, 1))).astype(np.uint8)
@@ -42,8 +39,8 @@ def frames(number=6, height=112, width=112):
     ]
 
 
-def stock(transforms, some):
-    """What the plain pipeline and ``ClsDataPreprocessor`` make of frames."""
+def run_plain_pipeline(transforms, some):
+    """Apply transforms of mmpretrain and ``ClsDataPreprocessor`` to frames."""
     pipeline = Compose([TRANSFORMS.build(t) for t in transforms])
     pack = PackInputs()
     batch = pseudo_collate([pack(pipeline(dict(frame))) for frame in some])
@@ -52,9 +49,9 @@ def stock(transforms, some):
 
 
 @pytest.mark.parametrize(('height', 'width'), [(112, 112), (112, 96), (96, 120)])
-def test_evaluation_equals_the_plain_pipeline(height, width):
-    some = frames(height=height, width=width)
-    expected = stock(
+def test_evaluation_equals_plain_pipeline(height, width):
+    some = make_frames(height=height, width=width)
+    expected = run_plain_pipeline(
         [dict(type='ResizeEdge', scale=256, edge='short'), dict(type='CenterCrop', crop_size=224)],
         some,
     )
@@ -66,8 +63,8 @@ def test_evaluation_equals_the_plain_pipeline(height, width):
     assert batch.clips == ['c0', 'c1'] and batch.clip_id.tolist() == [0, 0, 0, 0, 1, 1]
 
 
-def test_a_random_crop_is_opencvs_of_the_same_box():
-    some = frames()
+def test_random_crop_equals_plain_crop_of_the_same_box():
+    some = make_frames()
     key = random_keys(0, 3, np.arange(6))
     batch = dict(collate_frames(some), key=key)
     ours = FrameDataPreprocessor(**NORM)(batch, training=True)['inputs']
@@ -76,7 +73,7 @@ def test_a_random_crop_is_opencvs_of_the_same_box():
     for i, (left, top, width, height) in enumerate(boxes):
         frame = dict(some[i], img=some[i]['img'][top : top + height, left : left + width])
         flip = dict(type='RandomFlip', prob=float(numbers[i, 0] < 0.5), direction='horizontal')
-        expected = stock([dict(type='Resize', scale=(224, 224)), flip], [frame])
+        expected = run_plain_pipeline([dict(type='Resize', scale=(224, 224)), flip], [frame])
         assert torch.equal(ours[i : i + 1], expected)
 
 
@@ -88,7 +85,7 @@ def test_a_random_crop_is_opencvs_of_the_same_box():
         (60, 100, (0.6, 1.0), (1.0, 1.0)),
     ],
 )
-def test_boxes_are_distributed_as_mmpretrains(height, width, share, aspect):
+def test_distribution_of_boxes_equals_mmpretrain(height, width, share, aspect):
     size = 4000
     transform = RandomResizedCrop(224, crop_ratio_range=share, aspect_ratio_range=aspect)
     np.random.seed(0)
@@ -104,11 +101,8 @@ def test_boxes_are_distributed_as_mmpretrains(height, width, share, aspect):
     assert (boxes[:, 1] + boxes[:, 3] <= height).all()
 
 
-def test_half_of_the_frames_are_mirrored_and_each_key_draws_its_own():
-    numbers = uniform(random_keys(0, 0, np.arange(4000)), 1)
-    assert 0.46 < (numbers < 0.5).mean() < 0.54
-    some = frames(2)
-    batch = collate_frames([some[0]] * 8)
+def test_crops_depend_on_key_and_epoch():
+    batch = collate_frames(make_frames(1) * 8)
     preprocess = FrameDataPreprocessor(**NORM)
     first, again, next_epoch = (
         preprocess(dict(batch, key=random_keys(0, epoch, np.arange(8))), training=True)['inputs']
@@ -119,9 +113,20 @@ def test_half_of_the_frames_are_mirrored_and_each_key_draws_its_own():
     assert all(not torch.equal(first[0], other) for other in first[1:])
 
 
-def test_the_gpus_way_gives_the_same_pixels():
-    """``grid_sample`` within one grey value of OpenCV, which rounds."""
-    images = collate_frames(frames(16))['inputs']
+def test_half_of_the_frames_are_flipped():
+    images = torch.zeros(400, 2, 2, 3, dtype=torch.uint8)
+    images[:, :, 1] = 255
+    batch = dict(collate_frames(make_frames(400, 8, 8)), inputs=images)
+    batch['key'] = random_keys(0, 0, np.arange(400))
+    preprocess = FrameDataPreprocessor([0] * 3, [1] * 3, crop_size=2, resize_edge=2)
+    inputs = preprocess(batch, training=True)['inputs']
+    flipped = inputs[:, 0, 0, 0] > inputs[:, 0, 0, 1]
+    assert 0.42 < flipped.float().mean() < 0.58
+
+
+def test_grid_sample_equals_opencv_within_one_grey_value():
+    """OpenCV rounds."""
+    images = collate_frames(make_frames(16))['inputs']
     numbers = uniform(random_keys(0, 0, np.arange(16)), 4 * MAX_ATTEMPTS)
     boxes = random_resized_boxes(numbers, 112, 112, (0.3, 1.0), (0.7, 1.4))
     flip = np.arange(16) % 2 == 0
@@ -132,13 +137,16 @@ def test_the_gpus_way_gives_the_same_pixels():
         assert (by_grid - by_opencv).abs().max() <= 1.01
 
 
-def test_what_it_does_not_take():
-    preprocess = FrameDataPreprocessor(**NORM)
+def test_batch_of_another_collate_function_raises():
     with pytest.raises(ValueError, match='collate_frames'):
-        preprocess(dict(inputs=[], data_samples=[]))
+        FrameDataPreprocessor(**NORM)(dict(inputs=[], data_samples=[]))
+
+
+def test_training_batch_without_keys_raises():
     with pytest.raises(ValueError, match='without keys'):
-        preprocess(collate_frames(frames()), training=True)
+        FrameDataPreprocessor(**NORM)(collate_frames(make_frames()), training=True)
+
+
+def test_resize_edge_below_crop_size_raises():
     with pytest.raises(ValueError, match='resize_edge=200'):
         FrameDataPreprocessor(**NORM, resize_edge=200)
-    with pytest.raises(ValueError, match='batch_augments'):
-        FrameDataPreprocessor(**NORM, batch_augments=dict(augments='Mixup'))

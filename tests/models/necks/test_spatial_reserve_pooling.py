@@ -1,4 +1,4 @@
-"""Spatial Reserve Pooling against the released code's outputs and against torch by hand."""
+"""Spatial Reserve Pooling: outputs equal those of the released code and of the formula."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from abaw_mm.models import SpatialReservePooling
 
 
 @pytest.mark.parametrize('channels', [512, 2048])
-def test_equals_released_code(released, channels):
+def test_output_equals_released_code(released, channels):
     name = f'srp_released_{channels}'
     holder = nn.Module()
     holder.neck = SpatialReservePooling(channels)
@@ -23,7 +23,7 @@ def test_equals_released_code(released, channels):
 
 
 @pytest.mark.parametrize('kernels', [(2, 2), (1, 3), (3, 1)])
-def test_equals_formula(kernels):
+def test_output_equals_formula(kernels):
     torch.manual_seed(0)
     neck = SpatialReservePooling(8, hidden_channels=4, kernel_sizes=kernels).eval()
     x = torch.randn(3, 8, 7, 7)
@@ -33,17 +33,17 @@ def test_equals_formula(kernels):
     assert neck.flat_width(7) == y.flatten(1).shape[1]
 
 
-def test_parameter_counts_of_the_paper():
-    def millions(kernels):
+def test_parameter_count_equals_paper():
+    def count_millions(kernels):
         head = nn.Linear(2304, 8)
         neck = SpatialReservePooling(512, kernel_sizes=kernels)
         return sum(p.numel() for m in (neck, head) for p in m.parameters()) / 1e6
 
-    assert millions((2, 2)) == pytest.approx(0.806, abs=5e-4)
-    assert millions((1, 3)) == pytest.approx(0.740, abs=5e-4)  # the abstract's 0.7 M
+    assert count_millions((2, 2)) == pytest.approx(0.806, abs=5e-4)
+    assert count_millions((1, 3)) == pytest.approx(0.740, abs=5e-4)  # the abstract's 0.7 M
 
 
-def test_takes_last_map_of_a_tuple():
+def test_last_map_of_a_tuple_is_pooled():
     neck = MODELS.build(dict(type='SpatialReservePooling', in_channels=4)).eval()
     last = torch.randn(2, 4, 7, 7)
     out = neck((torch.randn(2, 9, 14, 14), last))
@@ -52,24 +52,24 @@ def test_takes_last_map_of_a_tuple():
 
 
 @pytest.mark.parametrize(('size', 'width'), [(7, 2304), (4, 256), ((7, 4), 768), (3, 256)])
-def test_flat_width(size, width):
+def test_flat_width_equals_output(size, width):
     neck = SpatialReservePooling(4).eval()
     assert neck.flat_width(size) == width
     height, width_cells = (size, size) if isinstance(size, int) else size
     assert neck(torch.zeros(1, 4, height, width_cells))[0].shape == (1, width)
 
 
-def test_refuses_a_small_map():
+def test_small_map_raises():
     with pytest.raises(ValueError, match=r'got a map of 2x2 cells, expected at least 3x3'):
         SpatialReservePooling(4)(torch.zeros(2, 4, 2, 2))
 
 
-def test_refuses_other_channels():
+def test_other_channels_raise():
     with pytest.raises(ValueError, match=r'\(2, 8, 7, 7\), expected \(N, 4, H, W\)'):
         SpatialReservePooling(4)(torch.zeros(2, 8, 7, 7))
 
 
 @pytest.mark.parametrize('kernels', [(2,), (2, 0), (2, 2, 2), (2.0, 2)])
-def test_refuses_kernel_sizes(kernels):
+def test_invalid_kernel_sizes_raise(kernels):
     with pytest.raises(ValueError, match='two positive integers'):
         SpatialReservePooling(4, kernel_sizes=kernels)

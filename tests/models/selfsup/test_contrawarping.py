@@ -1,4 +1,4 @@
-"""The loss by hand, and one step of the model."""
+"""ContraWarping: loss against the formula, gradients and target update of a step."""
 
 import copy
 import math
@@ -9,14 +9,11 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 
-from abaw_mm.models.losses.contrawarping_loss import (
-    ContraWarpingLoss,
-    contrawarping_loss,
-)
+from abaw_mm.models.losses.contrawarping_loss import ContraWarpingLoss, contrawarping_loss
 
 
 def unit(degrees):
-    """(N, 2) vectors of some directions and any length."""
+    """Return vectors (N, 2) of the given directions; their length does not matter."""
     angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
     return 3 * torch.stack([angle.cos(), angle.sin()], -1)
 
@@ -25,31 +22,31 @@ def cos(degrees):
     return math.cos(math.radians(degrees))
 
 
-def test_loss_by_hand():
+def test_loss_equals_formula():
     positive, negative = contrawarping_loss(
         predictions=(unit([0.0, 10.0]), unit([30.0, 20.0])),
         targets=(unit([60.0, 0.0]), unit([90.0, 80.0])),
         warped=unit([50.0, 70.0]),
         margin=0.4,
     )
-    # each prediction with the target of the other view
+    # Each prediction is compared with the target of the other view.
     first = (2 - 2 * cos(90)) + (2 - 2 * cos(30))
     second = (2 - 2 * cos(70)) + (2 - 2 * cos(20))
     assert positive.item() == pytest.approx((first + second) / 2, abs=1e-5)
-    # the first view and its warped picture, both with the target of the other view
+    # The first view, plain and warped, is compared with the target of the other view.
     gaps = cos(40) - cos(90) + 0.4, cos(10) - cos(70) + 0.4
     assert negative.item() == pytest.approx(sum(gaps) / 2, abs=1e-5)
 
 
-def test_positive_term_is_byols():
-    """mmpretrain leaves out the constant 4."""
+def test_positive_term_equals_byol():
+    """mmpretrain omits the constant 4."""
     a, b, c, d = torch.randn(4, 8, 16)
     byol = MODELS.build(dict(type='CosineSimilarityLoss'))
     positive, _ = contrawarping_loss((a, b), (c, d), a, 0.0)
     torch.testing.assert_close(positive, 2 * (byol(a, d) + byol(b, c)) + 4)
 
 
-def test_push_ends_at_the_margin_and_reaches_no_target():
+def test_negative_term_has_no_gradient_beyond_margin_or_for_target():
     warped = unit([10.0, 80.0]).requires_grad_()
     target = unit([0.0, 0.0]).requires_grad_()
     losses = ContraWarpingLoss(negative_weight=3.0, margin=0.5)(
@@ -61,8 +58,8 @@ def test_push_ends_at_the_margin_and_reaches_no_target():
     assert warped.grad[0].abs().max() > 0 and (warped.grad[1] == 0).all()
 
 
-def test_nothing_is_won_by_moving_both_away():
-    """A cosine as the margin would be content with a warp and a view that are equally far."""
+def test_moving_plain_and_warped_view_away_does_not_lower_the_loss():
+    """A bound on the cosine of the warped view alone would allow it."""
     target, turned = unit([0.0, 0.0]), unit([80.0, 85.0])
     _, near = contrawarping_loss((target, target), (target, target), target, 0.5)
     _, far = contrawarping_loss((turned, turned), (target, target), turned, 0.5)
@@ -72,7 +69,7 @@ def test_nothing_is_won_by_moving_both_away():
 @pytest.mark.parametrize(
     'settings', [dict(negative_weight=-1.0), dict(margin=-0.1), dict(margin=2.5)]
 )
-def test_settings_out_of_range(settings):
+def test_argument_out_of_range_raises(settings):
     with pytest.raises(ValueError, match=f'model.head.loss.{next(iter(settings))}'):
         ContraWarpingLoss(**settings)
 
@@ -115,13 +112,13 @@ def batch(seed=0, faces=4):
     return dict(inputs=views, data_samples=[None] * faces)
 
 
-def losses_of(model, data):
+def compute_losses(model, data):
     return model(**model.data_preprocessor(data, training=True), mode='loss')
 
 
-def test_gradients_reach_the_online_network_alone():
+def test_gradients_reach_only_the_online_network():
     model = build().train()
-    losses = losses_of(model, batch())
+    losses = compute_losses(model, batch())
     assert set(losses) == {'loss_positive', 'loss_negative'}
     assert 0 <= losses['loss_positive'] <= 8 and 0 <= losses['loss_negative'] <= 4 * 2.2
     total, logged = model.parse_losses(losses)
@@ -134,11 +131,11 @@ def test_gradients_reach_the_online_network_alone():
         assert (parameter.grad is None) is target, name
 
 
-def test_target_follows_by_the_formula():
+def test_target_update_equals_formula():
     model = build(base_momentum=0.1).train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     wrapper = OptimWrapper(optimizer)
-    model.train_step(batch(), wrapper)  # the first copies the online network
+    model.train_step(batch(), wrapper)  # the first step copies the online network
     for step in (1, 2):
         online = copy.deepcopy(model.neck.fc0.weight)
         before = copy.deepcopy(model.target_net.module[1].fc0.weight)
@@ -149,33 +146,32 @@ def test_target_follows_by_the_formula():
         )
 
 
-def test_without_the_negative_it_is_byol():
-    """Same gradients; the warped batch moves BN statistics only, which training does not read."""
+def test_zero_negative_weight_gives_gradients_of_byol():
+    """The warped batch only changes BN statistics, which training does not read."""
     ours, byol = build(), build('BYOL')
     ours.head.loss_module.negative_weight = 0.0
     byol.load_state_dict(ours.state_dict())
     for model in (ours, byol):
         model.train()
-        loss, _ = model.parse_losses(losses_of(model, batch()))
+        loss, _ = model.parse_losses(compute_losses(model, batch()))
         loss.backward()
     for mine, theirs in zip(ours.backbone.parameters(), byol.backbone.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_a_step_pushes_the_warped_face_away():
-    """The negative term reaches the backbone through the warped faces, and a step lessens it."""
+def test_step_lowers_the_negative_term():
     model = build().train()
     model.head.loss_module.margin = 2.0
     model.warp.strength = 0.2
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    seen = []
+    negatives = []
     for _ in range(2):
         torch.manual_seed(1)  # the same warp
-        loss = losses_of(model, batch())['loss_negative']
-        seen.append(loss.item())
+        loss = compute_losses(model, batch())['loss_negative']
+        negatives.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
         assert model.backbone.conv1.weight.grad.abs().max() > 0
         optimizer.step()
-        model.target_net.steps.fill_(10)  # the target stays where it is from now on
-    assert seen[1] < seen[0]
+        model.target_net.steps.fill_(10)  # the target does not change any more
+    assert negatives[1] < negatives[0]

@@ -1,4 +1,4 @@
-"""Each property of the warp that docs/pretraining.md promises."""
+"""RandomLocalWarp: the properties listed in docs/pretraining.md."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from abaw_mm.models.selfsup.local_warp import (
     warp_images,
 )
 
-# The wildest settings that are allowed, and some in between.
+# The most extreme settings that are allowed, and some in between.
 SETTINGS = [
     dict(),
     dict(num_points=64, strength=1.0, max_slope=FOLD_LIMIT - 1e-3),
@@ -32,25 +32,25 @@ def generator(seed=0):
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('settings', SETTINGS)
-def test_nothing_folds(settings, size):
+def test_fields_do_not_fold(settings, size):
     warp = RandomLocalWarp(**settings)
     field = warp.draw(32, *size, generator=generator())
     determinants = jacobian_determinants(field)
     assert determinants.shape == (32, 2, size[0] - 1, size[1] - 1)
     assert determinants.min() > 0
     assert determinants.min() >= (1 - 2**0.5 * warp.max_slope) ** 2 - 1e-4  # the docstring's bound
-    # and no two pixels change sides in a row or a column
+    # No two pixels of a row or column swap places.
     assert (field[..., 0].diff(dim=2) > -1).all() and (field[..., 1].diff(dim=1) > -1).all()
 
 
-def test_a_fold_is_found():
+def test_determinant_of_a_fold_is_negative():
     field = torch.zeros(1, 5, 5, 2)
-    field[0, 2, 2, 0] = 1.5  # beyond its right neighbour
+    field[0, 2, 2, 0] = 1.5  # moves past its right neighbour
     assert jacobian_determinants(field).min() < 0
     assert jacobian_determinants(limit_displacement(field, 2.0, 0.7)).min() > 0
 
 
-def test_determinants_of_a_linear_map():
+def test_determinant_of_a_linear_map():
     """x + d(x) = A x has the determinant of A everywhere."""
     matrix = torch.tensor([[1.2, 0.3], [-0.1, 0.9]])
     y, x = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing='ij')
@@ -62,13 +62,13 @@ def test_determinants_of_a_linear_map():
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('settings', SETTINGS)
-def test_displacement_is_bounded_and_ends_at_the_border(settings, size):
+def test_displacement_is_bounded_and_zero_at_the_border(settings, size):
     warp = RandomLocalWarp(**settings)
     field = warp.draw(16, *size, generator=generator())
     assert field.norm(dim=-1).max() <= warp.strength * min(size) * (1 + 1e-5)
     for edge in (field[:, 0], field[:, -1], field[:, :, 0], field[:, :, -1]):
         assert (edge == 0).all()
-    # every image moves, in a way of its own
+    # Every image moves, each differently.
     assert (field.flatten(1).abs().amax(1) > 0).all()
     assert not torch.equal(field[0], field[1])
 
@@ -84,19 +84,19 @@ def test_nothing_moves_outside_the_ellipse():
     assert (warped[..., ~outside] != images[..., ~outside]).float().mean() > 0.5
 
 
-def test_strength_0_is_the_identity():
+def test_zero_strength_is_the_identity():
     images = torch.rand(4, 3, 31, 47)
     assert torch.equal(RandomLocalWarp(strength=0.0)(images), images)
 
 
 def test_fields_are_smooth():
-    """Differences of neighbours, and of those differences: no jump anywhere."""
+    """First and second differences are bounded."""
     field = RandomLocalWarp().draw(16, 112, 112, generator=generator())
     assert field.diff(dim=1).abs().max() <= 0.5 + 1e-5
     assert field.diff(n=2, dim=1).abs().max() < 0.15
 
 
-def test_field_of_one_point_by_hand():
+def test_field_of_one_point_equals_formula():
     """d = move * (1 - r^2)^2 within the radius."""
     window = torch.ones(9, 9)
     field = displacement_field(torch.zeros(1, 1, 2), torch.tensor([[[2.0, -1.0]]]), 4.0, window)
@@ -110,7 +110,7 @@ def test_field_of_one_point_by_hand():
         torch.testing.assert_close(field[0, y, x], share * torch.tensor([2.0, -1.0]))
 
 
-def test_limits_by_hand():
+def test_limits_scale_the_whole_field():
     field = torch.zeros(2, 2, 4, 2)
     field[0, :, :, 0] = torch.tensor([0.0, 1.0, 4.0, 4.0])  # steepest 3, longest 4
     field[1, :, :, 1] = torch.tensor([0.0, 0.1, 0.1, 0.1])  # within both limits
@@ -120,8 +120,7 @@ def test_limits_by_hand():
     torch.testing.assert_close(limit_displacement(field, 9.0, 0.6)[0], field[0] / 5)
 
 
-def test_warp_by_whole_pixels():
-    """The new pixel shows what was at p + d(p)."""
+def test_pixel_shows_what_was_at_the_displaced_place():
     images = torch.arange(25.0).view(1, 1, 5, 5)
     field = torch.zeros(1, 5, 5, 2)
     field[0, 2, 2] = torch.tensor([1.0, -2.0])
@@ -131,16 +130,16 @@ def test_warp_by_whole_pixels():
     assert torch.equal(warped, images)
 
 
-def test_same_generator_same_warp():
+def test_generator_determines_the_warp():
     warp, images = RandomLocalWarp(), torch.rand(2, 3, 32, 32)
     state = torch.get_rng_state()
     assert torch.equal(warp(images, generator(3)), warp(images, generator(3)))
-    assert torch.equal(torch.get_rng_state(), state)  # torch's own is left alone
+    assert torch.equal(torch.get_rng_state(), state)  # the global generator is not used
     assert not torch.equal(warp(images, generator(3)), warp(images, generator(4)))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_any_floating_type(dtype):
+def test_dtype_of_images_is_kept(dtype):
     images = torch.rand(2, 3, 32, 32)
     warped = RandomLocalWarp()(images.to(dtype), generator())
     assert warped.dtype == dtype
@@ -148,7 +147,7 @@ def test_any_floating_type(dtype):
     torch.testing.assert_close(warped.float(), expected, atol=1e-2, rtol=1e-2)
 
 
-def test_within_autocast():
+def test_autocast_does_not_change_the_warp():
     images = torch.rand(2, 3, 32, 32)
     with torch.autocast('cpu', torch.bfloat16):
         warped = RandomLocalWarp()(images, generator())
@@ -156,7 +155,7 @@ def test_within_autocast():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_on_a_gpu():
+def test_gpu_gives_the_same_pixels():
     images = torch.rand(2, 3, 32, 32, device='cuda')
     field = RandomLocalWarp().draw(2, 32, 32, generator=generator())
     torch.testing.assert_close(
@@ -168,7 +167,7 @@ def test_on_a_gpu():
     assert RandomLocalWarp()(images).device == images.device
 
 
-def test_window():
+def test_window_is_symmetric_and_zero_at_the_border():
     window = face_window(21, 11, (0.8, 0.9), 0.5)
     assert window[10, 5] == 1 and 0 <= window.min() and window.max() == 1
     assert (window[0] == 0).all() and (window[:, 0] == 0).all()
@@ -176,7 +175,7 @@ def test_window():
     torch.testing.assert_close(window, window.flip(1))
 
 
-def test_in_a_pipeline():
+def test_transform_warps_only_img():
     transform = TRANSFORMS.build(dict(type='RandomLocalWarp', strength=0.1))
     assert type(MODELS.build(dict(type='RandomLocalWarp'))) is type(transform)
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
@@ -199,7 +198,7 @@ def test_in_a_pipeline():
         dict(max_slope=0.71),
     ],
 )
-def test_settings_out_of_range(settings):
+def test_argument_out_of_range_raises(settings):
     name = next(iter(settings))
     with pytest.raises(ValueError, match=f'RandomLocalWarp: got {name}=.*model.warp.{name}'):
         RandomLocalWarp(**settings)

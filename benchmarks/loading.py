@@ -1,57 +1,53 @@
 #!/usr/bin/env python
-"""From the list of frames to a batch and a score: ours against stock mmpretrain, in one run.
+"""Time and memory from the list of frames to batches and scores, compared with stock mmpretrain.
 
     python benchmarks/loading.py [--quick] [--stored] [--json rows.json]
 
-A tree of annotations of 2.7 million frames in 594 clips is generated, the size of Aff-Wild2. Stock
-mmpretrain gets the same frames as the list file of its ``CustomDataset``, a line a frame. Crops are
-only listed (the folders are empty, their names are handed over), so that the disk costs neither
-side anything; with ``--stored`` empty files are made, and ours lists them. For the input speed, two
-thousand 112x112 JPEGs are drawn.
+The script generates annotations of 2.7 million frames in 594 clips, the size of Aff-Wild2. Stock
+mmpretrain receives the same frames as a list file of its ``CustomDataset``, one line per frame. By
+default, the folders of the crops are empty and their listing is replaced, so that the file system
+does not count. ``--stored`` makes empty files, which our side then lists. The speed of data loaders
+is measured with two thousand drawn 112x112 JPEGs.
 
-Every figure comes from a fresh process. A ratio above 1 means that ours is better. The rows are
-described in ``ROWS``. ``--quick`` takes a tenth of the frames for the scores and leaves out the
-memory of ranks and workers; the list has its full size all the same.
+Each figure comes from a fresh process. A ratio above 1 means that ours is better. ``ROWS``
+describes the rows. ``--quick`` uses a tenth of the frames for the scores and omits the memory of
+ranks and workers; the list keeps its full size.
 """
 
-import argparse
-import json
-import logging
 import multiprocessing as mp
 import os
-import platform
-import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import abaw_mm  # noqa: F401  mends what mmpretrain's import needs
-
-# isort: split
 import cv2
-import mmengine
-import mmpretrain
 import numpy as np
 import torch
+from common import (
+    CROPS,
+    STOCK_PIPELINE,
+    TRAIN_SET,
+    make_crops,
+    make_parser,
+    measure_peak_rss,
+    measure_rss,
+    report,
+    run_in_fresh_process,
+    time_best,
+    time_decoding,
+    time_opencv,
+)
 from mmengine.dataset import DefaultSampler, pseudo_collate
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.evaluation import SingleLabelMetric
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from PIL import Image
-from rich.console import Console
-from rich.table import Table
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from abaw_mm.datasets import (
-    AffWild2Dataset,
-    FrameStrideSampler,
-)
-from abaw_mm.datasets.annotations import (
-    EXPRESSIONS,
-    HEADER,
-)
+from abaw_mm.datasets import AffWild2Dataset, FrameStrideSampler
+from abaw_mm.datasets.annotations import EXPRESSIONS, HEADER
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.crop_packer import pack_crops
 from abaw_mm.datasets.crops.load_face_crop import read_crop
@@ -60,44 +56,31 @@ from abaw_mm.evaluation import MacroF1
 from abaw_mm.models import FrameDataPreprocessor
 from abaw_mm.structures import FrameBatch, collate_frames
 
-ROWS = {  # name: what it is, the unit
+ROWS = {  # name: description, unit
     'open_cold': ('open the list for the first time', 's'),
     'open_warm': ('open it again', 's'),
-    'peak_memory': ('opening it again, growth of the resident set at its highest', 'MB'),
+    'peak_memory': ('growth of the peak resident set, opening it again', 'MB'),
     'peak_memory_cold': ('the same for the first time', 'MB'),
-    'memory_2x4': ('2 ranks with 4 workers each, proportional set of all, by the list', 'MB'),
-    'draw': ('an epoch: one frame of ten; stock shuffles all, it has no stride', 's'),
-    'loader': ('batches on one core, which a worker and the main process share', 'frames/s'),
-    'loader_2': ('batches from 2 workers on all cores', 'frames/s'),
-    'loader_crops': ('as loader, with what the data preprocessor does', 'frames/s'),
-    'decode_limit': ('decoding alone (stock) against loader, one core', 'frames/s'),
-    'lmdb': ('read and decode from files (stock) and from a packed store, one core', 'frames/s'),
-    'macro_f1_time': ('scores of all frames to a macro-F1, arrays of a batch', 's'),
-    'macro_f1_memory': ('the same, growth of the resident set at its highest', 'MB'),
-    'macro_f1_frames': ('macro_f1_time for the plain pipeline, an object a frame', 's'),
+    'memory_2x4': ('proportional set of 2 ranks with 4 workers each, due to the list', 'MB'),
+    'draw': ('draw an epoch: one frame in ten; stock shuffles all, it has no stride', 's'),
+    'loader': ('batches of one worker on one core, shared with the main process', 'frames/s'),
+    'loader_2': ('batches of 2 workers on all cores', 'frames/s'),
+    'loader_crops': ('like loader, with the data preprocessor', 'frames/s'),
+    'decode_limit': ('decoding alone (stock) and loader (ours), one core', 'frames/s'),
+    'lmdb': ('read and decode files (stock) and a packed store (ours), one core', 'frames/s'),
+    'macro_f1_time': ('macro-F1 of all frames, arrays per batch', 's'),
+    'macro_f1_memory': ('growth of the peak resident set in macro_f1_time', 'MB'),
+    'macro_f1_frames': ('macro_f1_time with the plain pipeline, one object per frame', 's'),
 }
 CLIPS, LINES = 594, 4546
-TRAIN_SET = 'annotations/EXPR_Recognition_Challenge/Train_Set'
-CROPS = 'cropped_aligned'
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-STOCK_PIPELINE = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.6, 1.0),
-        aspect_ratio_range=(1.0, 1.0),
-    ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
 BATCH = 128
 
-# ------------------------------------------------------------------------------------- the data
+# -------------------------------------------------------------------------------------- datasets
 
 
 def make_tree(root: Path, stored: bool) -> None:
-    """Annotations of 2.7 million frames, and the same as a list of paths for stock mmpretrain."""
+    """Write annotations of 2.7 million frames, and the list file of stock mmpretrain."""
     rng = np.random.default_rng(0)
     (root / TRAIN_SET).mkdir(parents=True)
     with (root / 'list.txt').open('w') as paths:
@@ -110,40 +93,23 @@ def make_tree(root: Path, stored: bool) -> None:
             files = [f'{name}/{number:05d}.jpg' for number in range(1, LINES + 1)]
             paths.writelines(f'{x} {y}\n' for x, y in zip(files, labels, strict=True))
             for file in files if stored else []:
-                os.close(os.open(root / CROPS / file, os.O_CREAT | os.O_WRONLY))
-    time.sleep(2.5)  # what changed just now is not cached
+                (root / CROPS / file).touch()
+    time.sleep(2.5)  # files that changed just now are not cached
 
 
-def make_crops(root: Path, clips: int = 8, lines: int = 250) -> None:
-    """Smooth 112x112 pictures, about as many bytes as a crop of a face."""
-    rng = np.random.default_rng(0)
-    (root / TRAIN_SET).mkdir(parents=True)
-    with (root / 'list.txt').open('w') as paths:
-        for clip in range(clips):
-            (root / CROPS / f'{clip}').mkdir(parents=True)
-            labels = rng.integers(0, 8, lines).tolist()
-            text = '\n'.join([HEADER, *map(str, labels)])
-            (root / TRAIN_SET / f'{clip}.txt').write_text(text + '\n')
-            for number, label in enumerate(labels, start=1):
-                coarse = rng.integers(0, 255, (14, 14, 3), dtype=np.uint8)
-                image = Image.fromarray(coarse).resize((112, 112), Image.Resampling.BICUBIC)
-                image.save(root / CROPS / f'{clip}/{number:05d}.jpg', quality=95)
-                paths.write(f'{clip}/{number:05d}.jpg {label}\n')
-
-
-def list_without_files() -> None:
-    """Let every clip's folder hold all its crops, by names that are there already."""
+def fake_listing() -> None:
+    """Make each clip's folder appear to contain all its crops."""
     names = [f'{number:05d}.jpg' for number in range(1, LINES + 1)]
     CropFolder.names = lambda self, clip: names
 
 
-def ours(root: Path, **kwargs) -> AffWild2Dataset:
+def open_ours(root: Path, **kwargs: object) -> AffWild2Dataset:
     dataset = AffWild2Dataset(data_root=str(root), ann_file=TRAIN_SET, **kwargs)
     dataset.full_init()
     return dataset
 
 
-def stock(root: Path, pipeline: tuple | list = ()) -> CustomDataset:
+def open_stock(root: Path, pipeline: tuple | list = ()) -> CustomDataset:
     return CustomDataset(
         data_root=str(root),
         ann_file='list.txt',
@@ -153,59 +119,50 @@ def stock(root: Path, pipeline: tuple | list = ()) -> CustomDataset:
     )
 
 
+def open_list(root: Path, is_ours: bool, stored: bool) -> Dataset:
+    """Open the list of all frames."""
+    if is_ours and not stored:
+        fake_listing()
+    return (open_ours if is_ours else open_stock)(root)
+
+
 # ------------------------------------------------------------------------------ opening, drawing
 
 
-def resident() -> float:
-    """Resident set now, in MB."""
-    with open('/proc/self/statm') as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
-
-
-def highest_resident() -> float:
-    """Resident set at its highest since the process began, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def opening(root: Path, is_ours: bool, stored: bool) -> dict[str, float]:
-    """Seconds and MB of opening the list, of which nothing was read before in this process."""
-    if not stored:
-        list_without_files()
-    before, start = resident(), time.perf_counter()
-    dataset = (ours if is_ours else stock)(root)
+def measure_opening(root: Path, is_ours: bool, stored: bool) -> dict[str, float]:
+    """Return the seconds and MB of opening the list."""
+    before, start = measure_rss(), time.perf_counter()
+    dataset = open_list(root, is_ours, stored)
     seconds = time.perf_counter() - start
     assert len(dataset) == CLIPS * LINES
-    return dict(seconds=seconds, memory=highest_resident() - before)
+    return dict(seconds=seconds, memory=measure_peak_rss() - before)
 
 
-def drawing(root: Path, is_ours: bool, stored: bool) -> float:
-    """Seconds that an epoch's draw takes, the best of five."""
+def measure_drawing(root: Path, is_ours: bool, stored: bool) -> float:
+    """Return the seconds of drawing an epoch, the best of five."""
     if is_ours:
-        if not stored:
-            list_without_files()
-        sampler = FrameStrideSampler(ours(root), stride=10, seed=0)
-        return best_of(5, lambda: sampler.draw(sampler.epoch), lambda k: sampler.set_epoch(k + 1))
+        sampler = FrameStrideSampler(open_list(root, True, stored), stride=10, seed=0)
+        return time_best(5, lambda: sampler.draw(sampler.epoch), lambda k: sampler.set_epoch(k + 1))
     sampler = DefaultSampler(range(CLIPS * LINES), shuffle=True, seed=0)
-    return best_of(5, lambda: iter(sampler), sampler.set_epoch)
+    return time_best(5, lambda: iter(sampler), sampler.set_epoch)
 
 
-def best_of(times: int, action: Callable[[], object], prepare: Callable[[int], object]) -> float:
-    seconds = []
-    for k in range(times):
-        prepare(k)
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+class _Infos(Dataset):
+    """Infos of a dataset, spread over all of it, without reading the files."""
+
+    def __init__(self, dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, row: int):
+        get = getattr(self.dataset, 'get_data_info', self.dataset.__getitem__)
+        return get(row * 7919 % len(self.dataset))
 
 
-def hold(root: Path | None, is_ours: bool, stored: bool, ready: mp.Queue, leave: mp.Event) -> None:
-    """A rank with 4 workers that have all used the list; reports the processes, and waits."""
-    dataset = range(1000)
-    if root is not None:
-        if not stored:
-            list_without_files()
-        dataset = (ours if is_ours else stock)(root)
+def _hold_list(
+    root: Path | None, is_ours: bool, stored: bool, ready: mp.Queue, leave: Event
+) -> None:
+    """Use the list in a rank and 4 workers, report their process ids, and wait."""
+    dataset = range(1000) if root is None else open_list(root, is_ours, stored)
     loader = DataLoader(
         _Infos(dataset),
         batch_size=500,
@@ -220,28 +177,18 @@ def hold(root: Path | None, is_ours: bool, stored: bool, ready: mp.Queue, leave:
     leave.wait()
 
 
-class _Infos(torch.utils.data.Dataset):
-    """A dataset's infos alone, spread over all of it; the files are not there."""
-
-    def __init__(self, dataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, row: int):
-        get = getattr(self.dataset, 'get_data_info', self.dataset.__getitem__)
-        return get(row * 7919 % len(self.dataset))
-
-
-def memory_of_ranks(root: Path | None, is_ours: bool, stored: bool) -> float:
-    """Proportional set of 2 ranks and their workers, in MB: shared pages count once."""
+def measure_rank_memory(root: Path | None, is_ours: bool, stored: bool) -> float:
+    """Return the proportional set of 2 ranks and their workers in MB; shared pages count once."""
     context = mp.get_context('fork')
     ready, leave = context.Queue(), context.Event()
     ranks = [
-        context.Process(target=hold, args=(root, is_ours, stored, ready, leave)) for _ in range(2)
+        context.Process(target=_hold_list, args=(root, is_ours, stored, ready, leave))
+        for _ in range(2)
     ]
     for rank in ranks:
         rank.start()
     pids = [pid for _ in ranks for pid in ready.get()]
-    total = 0
+    total = 0.0
     for pid in pids:
         for line in Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines():
             if line.startswith('Pss:'):
@@ -255,43 +202,8 @@ def memory_of_ranks(root: Path | None, is_ours: bool, stored: bool) -> float:
 # -------------------------------------------------------------------------------------- loading
 
 
-def loading(root: Path, is_ours: bool, workers: int, one_core: bool, crops: bool) -> float:
-    """Frames/s of a data loader with the training's batches."""
-    if one_core:
-        os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[0]])
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    if is_ours:
-        dataset = ours(root, pipeline=[dict(type='LoadFaceCrop')])
-        preprocess, collate = FrameDataPreprocessor(**NORM), collate_frames
-    else:
-        dataset = stock(root, STOCK_PIPELINE)
-        preprocess = MODELS.build(dict(type='ClsDataPreprocessor', **NORM))
-        collate = pseudo_collate
-    sampler = DefaultSampler(range(len(dataset) * 1000), shuffle=False)
-    loader = DataLoader(
-        _Again(dataset), batch_size=BATCH, num_workers=workers, sampler=sampler, collate_fn=collate
-    )
-    batches = iter(loader)
-    frames, start, warm_up, seconds = 0, 0.0, 10, 6.0
-    for step, batch in enumerate(batches):
-        if crops:
-            if is_ours:
-                batch['key'] = random_keys(0, step, np.arange(BATCH))
-            preprocess(batch, training=True)
-        if step == warm_up:
-            frames, start = 0, time.perf_counter()
-        elif step > warm_up:
-            frames += BATCH
-            if time.perf_counter() - start > seconds:
-                break
-    speed = frames / (time.perf_counter() - start)
-    batches._shutdown_workers()  # an endless loader does not end by itself
-    return speed
-
-
-class _Again(torch.utils.data.Dataset):
-    """A dataset as often as is asked for."""
+class _Endless(Dataset):
+    """A dataset that repeats without end."""
 
     def __init__(self, dataset) -> None:
         self.dataset = dataset
@@ -300,29 +212,58 @@ class _Again(torch.utils.data.Dataset):
         return self.dataset[row % len(self.dataset)]
 
 
-def decoding(root: Path, how: str) -> float:
-    """Frames/s of reading and decoding in a loop, on one core."""
+def measure_loading(
+    root: Path, is_ours: bool, workers: int, one_core: bool, preprocesses: bool
+) -> float:
+    """Return the frames/s of a data loader with training batches."""
+    if one_core:
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    if how == 'opencv':
-        paths = sorted(str(path) for path in (root / CROPS).glob('*/*.jpg'))
-
-        def decode(path: str) -> None:
-            cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if is_ours:
+        dataset = open_ours(root, pipeline=[dict(type='LoadFaceCrop')])
+        preprocess, collate = FrameDataPreprocessor(**NORM), collate_frames
     else:
-        dataset = ours(root, data_prefix=CROPS + ('.lmdb' if how == 'lmdb' else ''))
-        paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
-        decode = read_crop
-    for path in paths[:200]:
-        decode(path)
-    seconds = best_of(3, lambda: [decode(path) for path in paths], lambda k: None)
-    return len(paths) / seconds
+        dataset = open_stock(root, STOCK_PIPELINE)
+        preprocess = MODELS.build(dict(type='ClsDataPreprocessor', **NORM))
+        collate = pseudo_collate
+    loader = DataLoader(
+        _Endless(dataset),
+        batch_size=BATCH,
+        num_workers=workers,
+        sampler=DefaultSampler(range(len(dataset) * 1000), shuffle=False),
+        collate_fn=collate,
+    )
+    batches = iter(loader)
+    frames, start, warm_up, seconds = 0, 0.0, 10, 6.0
+    for step, batch in enumerate(batches):
+        if preprocesses:
+            if is_ours:
+                batch['key'] = random_keys(0, step, np.arange(BATCH))
+            preprocess(batch, training=True)
+        if step == warm_up:
+            start = time.perf_counter()
+        elif step > warm_up:
+            frames += BATCH
+            if time.perf_counter() - start > seconds:
+                break
+    speed = frames / (time.perf_counter() - start)
+    batches._shutdown_workers()  # an endless loader does not stop by itself
+    return speed
+
+
+def measure_reading(root: Path, prefix: str) -> float:
+    """Return the frames/s of ``read_crop`` on one core, from a folder or a packed store."""
+    dataset = open_ours(root, data_prefix=prefix)
+    paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
+    return time_decoding(paths, read_crop)
 
 
 # -------------------------------------------------------------------------------------- scoring
 
 
-def batches_of_scores(frames: int, as_batch: bool) -> Iterator[list[dict]]:
-    """What a model predicts of a set of this size, as mmengine hands it to metrics."""
+def make_predictions(frames: int, as_batch: bool) -> Iterator[list[dict]]:
+    """Make the predictions of a dataset as mmengine passes them to metrics."""
     generator = torch.Generator().manual_seed(0)
     for start in range(0, frames, BATCH):
         score = torch.softmax(torch.randn(BATCH, 8, generator=generator), 1)
@@ -352,142 +293,82 @@ def batches_of_scores(frames: int, as_batch: bool) -> Iterator[list[dict]]:
         ]
 
 
-def scoring(frames: int, which: str) -> dict[str, float]:
-    """Seconds within a metric from all scores to the figures, and MB at the highest."""
+def measure_scoring(frames: int, which: str) -> dict[str, float]:
+    """Return the seconds and MB of a metric.
+
+    Args:
+        frames: Number of frames.
+        which: ``'stock'``, ``'batch'`` (arrays per batch) or ``'frames'`` (one object per frame).
+    """
     torch.set_num_threads(1)
     metric = SingleLabelMetric(num_classes=8) if which == 'stock' else MacroF1()
-    before, seconds = resident(), 0.0
-    for batch in batches_of_scores(frames, which == 'batch'):
+    before, seconds = measure_rss(), 0.0
+    for batch in make_predictions(frames, which == 'batch'):
         start = time.perf_counter()
         metric.process(None, batch)
         seconds += time.perf_counter() - start
     start = time.perf_counter()
     metric.evaluate(frames // BATCH * BATCH)
     seconds += time.perf_counter() - start
-    return dict(seconds=seconds, memory=highest_resident() - before)
+    return dict(seconds=seconds, memory=measure_peak_rss() - before)
 
 
-# ------------------------------------------------------------------------------------- the table
-
-
-def fresh(function: Callable, *args) -> object:
-    """Run in a process of its own and return what it returns."""
-    context = mp.get_context('spawn')
-    queue = context.Queue()
-    process = context.Process(target=_answer, args=(queue, function, args))
-    process.start()
-    result = queue.get()
-    process.join()
-    return result
-
-
-def _answer(queue: mp.Queue, function: Callable, args: tuple) -> None:
-    logging.disable(logging.INFO)
-    # Workers as a training has them. By default they would be spawned, as this process was, and
-    # Python's end in a worker may meet the thread that sends its batches: 'terminate called ...'.
-    mp.set_start_method('fork', force=True)
-    queue.put(function(*args))
+# ----------------------------------------------------------------------------------------- rows
 
 
 def measure(quick: bool, stored: bool) -> Iterator[tuple[str, float, float]]:
-    """Name, stock and ours of each row."""
+    """Yield name, stock figure and our figure of each row."""
+    run = run_in_fresh_process
     with tempfile.TemporaryDirectory() as folder:
         tree, crops = Path(folder, 'tree'), Path(folder, 'crops')
         make_tree(tree, stored)
-        their = fresh(opening, tree, False, stored)
-        cold, warm = (fresh(opening, tree, True, stored) for _ in range(2))
-        their_warm = fresh(opening, tree, False, stored)
-        yield 'open_cold', their['seconds'], cold['seconds']
-        yield 'open_warm', their_warm['seconds'], warm['seconds']
-        yield 'peak_memory', their_warm['memory'], warm['memory']
-        yield 'peak_memory_cold', their['memory'], cold['memory']
+        stock = run(measure_opening, tree, False, stored)
+        cold, warm = (run(measure_opening, tree, True, stored) for _ in range(2))
+        stock_warm = run(measure_opening, tree, False, stored)
+        yield 'open_cold', stock['seconds'], cold['seconds']
+        yield 'open_warm', stock_warm['seconds'], warm['seconds']
+        yield 'peak_memory', stock_warm['memory'], warm['memory']
+        yield 'peak_memory_cold', stock['memory'], cold['memory']
         if not quick:
-            nothing = fresh(memory_of_ranks, None, True, stored)
+            baseline = run(measure_rank_memory, None, True, stored)
             yield (
                 'memory_2x4',
-                fresh(memory_of_ranks, tree, False, stored) - nothing,
-                fresh(memory_of_ranks, tree, True, stored) - nothing,
+                run(measure_rank_memory, tree, False, stored) - baseline,
+                run(measure_rank_memory, tree, True, stored) - baseline,
             )
-        yield 'draw', fresh(drawing, tree, False, stored), fresh(drawing, tree, True, stored)
+        yield 'draw', *(run(measure_drawing, tree, is_ours, stored) for is_ours in (False, True))
 
         make_crops(crops)
-        # workers, one core, crops; stock's crops happen in the worker
+        # Workers, one core, data preprocessor. Workers of stock mmpretrain crop.
         for name, setting in (
             ('loader', (1, True, False)),
             ('loader_2', (2, False, False)),
             ('loader_crops', (1, True, True)),
         ):
-            speed = [fresh(loading, crops, is_ours, *setting) for is_ours in (False, True)]
+            speed = [run(measure_loading, crops, is_ours, *setting) for is_ours in (False, True)]
             yield name, *speed
             if name == 'loader':
-                limit = max(fresh(decoding, crops, how) for how in ('opencv', 'files'))
+                limit = max(run(time_opencv, crops), run(measure_reading, crops, CROPS))
                 yield 'decode_limit', limit, speed[1]
-        pack_crops(CropFolder(crops / CROPS), str(crops / f'{CROPS}.lmdb'))
-        yield 'lmdb', fresh(decoding, crops, 'files'), fresh(decoding, crops, 'lmdb')
+        store = f'{CROPS}.lmdb'
+        pack_crops(CropFolder(crops / CROPS), str(crops / store))
+        yield 'lmdb', *(run(measure_reading, crops, prefix) for prefix in (CROPS, store))
 
     frames = CLIPS * LINES // (10 if quick else 1)
-    their, batch, plain = (fresh(scoring, frames, which) for which in ('stock', 'batch', 'frames'))
-    yield 'macro_f1_time', their['seconds'], batch['seconds']
-    yield 'macro_f1_memory', their['memory'], batch['memory']
-    yield 'macro_f1_frames', their['seconds'], plain['seconds']
-
-
-def machine() -> str:
-    """What it ran on, for the record."""
-    cpu = platform.processor() or platform.machine()
-    if Path('/proc/cpuinfo').is_file():
-        models = [
-            line.split(': ')[1]
-            for line in Path('/proc/cpuinfo').read_text().splitlines()
-            if line.startswith('model name')
-        ]
-        cpu = models[0] if models else cpu
-    return (
-        f'{os.cpu_count()} cores of {cpu}, Python {platform.python_version()}, torch '
-        f'{torch.__version__}, NumPy {np.__version__}, OpenCV {cv2.__version__}, mmengine '
-        f'{mmengine.__version__}, mmpretrain {mmpretrain.__version__}'
+    stock, batch, plain = (
+        run(measure_scoring, frames, which) for which in ('stock', 'batch', 'frames')
     )
-
-
-def report(
-    title: str,
-    explained: dict[str, tuple[str, str]],
-    figures: Iterable[tuple[str, float, float]],
-    path: Path | None,
-) -> None:
-    """Print rows of name, stock and ours as they come, then as a table; write them as JSON.
-
-    Args:
-        explained: Name to what it is and its unit. Less is better, but for frames/s.
-        path: JSON file.
-    """
-    console = Console(width=118)
-    console.print(f'{title}; {machine()}', highlight=False)
-    table = Table('row', 'what', 'unit', 'stock', 'ours', 'ratio', box=None, pad_edge=False)
-    rows = []
-    for name, their, own in figures:
-        what, unit = explained[name]
-        ratio = own / their if unit == 'frames/s' else their / own
-        rows.append(dict(name=name, stock=their, ours=own, ratio=ratio))
-        table.add_row(name, what, unit, f'{their:.4g}', f'{own:.4g}', f'{ratio:.2f}')
-        console.print(f'{name} {ratio:.2f}', style='dim', highlight=False)
-    console.print(table)
-    if path:
-        path.write_text(json.dumps(rows, indent=1) + '\n')
+    yield 'macro_f1_time', stock['seconds'], batch['seconds']
+    yield 'macro_f1_memory', stock['memory'], batch['memory']
+    yield 'macro_f1_frames', stock['seconds'], plain['seconds']
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--quick', action='store_true', help='under 5 minutes')
+    parser = make_parser(__doc__)
     parser.add_argument('--stored', action='store_true', help='make the files that are listed')
-    parser.add_argument('--json', type=Path, help='write the rows to this file')
     args = parser.parse_args()
-    report(
-        f'{CLIPS * LINES} frames in {CLIPS} clips',
-        ROWS,
-        measure(args.quick, args.stored),
-        args.json,
-    )
+    title = f'{CLIPS * LINES} frames in {CLIPS} clips'
+    report(title, ROWS, measure(args.quick, args.stored), args.json)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,18 @@
 #!/usr/bin/env python
-"""Which pre-training helps most? Random weights, SimSiam, BYOL and ContraWarping at one budget.
+"""Compare random weights, SimSiam, BYOL and ContraWarping with the same budget.
 
     python benchmarks/pretraining.py --faces data/faces --data-root data/affwild2_mini \\
         --work-dir work_dirs/pretraining --jobs 2
 
-For each method and seed a ResNet-18 is pre-trained on faces without labels, probed on labelled
-frames (``ProbeHook``: nearest neighbours and linear), and fine-tuned with three stages frozen and
-Spatial Reserve Pooling. It is scored once, after the last iteration: nothing is chosen by the
-frames that it is scored on. Random weights go the same way without the pre-training.
+For each method and seed, a ResNet-18 is pre-trained on unlabelled faces, probed on labelled frames
+(``ProbeHook``: nearest neighbours and linear), and fine-tuned with three frozen stages and Spatial
+Reserve Pooling. It is scored once, after the last iteration, so no choice depends on the validation
+frames. Random weights are probed and fine-tuned without pre-training.
 
-The size is one for two CPU cores: half the width, 80 pixels, 500 steps; see ``PRETRAINING`` and
-``benchmarks/configs``. All is done by the project's own commands. They are kept with their scores
-in ``results.json``; ``results.md`` has the table, mean and sample deviation over the seeds. What is
-in ``results.json`` is not run again; after a change of the size, take another folder.
+The size suits two CPU cores: half the width, 80 pixels, 500 steps; see ``PRETRAINING`` and
+``benchmarks/configs``. The project's own commands do the work. ``results.json`` stores them with
+their scores, and ``results.md`` shows mean and sample deviation over the seeds. Runs in
+``results.json`` are not repeated, so use another folder after a change of the size.
 """
 
 import argparse
@@ -32,7 +32,7 @@ METHODS = dict(
     random='random weights', simsiam='SimSiam', byol='BYOL', contrawarping='ContraWarping'
 )
 SCORES = dict(knn='nearest neighbours', linear='linear probe', finetuned='fine-tuned')
-SIDE = 80  # pixels of a face, before and after
+SIDE = 80  # side of a face in pre-training and probe, in pixels
 
 CONFIGS = 'benchmarks/configs/'
 PRETRAINING = {
@@ -52,8 +52,8 @@ PRETRAINING = {
 }
 
 
-def command(config: str, work_dir: Path, options: dict[str, object]) -> list[str]:
-    """One training by the project's own tool."""
+def make_command(config: str, work_dir: Path, options: dict[str, object]) -> list[str]:
+    """Return the command of one training."""
     changes = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
     return [
         'python',
@@ -68,10 +68,10 @@ def command(config: str, work_dir: Path, options: dict[str, object]) -> list[str
 
 
 def run(words: list[str], threads: int) -> None:
-    """Run a command to its end; its output goes to a file beside its work dir.
+    """Run a command and write its output to a file beside its work dir.
 
     Raises:
-        RuntimeError: If it fails, with the end of what it said.
+        RuntimeError: If the command fails, with the end of its output.
     """
     work_dir = ROOT / words[words.index('--work-dir') + 1]
     work_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -86,24 +86,24 @@ def run(words: list[str], threads: int) -> None:
         raise RuntimeError(f'{shlex.join(words)} failed, see {log}:\n{end}')
 
 
-def scalars(work_dir: Path, key: str) -> list[float]:
-    """All values of a scalar that the latest run in a folder logged, in their order."""
+def read_scalars(work_dir: Path, key: str) -> list[float]:
+    """Return all values of a scalar that the latest run in a folder logged."""
     file = max(work_dir.glob('*/vis_data/scalars.json'))
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     return [row[key] for row in rows if key in row]
 
 
-def study(method: str, seed: int, args: argparse.Namespace) -> dict:
-    """Pre-train, probe, fine-tune: the three scores (macro-F1 in %) and the commands."""
-    place = args.work_dir / f'{method}_seed{seed}'
-    pretraining, finetuning = place / 'pretraining', place / 'finetuning'
+def run_method(method: str, seed: int, args: argparse.Namespace) -> dict:
+    """Pre-train, probe and fine-tune; return the scores (macro-F1 in %) and the commands."""
+    folder = args.work_dir / f'{method}_seed{seed}'
+    pretraining, finetuning = folder / 'pretraining', folder / 'finetuning'
     options = {
         'randomness.seed': seed,
         'train_dataloader.dataset.data_root': args.faces,
         'default_hooks.probe.dataset.data_root': args.data_root,
         **PRETRAINING,
     }
-    if method == 'random':  # a probe comes before the first step; the rest is of no use
+    if method == 'random':  # only for the probe before the first step
         config, checkpoint = f'{CONFIGS}res18_byol_mini.py', None
         options['train_cfg.max_iters'] = 1
     else:
@@ -112,8 +112,8 @@ def study(method: str, seed: int, args: argparse.Namespace) -> dict:
             os.path.relpath(pretraining / 'backbone.pth', ROOT),
         )
     commands = [
-        command(config, pretraining, options),
-        command(
+        make_command(config, pretraining, options),
+        make_command(
             f'{CONFIGS}res18_srp_mini.py',
             finetuning,
             {
@@ -130,15 +130,15 @@ def study(method: str, seed: int, args: argparse.Namespace) -> dict:
     return dict(
         method=method,
         seed=seed,
-        knn=scalars(pretraining, 'probe/knn_macro_f1')[step],
-        linear=scalars(pretraining, 'probe/linear_macro_f1')[step],
-        finetuned=scalars(finetuning, 'affwild2/macro_f1')[-1],
+        knn=read_scalars(pretraining, 'probe/knn_macro_f1')[step],
+        linear=read_scalars(pretraining, 'probe/linear_macro_f1')[step],
+        finetuned=read_scalars(finetuning, 'affwild2/macro_f1')[-1],
         commands=[shlex.join(words) for words in commands],
     )
 
 
-def table(results: list[dict]) -> str:
-    """Markdown: a row a method, macro-F1 in %, mean and sample deviation over its seeds."""
+def format_table(results: list[dict]) -> str:
+    """Return a Markdown table: one row per method, macro-F1 in %, mean and sample deviation."""
     lines = [f'| {" | ".join(["", "seeds", *SCORES.values()])} |', '| --- ' * 5 + '|']
     for method, name in METHODS.items():
         rows = [row for row in results if row['method'] == method]
@@ -155,12 +155,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--faces', default='data/faces', help='folder of faces without labels')
-    parser.add_argument('--data-root', default='data/affwild2_mini', help='labelled frames')
+    parser.add_argument('--faces', default='data/faces', help='folder of unlabelled faces')
+    parser.add_argument(
+        '--data-root', default='data/affwild2_mini', help='root of the labelled frames'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/pretraining'))
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
-    parser.add_argument('--seeds', type=int, default=3, help='how many, from 0 on')
-    parser.add_argument('--jobs', type=int, default=2, help='trainings at a time')
+    parser.add_argument('--seeds', type=int, default=3, help='number of seeds, from 0')
+    parser.add_argument('--jobs', type=int, default=2, help='parallel trainings')
     args = parser.parse_args()
     args.threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
     args.work_dir = args.work_dir.absolute()
@@ -175,13 +177,13 @@ def main() -> None:
         if (method, seed) not in done
     ]
     with ThreadPoolExecutor(args.jobs) as pool:
-        for future in as_completed([pool.submit(study, *pair, args) for pair in todo]):
+        for future in as_completed([pool.submit(run_method, *pair, args) for pair in todo]):
             results.append(future.result())
             with atomic_write(file) as draft:
                 draft.write_text(json.dumps(results, indent=1))
             with atomic_write(args.work_dir / 'results.md') as draft:
-                draft.write_text(table(results))
-    print(table(results))
+                draft.write_text(format_table(results))
+    print(format_table(results))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,5 @@
 """Backbones, necks, losses, classifiers, data preprocessors and self-supervised models."""
 
-from abaw_mm.checkpoints import SSLPretrained
-
 from .backbones import APViT, IResNet, TemporalConvNet
 from .classifiers import FrameClassifier, TemporalClassifier
 from .data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
@@ -17,7 +15,6 @@ __all__ = [
     'FrameDataPreprocessor',
     'IResNet',
     'RandomLocalWarp',
-    'SSLPretrained',
     'SpatialReservePooling',
     'TemporalClassifier',
     'TemporalConvNet',

@@ -53,17 +53,6 @@ def keep_tokens(tokens: torch.Tensor, scores: torch.Tensor, number: int) -> torc
     return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
-@torch.fx.wrap  # torch.fx cannot trace a comparison of sizes
-def _check_size(x: torch.Tensor, img_size: int) -> torch.Tensor:
-    if x.shape[2:] != (img_size, img_size):
-        raise InvalidValueError(
-            f'APViT: got images of {x.shape[2]}x{x.shape[3]} pixels, expected {img_size}x'
-            f'{img_size}; set the crop size of the pipelines, or model.backbone.img_size (position '
-            'embeddings of another size then no longer fit)'
-        )
-    return x
-
-
 class _Attention(nn.Module):
     """Multi-head self-attention that also returns the scores of the class token."""
 
@@ -285,7 +274,16 @@ class APViT(BaseBackbone):
         return self
 
     def _extract(self, x: torch.Tensor) -> torch.Tensor:
-        return self.extractor(_check_size(x, self.img_size))[-1]
+        self._check_image_size(x)
+        return self.extractor(x)[-1]
+
+    def _check_image_size(self, x: torch.Tensor) -> None:
+        if x.shape[2:] != (self.img_size, self.img_size):
+            raise InvalidValueError(
+                f'APViT: got images of {x.shape[2]}x{x.shape[3]} pixels, expected {self.img_size}x'
+                f'{self.img_size}; set the crop size of the pipelines, or model.backbone.img_size '
+                '(position embeddings of another size then no longer fit)'
+            )
 
     def _freeze_transformer(self) -> None:
         if self.frozen_stages > EXTRACTOR_STAGES:

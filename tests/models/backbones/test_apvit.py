@@ -11,7 +11,7 @@ from abaw_mm.models.backbones.apvit import keep_tokens, spatial_attention
 SMALL = dict(img_size=32, keep_patches=10, keep_rates=(1, 0.5), embed_dims=16, num_heads=2)
 
 
-def small(**kwargs):
+def make_small(**kwargs):
     torch.manual_seed(0)
     return APViT(**{**SMALL, **kwargs}).eval()
 
@@ -69,7 +69,7 @@ def test_keep_tokens_selects_the_highest_scores():
 
 
 def test_dropped_patches_do_not_affect_the_feature():
-    backbone = small()
+    backbone = make_small()
     maps = torch.randn(1, 256, 4, 4)
     score = spatial_attention(backbone.vit.projs[0](maps)).flatten()
     order = score.argsort()
@@ -85,7 +85,7 @@ def test_dropped_patches_do_not_affect_the_feature():
 
 
 def test_blocks_keep_their_rate_of_patches():
-    backbone = small(keep_rates=(1, 0.5, 0.5, 0.9))
+    backbone = make_small(keep_rates=(1, 0.5, 0.5, 0.9))
     lengths = []
     for block in backbone.vit.blocks:
         block.register_forward_hook(lambda module, args, out: lengths.append(out.shape[1]))
@@ -95,13 +95,13 @@ def test_blocks_keep_their_rate_of_patches():
 
 
 def test_token_pooling_keeps_the_token_that_the_class_token_attends_to():
-    block = small(keep_rates=(0.5,)).vit.blocks[0]
+    block = make_small(keep_rates=(0.5,)).vit.blocks[0]
     torch.manual_seed(1)
     x = torch.randn(1, 3, 16)
     with torch.no_grad():
         query, key, _ = block.attn.qkv(block.norm1(x))[0].split(16, dim=-1)
         logits = [(query[0] @ key[i]).item() for i in (1, 2)]  # summed over both heads
-        whole = small(keep_rates=(1,)).vit.blocks[0]
+        whole = make_small(keep_rates=(1,)).vit.blocks[0]
         whole.load_state_dict(block.state_dict())
         expected = whole(x)[:, [0, 1 + (logits[1] > logits[0])]]
         torch.testing.assert_close(block(x), expected)
@@ -119,7 +119,7 @@ def test_extractor_starts_from_face_recognition_weights(tmp_path):
         numbered['.'.join(words)] = value
     torch.save(numbered, tmp_path / 'ir50.pth')
     init_cfg = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'ir50.pth'))
-    backbone = small(extractor_init_cfg=init_cfg)
+    backbone = make_small(extractor_init_cfg=init_cfg)
     backbone.init_weights()
     assert torch.equal(
         backbone.extractor.body[2][13].res_layer[3].weight, numbered['body.20.res_layer.3.weight']
@@ -129,7 +129,7 @@ def test_extractor_starts_from_face_recognition_weights(tmp_path):
 
 def test_transformer_starts_from_timm_weights(tmp_path):
     """The position and patch embeddings of timm do not fit and are left out."""
-    source = small(keep_rates=(1, 1)).vit.state_dict()
+    source = make_small(keep_rates=(1, 1)).vit.state_dict()
     torch.manual_seed(5)
     theirs = {
         name: torch.rand_like(value)
@@ -139,7 +139,7 @@ def test_transformer_starts_from_timm_weights(tmp_path):
     theirs.update({'pos_embed': torch.rand(1, 17, 16), 'patch_embed.proj.bias': torch.rand(16)})
     torch.save(dict(model=theirs), tmp_path / 'vit.pth')
     init_cfg = dict(type='SSLPretrained', checkpoint=str(tmp_path / 'vit.pth'), allow_partial=True)
-    backbone = small(vit_init_cfg=init_cfg)
+    backbone = make_small(vit_init_cfg=init_cfg)
     kept = backbone.vit.patch_pos_embed.clone()
     backbone.init_weights()
     state = backbone.vit.state_dict()
@@ -160,9 +160,9 @@ def test_transformer_starts_from_timm_weights(tmp_path):
 )
 def test_invalid_argument_raises(cfg, message):
     with pytest.raises(ValueError, match=message):
-        small(**cfg)
+        make_small(**cfg)
 
 
 def test_image_of_another_size_raises():
     with pytest.raises(ValueError, match='got images of 40x32 pixels, expected 32x32'):
-        small()(torch.zeros(1, 3, 40, 32))
+        make_small()(torch.zeros(1, 3, 40, 32))

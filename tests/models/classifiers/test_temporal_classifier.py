@@ -19,12 +19,12 @@ MODEL = dict(
 )
 
 
-def build():
+def build_model():
     torch.manual_seed(0)
     return MODELS.build(MODEL)
 
 
-def windows(features, root, window, split='Train'):
+def open_windows(features, root, window, split='Train'):
     return ClipFeatureDataset(
         str(features),
         f'annotations/EXPR_Recognition_Challenge/{split}_Set',
@@ -53,9 +53,9 @@ def evaluate(dataset, model):
 
 
 def test_scores_equal_those_of_whole_clips(tiny, make_features, tmp_path):
-    written, model = make_features(tmp_path / 'f', tiny), build().eval()
-    figures, results = evaluate(windows(tmp_path / 'f', tiny, 4), model)
-    whole, _ = evaluate(windows(tmp_path / 'f', tiny, 1000), model)
+    written, model = make_features(tmp_path / 'f', tiny), build_model().eval()
+    figures, results = evaluate(open_windows(tmp_path / 'f', tiny, 4), model)
+    whole, _ = evaluate(open_windows(tmp_path / 'f', tiny, 1000), model)
     assert figures == whole and len(results) == 36
     for clip in results.clips:  # without dataset, windows and data preprocessor
         rows = results.clip == clip
@@ -71,7 +71,7 @@ def test_scores_equal_those_of_whole_clips(tiny, make_features, tmp_path):
 
 def test_loss_is_the_mean_over_labelled_frames(tiny, make_features, tmp_path):
     make_features(tmp_path / 'f', tiny)
-    model, dataset = build().eval(), windows(tmp_path / 'f', tiny, 4)
+    model, dataset = build_model().eval(), open_windows(tmp_path / 'f', tiny, 4)
     batch = default_collate([dataset[i] for i in range(len(dataset))])
     loss = model(**model.data_preprocessor(batch, training=True), mode='loss')['loss']
     _, results = evaluate(dataset, model)
@@ -81,13 +81,13 @@ def test_loss_is_the_mean_over_labelled_frames(tiny, make_features, tmp_path):
 
 def check_process(features, root, expected):
     assert get_world_size() == 2
-    dataset = windows(features, root, 6)
+    dataset = open_windows(features, root, 6)
     assert len(dataset) % 2 == 1  # the sampler repeats one
-    figures, _ = evaluate(dataset, build())
+    figures, _ = evaluate(dataset, build_model())
     assert figures == expected, get_rank()
 
 
 def test_metrics_are_equal_on_two_processes(tiny, make_features, tmp_path, run_distributed):
     make_features(tmp_path / 'f', tiny)
-    expected, _ = evaluate(windows(tmp_path / 'f', tiny, 6), build())
+    expected, _ = evaluate(open_windows(tmp_path / 'f', tiny, 6), build_model())
     run_distributed(check_process, tmp_path / 'f', tiny, expected)

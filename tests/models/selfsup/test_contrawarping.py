@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from abaw_mm.models.losses.contrawarping_loss import ContraWarpingLoss, contrawarping_loss
 
 
-def unit(degrees):
+def make_vectors(degrees):
     """Return vectors (N, 2) of the given directions; their length does not matter."""
     angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
     return 3 * torch.stack([angle.cos(), angle.sin()], -1)
@@ -24,9 +24,9 @@ def cos(degrees):
 
 def test_loss_equals_formula():
     positive, negative = contrawarping_loss(
-        predictions=(unit([0.0, 10.0]), unit([30.0, 20.0])),
-        targets=(unit([60.0, 0.0]), unit([90.0, 80.0])),
-        warped=unit([50.0, 70.0]),
+        predictions=(make_vectors([0.0, 10.0]), make_vectors([30.0, 20.0])),
+        targets=(make_vectors([60.0, 0.0]), make_vectors([90.0, 80.0])),
+        warped=make_vectors([50.0, 70.0]),
         margin=0.4,
     )
     # Each prediction is compared with the target of the other view.
@@ -47,10 +47,10 @@ def test_positive_term_equals_byol():
 
 
 def test_negative_term_has_no_gradient_beyond_margin_or_for_target():
-    warped = unit([10.0, 80.0]).requires_grad_()
-    target = unit([0.0, 0.0]).requires_grad_()
+    warped = make_vectors([10.0, 80.0]).requires_grad_()
+    target = make_vectors([0.0, 0.0]).requires_grad_()
     losses = ContraWarpingLoss(negative_weight=3.0, margin=0.5)(
-        (unit([0.0, 0.0]), unit([0.0, 0.0])), (target, target), warped
+        (make_vectors([0.0, 0.0]), make_vectors([0.0, 0.0])), (target, target), warped
     )
     assert losses['loss_negative'].item() == pytest.approx(3 * (cos(10) - 0.5) / 2, abs=1e-5)
     sum(losses.values()).backward()
@@ -60,7 +60,7 @@ def test_negative_term_has_no_gradient_beyond_margin_or_for_target():
 
 def test_moving_plain_and_warped_view_away_does_not_lower_the_loss():
     """A bound on the cosine of the warped view alone would allow it."""
-    target, turned = unit([0.0, 0.0]), unit([80.0, 85.0])
+    target, turned = make_vectors([0.0, 0.0]), make_vectors([80.0, 85.0])
     _, near = contrawarping_loss((target, target), (target, target), target, 0.5)
     _, far = contrawarping_loss((turned, turned), (target, target), turned, 0.5)
     assert near.item() == pytest.approx(0.5) and far.item() == pytest.approx(0.5)
@@ -74,7 +74,7 @@ def test_argument_out_of_range_raises(settings):
         ContraWarpingLoss(**settings)
 
 
-def build(kind='ContraWarping', **settings):
+def build_model(kind='ContraWarping', **settings):
     torch.manual_seed(0)
     neck = dict(
         type='NonLinearNeck',
@@ -106,7 +106,7 @@ def build(kind='ContraWarping', **settings):
     return model
 
 
-def batch(seed=0, faces=4):
+def make_batch(seed=0, faces=4):
     rng = torch.Generator().manual_seed(seed)
     views = [torch.randint(0, 256, (faces, 3, 32, 32), generator=rng).byte() for _ in range(2)]
     return dict(inputs=views, data_samples=[None] * faces)
@@ -117,8 +117,8 @@ def compute_losses(model, data):
 
 
 def test_gradients_reach_only_the_online_network():
-    model = build().train()
-    losses = compute_losses(model, batch())
+    model = build_model().train()
+    losses = compute_losses(model, make_batch())
     assert set(losses) == {'loss_positive', 'loss_negative'}
     assert 0 <= losses['loss_positive'] <= 8 and 0 <= losses['loss_negative'] <= 4 * 2.2
     total, logged = model.parse_losses(losses)
@@ -132,14 +132,14 @@ def test_gradients_reach_only_the_online_network():
 
 
 def test_target_update_equals_formula():
-    model = build(base_momentum=0.1).train()
+    model = build_model(base_momentum=0.1).train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     wrapper = OptimWrapper(optimizer)
-    model.train_step(batch(), wrapper)  # the first step copies the online network
+    model.train_step(make_batch(), wrapper)  # the first step copies the online network
     for step in (1, 2):
         online = copy.deepcopy(model.neck.fc0.weight)
         before = copy.deepcopy(model.target_net.module[1].fc0.weight)
-        model.train_step(batch(step), wrapper)
+        model.train_step(make_batch(step), wrapper)
         share = 0.1 * (math.cos(math.pi * step / 10) + 1) / 2  # BYOL's cosine to 0
         torch.testing.assert_close(
             model.target_net.module[1].fc0.weight, (1 - share) * before + share * online
@@ -148,26 +148,26 @@ def test_target_update_equals_formula():
 
 def test_zero_negative_weight_gives_gradients_of_byol():
     """The warped batch only changes BN statistics, which training does not read."""
-    ours, byol = build(), build('BYOL')
+    ours, byol = build_model(), build_model('BYOL')
     ours.head.loss_module.negative_weight = 0.0
     byol.load_state_dict(ours.state_dict())
     for model in (ours, byol):
         model.train()
-        loss, _ = model.parse_losses(compute_losses(model, batch()))
+        loss, _ = model.parse_losses(compute_losses(model, make_batch()))
         loss.backward()
     for mine, theirs in zip(ours.backbone.parameters(), byol.backbone.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-3)
 
 
 def test_step_lowers_the_negative_term():
-    model = build().train()
+    model = build_model().train()
     model.head.loss_module.margin = 2.0
     model.warp.strength = 0.2
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     negatives = []
     for _ in range(2):
         torch.manual_seed(1)  # the same warp
-        loss = compute_losses(model, batch())['loss_negative']
+        loss = compute_losses(model, make_batch())['loss_negative']
         negatives.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

@@ -26,7 +26,7 @@ SETTINGS = [
 SIZES = [(112, 112), (40, 64)]
 
 
-def generator(seed=0):
+def make_generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -34,7 +34,7 @@ def generator(seed=0):
 @pytest.mark.parametrize('settings', SETTINGS)
 def test_fields_do_not_fold(settings, size):
     warp = RandomLocalWarp(**settings)
-    field = warp.draw(32, *size, generator=generator())
+    field = warp.draw(32, *size, generator=make_generator())
     determinants = jacobian_determinants(field)
     assert determinants.shape == (32, 2, size[0] - 1, size[1] - 1)
     assert determinants.min() > 0
@@ -64,7 +64,7 @@ def test_determinant_of_a_linear_map():
 @pytest.mark.parametrize('settings', SETTINGS)
 def test_displacement_is_bounded_and_zero_at_the_border(settings, size):
     warp = RandomLocalWarp(**settings)
-    field = warp.draw(16, *size, generator=generator())
+    field = warp.draw(16, *size, generator=make_generator())
     assert field.norm(dim=-1).max() <= warp.strength * min(size) * (1 + 1e-5)
     for edge in (field[:, 0], field[:, -1], field[:, :, 0], field[:, :, -1]):
         assert (edge == 0).all()
@@ -76,7 +76,7 @@ def test_displacement_is_bounded_and_zero_at_the_border(settings, size):
 def test_nothing_moves_outside_the_ellipse():
     warp = RandomLocalWarp(ellipse=(0.5, 0.8), strength=0.2)
     images = torch.rand(4, 3, 64, 64)
-    warped = warp(images, generator())
+    warped = warp(images, make_generator())
     y = torch.linspace(-1, 1, 64)[:, None]
     x = torch.linspace(-1, 1, 64)
     outside = (x / 0.5) ** 2 + (y / 0.8) ** 2 >= 1
@@ -91,7 +91,7 @@ def test_zero_strength_is_the_identity():
 
 def test_fields_are_smooth():
     """First and second differences are bounded."""
-    field = RandomLocalWarp().draw(16, 112, 112, generator=generator())
+    field = RandomLocalWarp().draw(16, 112, 112, generator=make_generator())
     assert field.diff(dim=1).abs().max() <= 0.5 + 1e-5
     assert field.diff(n=2, dim=1).abs().max() < 0.15
 
@@ -133,31 +133,31 @@ def test_pixel_shows_what_was_at_the_displaced_place():
 def test_generator_determines_the_warp():
     warp, images = RandomLocalWarp(), torch.rand(2, 3, 32, 32)
     state = torch.get_rng_state()
-    assert torch.equal(warp(images, generator(3)), warp(images, generator(3)))
+    assert torch.equal(warp(images, make_generator(3)), warp(images, make_generator(3)))
     assert torch.equal(torch.get_rng_state(), state)  # the global generator is not used
-    assert not torch.equal(warp(images, generator(3)), warp(images, generator(4)))
+    assert not torch.equal(warp(images, make_generator(3)), warp(images, make_generator(4)))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_dtype_of_images_is_kept(dtype):
     images = torch.rand(2, 3, 32, 32)
-    warped = RandomLocalWarp()(images.to(dtype), generator())
+    warped = RandomLocalWarp()(images.to(dtype), make_generator())
     assert warped.dtype == dtype
-    expected = RandomLocalWarp()(images, generator())
+    expected = RandomLocalWarp()(images, make_generator())
     torch.testing.assert_close(warped.float(), expected, atol=1e-2, rtol=1e-2)
 
 
 def test_autocast_does_not_change_the_warp():
     images = torch.rand(2, 3, 32, 32)
     with torch.autocast('cpu', torch.bfloat16):
-        warped = RandomLocalWarp()(images, generator())
-    assert torch.equal(warped, RandomLocalWarp()(images, generator()))
+        warped = RandomLocalWarp()(images, make_generator())
+    assert torch.equal(warped, RandomLocalWarp()(images, make_generator()))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu_gives_the_same_pixels():
     images = torch.rand(2, 3, 32, 32, device='cuda')
-    field = RandomLocalWarp().draw(2, 32, 32, generator=generator())
+    field = RandomLocalWarp().draw(2, 32, 32, generator=make_generator())
     torch.testing.assert_close(
         warp_images(images, field.cuda()).cpu(),
         warp_images(images.cpu(), field),

@@ -73,9 +73,9 @@ def test_wrong_arguments(tool, capsys, flags, message):
         (['--init', 'res18_byol=random', '--data-root', 'gone'], 'gone'),
     ],
 )
-def test_user_errors(tool, tmp_path, flags, message):
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        tool.main(['--work-dir', str(tmp_path), *flags])
+def test_user_errors_are_reported_in_one_line(tool, capsys, tmp_path, flags, message):
+    assert tool.main(['--work-dir', str(tmp_path), *flags]) == 1
+    assert message in capsys.readouterr().err.splitlines()[0]
 
 
 def test_report_without_runs_gives_reasons(tool, capsys, tmp_path):

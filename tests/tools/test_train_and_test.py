@@ -126,7 +126,7 @@ def test_out_has_the_scores_of_every_frame(trained, score):
     out = folder / 'pred.npz'
     log = score('--out', out)
     data = np.load(out)
-    assert f'Scores of {len(data["frame_no"])} frames' in log
+    assert f'Wrote the scores of {len(data["frame_no"])} frames' in log
     assert data['pred_score'].shape == (len(data['clip']), 8)
     assert set(data['clip']) == {'Validation_Set 0_left', 'Validation_Set 1_left'}
     checkpoint = (folder / 'run/iter_4.pth').read_bytes()

@@ -82,7 +82,9 @@ def test_training_starts_a_part_from_face_recognition(repo, tiny, tmp_path, logg
         assert torch.equal(value, weights[name]), name
     assert not [line for line in logged_warnings if 'random weights' in line]
     cfg.default_hooks.pretrained_backbone.module = 'backbone.stem'
-    with pytest.raises(ValueError, match="got 'backbone.stem', expected a module of the FrameClassifier"):
+    with pytest.raises(
+        ValueError, match="got 'backbone.stem', expected a module of the FrameClassifier"
+    ):
         Runner.from_cfg(cfg).train()
 
 

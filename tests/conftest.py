@@ -21,6 +21,7 @@ from PIL import Image
 import abaw_mm  # noqa: F401  patches and registers before any test imports mmpretrain
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
+from abaw_mm.evaluation import Predictions
 
 REPO = Path(__file__).parents[1]
 TOOLS = REPO / 'tools'
@@ -190,6 +191,50 @@ def write_features(
 def make_features() -> Callable:
     """Return :func:`write_features`."""
     return write_features
+
+
+def make_noisy_predictions(
+    num_clips: int = 12, frames: int = 60, seed: int = 0, signal: float = 1.0
+) -> Predictions:
+    """Make clips whose class changes every 20 frames, and scores that are often wrong."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 8, (num_clips, frames // 20)).repeat(20, axis=1).ravel()
+    logit = rng.normal(0, 2, (len(label), 8))
+    logit[np.arange(len(label)), label] += signal
+    score = np.exp(logit)
+    score = (score / score.sum(1, keepdims=True)).astype(np.float32)
+    columns = dict(
+        gt_label=label.astype(np.int32),
+        pred_label=score.argmax(1).astype(np.int32),
+        pred_score=score,
+    )
+    return Predictions(
+        [f'v{i:02d}' for i in range(num_clips)],
+        np.repeat(np.arange(num_clips, dtype=np.int32), frames),
+        np.tile(np.arange(1, frames + 1, dtype=np.int32), num_clips),
+        columns,
+        sha256='ab',
+        config='res18',
+    )
+
+
+@pytest.fixture
+def make_noisy() -> Callable:
+    """Return :func:`make_noisy_predictions`."""
+    return make_noisy_predictions
+
+
+@pytest.fixture
+def write_frame_list() -> Callable:
+    """Return a function that writes a list of five frames in the format of a challenge."""
+
+    def write(path: Path, line_end: str = '') -> Path:
+        frames = ['z_left/00001', 'z_left/00002', 'z_left/00003', 'a b/00001', 'a b/00002']
+        lines = [f'image_location,{HEADER}', *(f'{name}.jpg{line_end}' for name in frames), '', '']
+        path.write_text('\n'.join(lines), encoding='utf-8-sig', newline='')
+        return path
+
+    return write
 
 
 def _worker(rank: int, world_size: int, port: int, function: Callable, args: tuple) -> None:

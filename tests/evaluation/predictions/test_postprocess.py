@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import (
     Postprocess,
     adjust_prior,
@@ -16,30 +15,7 @@ from abaw_mm.evaluation.predictions.postprocess import (
 from abaw_mm.evaluation.predictions.smoothing import hold_labels, smooth_scores
 
 
-def make_noisy(num_clips=12, frames=60, seed=0, signal=1.0):
-    """Make clips whose class changes every 20 frames, and scores that are often wrong."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, 8, (num_clips, frames // 20)).repeat(20, axis=1).ravel()
-    logit = rng.normal(0, 2, (len(label), 8))
-    logit[np.arange(len(label)), label] += signal
-    score = np.exp(logit)
-    score = (score / score.sum(1, keepdims=True)).astype(np.float32)
-    columns = dict(
-        gt_label=label.astype(np.int32),
-        pred_label=score.argmax(1).astype(np.int32),
-        pred_score=score,
-    )
-    return Predictions(
-        [f'v{i:02d}' for i in range(num_clips)],
-        np.repeat(np.arange(num_clips, dtype=np.int32), frames),
-        np.tile(np.arange(1, frames + 1, dtype=np.int32), num_clips),
-        columns,
-        sha256='ab',
-        config='res18',
-    )
-
-
-def test_steps_are_applied_in_order_to_each_clip():
+def test_steps_are_applied_in_order_to_each_clip(make_noisy):
     p = make_noisy(2)
     prior = tuple(np.arange(1, 9) / 36)
     out = Postprocess(prior, 0.5, 'box', 3, 4)(p)
@@ -55,7 +31,7 @@ def test_steps_are_applied_in_order_to_each_clip():
     assert out.sha256 == 'ab' and out['gt_label'] is p['gt_label']
 
 
-def test_defaults_change_nothing():
+def test_defaults_change_nothing(make_noisy):
     p = make_noisy(2)
     p['pred_label'][:] = 3  # not the most likely class
     out = Postprocess()(p)
@@ -86,7 +62,7 @@ def test_invalid_settings_are_refused(kwargs, message):
         Postprocess(**kwargs)
 
 
-def test_average_of_two_models():
+def test_average_of_two_models(make_noisy):
     one, two = make_noisy(2), make_noisy(2)
     two = two.with_columns(pred_score=two['pred_score'][:, ::-1].copy())
     mean = average([one, two], ['1.npz', '2.npz'])
@@ -98,7 +74,7 @@ def test_average_of_two_models():
     assert average([one], ['1.npz']) is one
 
 
-def test_average_refuses_other_frames_labels_and_classes():
+def test_average_refuses_other_frames_labels_and_classes(make_noisy):
     one = make_noisy(2)
     fewer = one.take(np.arange(1, len(one)))
     with pytest.raises(ValueError, match="2.npz: 1 frames of 1.npz are missing, such as 'v00/1'"):

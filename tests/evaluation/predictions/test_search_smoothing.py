@@ -5,37 +5,13 @@ import pytest
 from sklearn.metrics import f1_score
 
 from abaw_mm.datasets.folds import split_folds
-from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.search_smoothing import search_smoothing
 
 CANDIDATES = [Postprocess(), *(Postprocess(width=width) for width in (1, 5, 9, 50))]
 
 
-def make_noisy(num_clips=12, frames=60, seed=0, signal=1.0):
-    """Make clips whose class changes every 20 frames, and scores that are often wrong."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, 8, (num_clips, frames // 20)).repeat(20, axis=1).ravel()
-    logit = rng.normal(0, 2, (len(label), 8))
-    logit[np.arange(len(label)), label] += signal
-    score = np.exp(logit)
-    score = (score / score.sum(1, keepdims=True)).astype(np.float32)
-    columns = dict(
-        gt_label=label.astype(np.int32),
-        pred_label=score.argmax(1).astype(np.int32),
-        pred_score=score,
-    )
-    return Predictions(
-        [f'v{i:02d}' for i in range(num_clips)],
-        np.repeat(np.arange(num_clips, dtype=np.int32), frames),
-        np.tile(np.arange(1, frames + 1, dtype=np.int32), num_clips),
-        columns,
-        sha256='ab',
-        config='res18',
-    )
-
-
-def test_search_finds_a_real_gain():
+def test_search_finds_a_real_gain(make_noisy):
     p = make_noisy()
     result = search_smoothing(p, CANDIDATES)
     assert result.scores[0] == result.before
@@ -47,7 +23,7 @@ def test_search_finds_a_real_gain():
     )
 
 
-def test_held_out_score_shows_no_gain_of_random_candidates():
+def test_held_out_score_shows_no_gain_of_random_candidates(make_noisy):
     """The best of many random candidates looks better, but its held-out score does not."""
     best, held_out = [], []
     for seed in range(6):
@@ -70,7 +46,7 @@ class Guess:
         return predictions.with_columns(pred_label=self.label)
 
 
-def test_held_out_clips_do_not_influence_the_choice():
+def test_held_out_clips_do_not_influence_the_choice(make_noisy):
     """The choice for a fold equals that of a search on the other folds only."""
     p = make_noisy(8, signal=0.7)
     result = search_smoothing(p, CANDIDATES, num_folds=4)
@@ -81,7 +57,7 @@ def test_held_out_clips_do_not_influence_the_choice():
         assert int(np.argmax(scores)) == chosen
 
 
-def test_missing_labels_and_too_few_clips_are_refused():
+def test_missing_labels_and_too_few_clips_are_refused(make_noisy):
     p = make_noisy(3)
     with pytest.raises(ValueError, match='--folds: got 5, expected 2 to 3'):
         search_smoothing(p, CANDIDATES)

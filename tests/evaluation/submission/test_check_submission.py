@@ -2,18 +2,8 @@
 
 import pytest
 
+from abaw_mm.datasets.annotations import HEADER, LIST_HEADER
 from abaw_mm.evaluation.submission.check_submission import check_submission
-
-LIST_HEADER = 'image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-FRAMES = [
-    'z_left/00001.jpg',
-    'z_left/00002.jpg',
-    'z_left/00003.jpg',
-    'a b/00001.jpg',
-    'a b/00002.jpg',
-]
-
 
 GOOD = [
     LIST_HEADER,
@@ -26,11 +16,11 @@ GOOD = [
 
 
 @pytest.fixture
-def check(tmp_path):
+def check(write_frame_list, tmp_path):
     """Function that writes lines to a file and checks it."""
 
     def check(*lines, end='\n', encoding='utf-8', tail=True):
-        (tmp_path / 'list.txt').write_text('\n'.join([LIST_HEADER, *FRAMES]))
+        write_frame_list(tmp_path / 'list.txt')
         text = end.join(lines) + (end if tail else '')
         (tmp_path / 'out.txt').write_text(text, encoding=encoding, newline='')
         return check_submission(tmp_path / 'out.txt', tmp_path / 'list.txt')

@@ -3,22 +3,13 @@
 import numpy as np
 import pytest
 
+from abaw_mm.datasets.annotations import HEADER, LIST_HEADER
 from abaw_mm.errors import UserError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.submission.check_submission import check_submission
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
 from abaw_mm.evaluation.submission.submission import Submission
 from abaw_mm.structures import FrameTable
-
-LIST_HEADER = 'image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
-FRAMES = [
-    'z_left/00001.jpg',
-    'z_left/00002.jpg',
-    'z_left/00003.jpg',
-    'a b/00001.jpg',
-    'a b/00002.jpg',
-]
 
 
 def make_predictions(rows):
@@ -37,12 +28,9 @@ ROWS = [('z_left', 1, 3), ('z_left', 3, 4), ('a b', 2, 7), ('unasked', 1, 0)]
 
 
 @pytest.fixture(params=['', ',', ',0', ',0\r'])
-def frames(request, tmp_path):
+def frames(request, write_frame_list, tmp_path):
     """The list, with the line ends of each edition."""
-    path = tmp_path / 'test_set_format.txt'
-    lines = [LIST_HEADER, *(f'{name}{request.param}' for name in FRAMES), '', '']
-    path.write_text('\n'.join(lines), encoding='utf-8-sig', newline='')
-    return path
+    return write_frame_list(tmp_path / 'test_set_format.txt', request.param)
 
 
 def test_list_format(frames, tmp_path):

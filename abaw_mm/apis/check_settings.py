@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 
 from abaw_mm.errors import InvalidValueError
 
-# Top-level names that a run reads: arguments of the Runner, what it takes from its config besides,
-# what mmengine's Config and test-time augmentation read, and `checkpoint`, which is ours.
+# Top-level names that a run reads: arguments of the Runner, other keys that it reads from its
+# config, keys of mmengine's Config and of test-time augmentation, and our `checkpoint`.
 SETTINGS = {
     *inspect.signature(Runner).parameters,
     'model_wrapper_cfg',

@@ -27,7 +27,7 @@ def load_config(
     work_dir: str | None = None,
     cfg_options: dict | None = None,
 ) -> Config:
-    """Read a config for a run and start the process group where mmengine cannot (without CUDA).
+    """Read a config for a run, and start the process group if there is no CUDA.
 
     ``WORLD_SIZE`` is set first, because configs divide the batch by it.
 

@@ -157,18 +157,18 @@ def use_plain_pipeline(cfg: Config) -> None:
     """
     if not uses_frame_batches(cfg.test_dataloader):
         return
-    made = cfg.data_preprocessor
+    preprocessor = cfg.data_preprocessor
     cfg.test_dataloader.collate_fn = dict(type='default_collate')
     cfg.test_dataloader.dataset.pipeline += [
-        dict(type='ResizeEdge', scale=made.get('resize_edge', 256), edge='short'),
-        dict(type='CenterCrop', crop_size=made.get('crop_size', 224)),
+        dict(type='ResizeEdge', scale=preprocessor.get('resize_edge', 256), edge='short'),
+        dict(type='CenterCrop', crop_size=preprocessor.get('crop_size', 224)),
         dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'clip', 'frame_no')),
     ]
     cfg.data_preprocessor = dict(
         num_classes=cfg.model.head.num_classes,
-        mean=made.mean,
-        std=made.std,
-        to_rgb=made.get('to_rgb', True),
+        mean=preprocessor.mean,
+        std=preprocessor.std,
+        to_rgb=preprocessor.get('to_rgb', True),
     )
 
 

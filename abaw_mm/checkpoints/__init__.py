@@ -1,4 +1,4 @@
-"""Everything that a ``checkpoint`` setting passes through.
+"""Load checkpoints as data and match them to models.
 
 A file is loaded as data (:mod:`.load`), its state dict is unwrapped, a backbone is matched by the
 names of its tensors (:mod:`.match`), an incomplete match is refused, and the module is filled

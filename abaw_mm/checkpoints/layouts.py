@@ -1,4 +1,4 @@
-"""How frameworks name the tensors of an encoder, as data.
+"""Tensor names of encoders in the checkpoints of other frameworks.
 
 Keys are those of the flattened checkpoint: ``{'state_dict': {'module.encoder_q.bn1.bias': ...}}``
 has the key ``state_dict.module.encoder_q.bn1.bias``. The *prefix* is the part before the backbone's
@@ -168,7 +168,7 @@ def number_units(names: Iterable[str]) -> Naming:
 
 
 def list_stage_prefixes(names: Iterable[str], naming: Naming) -> tuple[str, ...]:
-    """List the first words of a checkpoint's names of each stage, which deeper networks extend.
+    """List the prefix of each stage under the naming of a checkpoint.
 
     >>> list_stage_prefixes(['conv1.weight', 'layer1.0.bn1.bias', 'layer1.1.bn1.bias'], NUMBERED)
     ('4.',)

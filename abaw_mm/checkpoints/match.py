@@ -111,7 +111,7 @@ def compare_tensors(
     """
     report = ImportReport(layout, prefix, {}, 0, [], {})
     for name, tensor in wanted.items():
-        # A counter of BatchNorm that old files lack and that nothing needs.
+        # BatchNorm's counter: old files lack it, and our models do not need it.
         is_optional = name.endswith('num_batches_tracked')
         report.required += not is_optional
         key = prefix + translate_name(name, naming)

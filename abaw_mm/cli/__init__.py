@@ -1,4 +1,4 @@
-"""What the commands share: arguments, error reporting, tables.
+"""Arguments, error reporting and tables that the commands share.
 
 Every command ends with one of these exit statuses:
 

@@ -209,7 +209,9 @@ def stamp_annotations(path: PathOrPaths) -> list[tuple[str, int, int, int]]:
 
 
 def raw_video(clip: str) -> str:
-    """Return the raw video of a clip: further persons of a video are clips of their own.
+    """Return the name of the raw video of a clip.
+
+    Further persons in a video are separate clips with the suffix ``_left`` or ``_right``.
 
     >>> raw_video('video2_left'), raw_video('5-60-1920x1080-1'), raw_video('left_right_2')
     ('video2', '5-60-1920x1080-1', 'left_right_2')

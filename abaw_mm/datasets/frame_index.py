@@ -1,4 +1,4 @@
-"""Join annotations and crops: which frames exist, and what is known about each."""
+"""Join annotations and crops into the index of a dataset's frames."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -23,9 +23,8 @@ ListCrops = Callable[[Sequence[str]], FrameTable]
 class FrameIndex(FrameTable):
     """The frames of a dataset.
 
-    Columns are what is known about each frame, such as ``label`` (int8, 0..7, or -1 where hidden),
-    and ``source`` (int8), where its crop is stored (see ``crops.crop_folder``), or -1 without a
-    crop.
+    The columns include ``label`` (int8, 0..7, or -1 where hidden) and ``source`` (int8), the
+    location of the crop (see ``crops.crop_folder``) or -1 without a crop.
 
     Attributes:
         counts (dict): What was read and what was left out, for the summary. Holds only JSON types.

@@ -106,7 +106,7 @@ class CropFolder:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
 
     def names(self, clip: str) -> list[str]:
-        """Return the names of a clip's files, in any order; none if the clip has no folder."""
+        """Return the names of a clip's files, in any order; an empty list without a folder."""
         try:
             return os.listdir(os.path.join(self.root, clip))
         except (FileNotFoundError, NotADirectoryError):

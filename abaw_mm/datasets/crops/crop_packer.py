@@ -104,8 +104,6 @@ def verify_store(
 ) -> list[str]:
     """Read a finished store from end to end and compare it with its checksums.
 
-    Raises as ``open_store`` does if the store cannot be opened.
-
     Args:
         root: The store.
         source: The folder that was packed, to compare its files as well.
@@ -114,6 +112,9 @@ def verify_store(
 
     Returns:
         list[str]: One sentence per problem; empty if there is none.
+
+    Raises:
+        OSError, ValueError: If the store cannot be opened, see ``open_store``.
     """
     lmdb = import_lmdb()
     close_store(root)
@@ -166,8 +167,7 @@ def _locked(root: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FileAccessError(
-                f'{root}: another process is packing into this store, expected no other one; '
-                'wait until it ends'
+                f'{root}: another process is packing into this store; wait until it ends'
             ) from None
         yield
 

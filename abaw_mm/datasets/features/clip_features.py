@@ -20,9 +20,9 @@ from abaw_mm.structures import FrameTable
 class ClipFeatureDataset(Dataset):
     """Windows over the features that ``tools/extract_features.py`` wrote, with official labels.
 
-    Time is counted in frame numbers. A window has ``window`` consecutive frames of one clip, whose
-    labels count, and ``context`` more frames on either side, which are only seen. A frame without
-    a crop keeps its position and is masked, like positions beyond the ends of the clip. No window
+    Time is counted in frame numbers. A window has ``window`` consecutive frames of one clip that
+    are scored, and ``context`` more frames on either side that are inputs only. A frame without a
+    crop keeps its position and is masked, like positions beyond the ends of the clip. No window
     reaches into another clip.
 
     Labels are assigned to frames by the code of ``AffWild2Dataset``, and the same frames are
@@ -42,8 +42,8 @@ class ClipFeatureDataset(Dataset):
         feature_dir (str): Folder of features.
         ann_file (str | Sequence[str]): As in ``AffWild2Dataset``.
         data_root (str): Folder that ``ann_file`` and ``clips`` are relative to.
-        window (int): Number of frames of a window whose labels count. Defaults to 256.
-        context (int): Number of frames before and after that are only seen. Defaults to 0.
+        window (int): Number of scored frames per window. Defaults to 256.
+        context (int): Number of frames on either side that are inputs only. Defaults to 0.
         step (int, optional): Frames from the start of one window to the next. Smaller steps make
             training windows overlap. Defaults to ``window``.
         test_mode (bool): Whether each frame must be in one window only.

@@ -75,7 +75,7 @@ def repeat_factors(labels: np.ndarray, oversample_thr: float) -> np.ndarray:
 class FrameStrideSampler(Sampler):
     """Draw one of every ``stride`` consecutive frames of each clip, with new offsets each epoch.
 
-    Neighbouring frames are nearly alike, so the paper trains on one of ten and moves the offset
+    Neighbouring frames are nearly alike, so the paper trains on one in ten and moves the offset
     every epoch (Sec. 4.1, Table 3: macro-F1 34.85 with 1/10, 32.23 with all). *Consecutive* are
     the frames that the dataset keeps, in the order of their numbers: frame p of a clip, p from 0,
     is drawn if ``p % stride`` equals the offset.
@@ -86,7 +86,7 @@ class FrameStrideSampler(Sampler):
     Args:
         dataset (Sized): An ``AffWild2Dataset``, or a ``ConcatDataset``, ``RepeatDataset``,
             ``KFoldDataset`` or ``Subset`` of them.
-        stride (int): One of so many frames is drawn. 1 is plain sampling. Defaults to 10.
+        stride (int): Distance in frames between drawn frames. 1 draws all. Defaults to 10.
         offset (str | int): ``'clip'`` draws one offset per clip and epoch, ``'epoch'`` one per
             epoch for all clips; a number in 0..stride-1 is a fixed offset. Defaults to ``'clip'``.
         shuffle (bool): Whether to shuffle the drawn frames. Defaults to True.

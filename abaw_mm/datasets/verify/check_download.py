@@ -30,7 +30,7 @@ class Download:
         frames (Path, optional): The challenge's list of test frames.
         stores (list[CropFolder]): Folders and stores of crops.
         filename_tmpl (str): File name of a frame in the list.
-        searched (bool): Whether ``annotations`` were searched in the data root, not given.
+        searched (bool): Whether ``annotations`` were found in the data root instead of given.
     """
 
     root: Path
@@ -54,9 +54,9 @@ def find_download(
         root (Path): Data root.
         ann_dirs (Sequence[Path]): Folders of annotations, relative to the data root or the current
             folder. Defaults to those of the latest edition in the data root.
-        frames (Path, optional): The challenge's list of test frames, relative likewise.
-        crops (Sequence[Path]): Folders and stores of crops, relative likewise. Defaults to those
-            with official names in the data root.
+        frames (Path, optional): The challenge's list of test frames, relative to the same folders.
+        crops (Sequence[Path]): Folders and stores of crops, relative to the same folders. Defaults
+            to those with official names in the data root.
         filename_tmpl (str): File name of a frame.
 
     Raises:

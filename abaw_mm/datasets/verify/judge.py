@@ -188,7 +188,7 @@ def judge(
     Args:
         splits (Sequence[Split]): What was read.
         reports (Sequence[ClipReport]): Counts of all clips of the splits.
-        strays (dict[str, int]): Folders of crops that belong to no clip, to their number of crops.
+        strays (dict[str, int]): Number of crops in each folder that belongs to no clip.
         roots (Sequence[str]): Folders of the crops.
         findings (Sequence[Finding]): Findings from reading the files.
     """
@@ -260,7 +260,7 @@ def make_report(
     findings: Sequence[Finding],
     decoded: bool,
 ) -> dict:
-    """Return everything as JSON types, from which tables are made.
+    """Collect totals, counts and findings in one dict of JSON types.
 
     Returns:
         dict: ``data_root`` (str); ``crops`` (list of folders); ``decoded`` (bool);
@@ -270,7 +270,7 @@ def make_report(
           ``unlabelled`` (-1), ``labelled_with_crop``, ``per_class`` (in the order of ``classes``)
         - ``classes``: names of the classes
         - ``clips``: list of the fields of :class:`ClipReport`
-        - ``strays``: folder of crops that belongs to no clip, to its number of crops
+        - ``strays``: number of crops in each folder that belongs to no clip
         - ``findings``: list of ``level, kind, text, fix, split, clip`` (the last two may be None)
         - ``verdict`` (str); ``status`` (int): exit status, 1 if there is an error, else 0
     """

@@ -1,4 +1,4 @@
-"""Find and read the files of a download of Aff-Wild2, whatever is wrong with them."""
+"""Find and read the files of a download of Aff-Wild2; report invalid files as findings."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

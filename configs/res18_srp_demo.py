@@ -1,8 +1,8 @@
 """ResNet-18 with Spatial Reserve Pooling on drawn faces, small enough for two CPU cores.
 
-It shows that everything works and reproduces nothing of the paper. The crops keep their 112x112
-pixels, of which three stages make the 7x7 cells that four make of 224x224, so the neck is the
-paper's. No stage is frozen, because there are no weights worth freezing.
+It shows that everything works and reproduces no figure of the paper. On crops of 112x112 pixels,
+three stages output the 7x7 cells that four stages output for 224x224, so the neck is unchanged.
+No stage is frozen, because there are no weights worth freezing.
 
     bash tools/quickstart.sh
 """

@@ -1,4 +1,4 @@
-"""res50_srp_affwild2.py in plain mmpretrain: slower, and open to any transform and metric of it.
+"""res50_srp_affwild2.py in plain mmpretrain: slower, but with all its transforms and metrics.
 
 float32 and one data sample per frame. Recipe, weights and checkpoints are those of
 res50_srp_affwild2.py.

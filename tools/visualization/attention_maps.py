@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw where on faces a classifier looks, as a contact sheet: one row per face, one column per map.
+"""Draw attention maps of a classifier on faces: one row per face, one column per map.
 
     python tools/visualization/attention_maps.py CONFIG CHECKPOINT face.jpg folder/
     python tools/visualization/attention_maps.py CONFIG CHECKPOINT CLIP --class Happiness

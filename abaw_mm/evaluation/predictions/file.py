@@ -60,7 +60,7 @@ def write_csv(path: Path, table: FrameTable, source: dict) -> None:
 
 
 def write_pkl(path: Path, table: FrameTable, source: dict) -> None:
-    """Write one dict per frame, as mmpretrain's ``tools/analysis_tools`` read it."""
+    """Write one dict per frame, for mmpretrain's ``tools/analysis_tools``."""
     rows = [
         dict(
             clip=table.clips[table.clip_id[row]],

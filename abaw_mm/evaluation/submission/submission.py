@@ -36,7 +36,7 @@ class Submission(FrameTable):
         filler: GapFiller,
         filename_tmpl: str = '{:05d}.jpg',
     ) -> 'Submission':
-        """Answer a challenge's list of frames.
+        """Find the class of each frame in a challenge's list.
 
         Args:
             frames (str): Path of the list, see :func:`read_frame_list`.

@@ -1,4 +1,4 @@
-"""What BYOL and SimSiam share: ResNet-18, projector, predictor and the cosine loss."""
+"""Common parts of BYOL and SimSiam: ResNet-18, projector, predictor and the cosine loss."""
 
 model = dict(
     backbone=dict(

@@ -23,7 +23,7 @@ ListCrops = Callable[[Sequence[str]], FrameTable]
 class FrameIndex(FrameTable):
     """The frames of a dataset.
 
-    The columns include ``label`` (int8, 0..7, or -1 where hidden) and ``source`` (int8), the
+    The columns are targets, such as ``label`` (int8, -1 where hidden), and ``source`` (int8), the
     location of the crop (see ``crops.crop_folder``) or -1 without a crop.
 
     Attributes:

@@ -3,7 +3,7 @@
 The paper leaves temporal models out "for simplicity" (Sec. 3); the entries ranked 1, 3 and 4 in its
 challenge used them, on features of several backbones and of audio. This one uses the features that
 tools/extract_features.py writes, here those of Spatial Reserve Pooling.
-Paper: no such row. docs/results.md has a run on a small set.
+Paper: no such row. docs/notes/real_faces_mini.md has a run on a small set.
 
     python tools/extract_features.py configs/res50_srp_affwild2.py CHECKPOINT \
         --out features/res50_srp_affwild2 --layer neck

@@ -1,4 +1,4 @@
-"""Test the architecture that CONTRIBUTING.md describes: imports run one way, rooms stay small."""
+"""Test the architecture that CONTRIBUTING.md describes: imports run one way, folders stay small."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,8 @@ REPO = Path(__file__).parents[1]
 PACKAGE = REPO / 'abaw_mm'
 MAX_MODULES = 11  # per folder, besides __init__.py
 
-# A room may import only from rooms of a lower rank; rooms of one rank are independent.
+# A subpackage may import only from subpackages of a lower rank; those of one rank are
+# independent. Modules at the top, such as errors.py, count as subpackages.
 RANKS = {
     'errors': 0,
     'version': 0,
@@ -27,7 +28,8 @@ RANKS = {
     'cli': 8,
     'paper': 8,
 }
-# abaw_mm/__init__.py is imported before everything else. It registers these rooms and no other.
+# abaw_mm/__init__.py is imported before everything else. It registers these subpackages and
+# no other.
 REGISTERED = {
     'checkpoints',
     'compat',
@@ -76,10 +78,10 @@ def find_imports(source: str, name: str, is_package: bool) -> set[str]:
     return {item for item in imports if item.startswith('abaw_mm.')}
 
 
-def get_room(name: str) -> str:
-    """Return the top-level room of a dotted name.
+def get_subpackage(name: str) -> str:
+    """Return the subpackage of a dotted name.
 
-    >>> get_room('abaw_mm.models.necks')
+    >>> get_subpackage('abaw_mm.models.necks')
     'models'
     """
     return name.split('.')[1]
@@ -97,43 +99,44 @@ def find_edges() -> set[tuple[str, str]]:
     }
 
 
-def test_every_room_has_a_rank():
-    assert {get_room(get_name(path)) for path in MODULES if get_name(path) != 'abaw_mm'} == set(
-        RANKS
-    )
+def test_every_subpackage_has_a_rank():
+    assert {
+        get_subpackage(get_name(path)) for path in MODULES if get_name(path) != 'abaw_mm'
+    } == set(RANKS)
 
 
 def test_imports_run_one_way():
     upwards = [
         f'{name} -> {target}'
         for name, target in sorted(find_edges())
-        if get_room(name) != get_room(target) and RANKS[get_room(name)] <= RANKS[get_room(target)]
+        if get_subpackage(name) != get_subpackage(target)
+        and RANKS[get_subpackage(name)] <= RANKS[get_subpackage(target)]
     ]
     assert not upwards, '\n'.join(upwards)
 
 
-def test_package_root_imports_registered_rooms_only():
+def test_package_root_imports_registered_subpackages_only():
     source = (PACKAGE / '__init__.py').read_text()
-    assert {get_room(name) for name in find_imports(source, 'abaw_mm', True)} == REGISTERED
-    for path in MODULES:  # nothing asks the root for what a module below has
+    assert {get_subpackage(name) for name in find_imports(source, 'abaw_mm', True)} == REGISTERED
+    for path in MODULES:  # modules import from each other, not from the root
         lines = [line.strip() for line in path.read_text().splitlines()]
         assert 'import abaw_mm' not in lines and not any(
             line.startswith('from abaw_mm import') for line in lines
         ), path
 
 
-def test_rooms_do_not_import_each_other_in_a_circle():
-    below = {room: set() for room in RANKS}
+def test_subpackages_do_not_import_each_other_in_a_cycle():
+    below = {part: set() for part in RANKS}
     for name, target in find_edges():
-        below[get_room(name)].add(get_room(target))
+        below[get_subpackage(name)].add(get_subpackage(target))
     free: set[str] = set()
-    while ready := {room for room in below if room not in free and below[room] <= free | {room}}:
+    while ready := {part for part in below if part not in free and below[part] <= free | {part}}:
         free |= ready
-    assert free == set(RANKS), f'in a circle, or above one: {sorted(set(RANKS) - free)}'
+    assert free == set(RANKS), f'in a cycle, or above one: {sorted(set(RANKS) - free)}'
 
 
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
-def test_folder_says_what_it_holds_and_stays_small(folder):
+def test_folder_has_a_docstring_and_stays_small(folder):
     init = folder / '__init__.py'
     assert ast.get_docstring(ast.parse(init.read_text())), f'{init} has no docstring'
     modules = [path.name for path in folder.glob('*.py') if path != init]

@@ -18,6 +18,6 @@ def test_failed_write_keeps_the_old_content(tmp_path):
     assert path.read_text() == 'old' and list(path.parent.iterdir()) == [path]
 
 
-def test_sha256(tmp_path):
+def test_sha256_equals_hashlib(tmp_path):
     (tmp_path / 'a').write_bytes(b'abc' * 1_000_000)
     assert sha256(tmp_path / 'a') == hashlib.sha256(b'abc' * 1_000_000).hexdigest()

@@ -18,7 +18,7 @@ def fail_without_message():
         (lambda: int('x'), 'my.py: invalid literal'),
     ],
 )
-def test_converted_errors(raised, message):
+def test_errors_of_mmengine_become_user_errors(raised, message):
     with pytest.raises(InvalidValueError, match=message), convert_config_errors('my.py'):
         raised()
 

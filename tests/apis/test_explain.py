@@ -27,7 +27,7 @@ def write(repo, tiny, folder, name='mine', base='res18_srp_affwild2_plain', **op
         f"_base_ = ['{os.path.relpath(repo / f'configs/{base}.py', folder)}']\n"
         f'val_dataloader = dict(dataset=dict(data_root={str(tiny)!r}))\n'
         + SMALL.format(**{'width': 6 * 36, 'kind': '', **options})
-    )  # 224 -> 14 -> 6 cells
+    )  # 224 pixels give a 14x14 map, of which the neck keeps 6x6 cells
     torch.manual_seed(0)
     cfg = compat.adapt_cfg_to_cpu(load_config(str(path)), 'none')
     model = MODELS.build(cfg.model)

@@ -101,7 +101,7 @@ def test_flops_of_a_transformer():
         ('res18_byol_faces', 112),
     ],
 )
-def test_input_size(name, side):
+def test_input_size_is_read_from_the_pipeline(name, side):
     assert find_input_size(load(name)) == (side, side)
 
 
@@ -126,7 +126,7 @@ def test_target_network_is_not_trained():
     assert stats['flops'] == parts['backbone']['flops']
 
 
-def test_tool(tmp_path, run_tool):
+def test_tool_counts_a_config_with_overrides(tmp_path, run_tool):
     tool, out = 'analysis_tools/model_stats.py', tmp_path / 'stats.json'
     options = ('frozen_stages=4', 'kernel_sizes=(1,1)', 'in_channels=1024')
     parts = ('model.backbone', 'model.neck', 'model.head')

@@ -43,7 +43,7 @@ def hostile(request, tmp_path, backbone_state):
         dict(type='Pretrained', prefix='backbone.'),
     ],
 )
-def test_init_cfg(hostile, cfg):
+def test_init_cfg_refuses_a_hostile_checkpoint(hostile, cfg):
     path, match = hostile
     with pytest.raises(UnsafeCheckpointError, match=match):
         ResNet(18, init_cfg=dict(cfg, checkpoint=str(path))).init_weights()
@@ -58,7 +58,7 @@ def test_no_argument_disables_the_safeguard(tmp_path, option):
         ResNet(18, init_cfg=cfg).init_weights()
 
 
-def test_converter(hostile, tmp_path):
+def test_converter_refuses_a_hostile_checkpoint(hostile, tmp_path):
     path, match = hostile
     tool = REPO / 'tools/model_converters/ssl_to_mmpretrain.py'
     result = subprocess.run(
@@ -86,7 +86,7 @@ def config(tiny, tmp_path):
 
 
 @pytest.mark.parametrize('setting', ['checkpoint', 'load_from', 'resume', 'test'])
-def test_training_and_scoring(hostile, config, tmp_path, monkeypatch, setting):
+def test_runs_refuse_a_hostile_checkpoint(hostile, config, tmp_path, monkeypatch, setting):
     path, match = hostile
     work_dir = str(tmp_path / 'run')
     stepped = []

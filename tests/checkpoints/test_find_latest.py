@@ -19,7 +19,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_latest(work_dir, tmp_path_factory):
+def test_latest_checkpoint_is_found(work_dir, tmp_path_factory):
     assert find_latest(str(work_dir)) == str(work_dir / 'iter_10.pth')
     assert find_latest(str(tmp_path_factory.mktemp('empty'))) is None
     assert find_latest(str(work_dir / 'missing')) is None

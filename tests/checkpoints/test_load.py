@@ -68,7 +68,7 @@ def test_file_without_a_checkpoint_is_refused(tmp_path):
         load_checkpoint_file(path)
 
 
-def test_checkpoint_path(tmp_path):
+def test_missing_checkpoint_path_is_named(tmp_path):
     (tmp_path / 'a.pth').touch()
     for given in (None, '', 'https://example.org/a.pth', str(tmp_path / 'a.pth')):
         check_checkpoint_path(given)
@@ -87,7 +87,7 @@ def test_unwrap_state_dict():
         assert unwrap_state_dict(checkpoint) == {'fc.weight': w}
 
 
-def test_safetensors(tmp_path):
+def test_safetensors_load_with_their_metadata(tmp_path):
     tensors = {f'layer{i}.weight': torch.full((3, 4), float(i)) for i in range(4)}
     path = tmp_path / 'a.safetensors'
     safetensors.torch.save_file(tensors, path, metadata=dict(source='moco'))
@@ -132,7 +132,7 @@ def server(tmp_path, monkeypatch):
     httpd.server_close()
 
 
-def test_download(server, tmp_path):
+def test_url_is_downloaded_once(server, tmp_path):
     url, folder, requested = server
     save(dict(w=torch.ones(2)), folder / 'good.pth')
     for load in (

@@ -315,7 +315,7 @@ def test_layout_is_matched_completely(resnet18, a, b, name):
     report = match_backbone(resnet18, found)
     assert report.complete, report.table()
     assert layout in report.layout
-    assert report.sources.keys() == resnet18.keys()  # num_batches_tracked, too
+    assert report.sources.keys() == resnet18.keys()  # including num_batches_tracked
     for own, key in report.sources.items():
         assert torch.equal(found[key], a[own]), (own, key)
     # all other tensors are counted
@@ -426,7 +426,8 @@ def test_another_depth_is_an_error(resnet18, a):
             require_complete(
                 match_backbone(resnet18, nets[depth]), 'x', nets[depth], allow_partial=False
             )
-    wide = dict(resnet18, **{'layer1.2.conv1.weight': a['conv1.weight']})  # of no known depth
+    # No ResNet has only this third block.
+    wide = dict(resnet18, **{'layer1.2.conv1.weight': a['conv1.weight']})
     with pytest.raises(ValueError, match='has no block for layer1.2.conv1.weight'):
         require_complete(match_backbone(resnet18, wide), 'x', wide, allow_partial=False)
     assert not match_backbone(nets[34], a).complete
@@ -495,7 +496,7 @@ class TinyIR(nn.Module):
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_face_evolve(prefix):
+def test_ir_of_face_evolve_is_matched(prefix):
     found = flatten_checkpoint(under(prefix, filled(TinyIR(output_layer=True).state_dict(), 4)))
     own = TinyIR(output_layer=False)
     report = match_backbone(own.state_dict(), found)
@@ -505,7 +506,7 @@ def test_face_evolve(prefix):
     assert torch.equal(own.body[1].res_layer[2].weight, found[f'{prefix}body.1.res_layer.2.weight'])
 
 
-def test_released_ir50(golden):
+def test_released_ir50_is_matched(golden):
     shapes = json.loads((golden / 'state_dict_shapes.json').read_text())['ir50']
     found = {name: torch.zeros(shape) for name, shape in shapes.items()}
     wanted = {name: value for name, value in found.items() if not name.startswith('output_layer')}
@@ -566,7 +567,7 @@ def test_another_ir_network_is_refused(ir50, other, names):
     assert not report.complete and (report.unused or report.mismatched)
 
 
-def test_released_apvit(golden):
+def test_released_apvit_is_matched(golden):
     shapes = json.loads((golden / 'state_dict_shapes.json').read_text())['apvit']
     with torch.device('meta'):
         wanted = APViT().state_dict()
@@ -650,7 +651,7 @@ MODELS_OF_MMPRETRAIN = {
 
 
 @pytest.mark.parametrize('layout', MODELS_OF_MMPRETRAIN)
-def test_models_of_mmpretrain(resnet18, layout):
+def test_models_of_mmpretrain_are_matched(resnet18, layout):
     cfg = dict(MODELS_OF_MMPRETRAIN[layout], backbone=dict(type='ResNet', depth=18))
     state = filled(MODELS.build(cfg).state_dict(), 6)
     report = match_backbone(resnet18, flatten_checkpoint(dict(state_dict=state, meta={})))

@@ -65,7 +65,7 @@ def test_fills_the_whole_backbone(tmp_path, weights, layout):
             assert torch.equal(value, weights[key]), key
 
 
-def test_safetensors(tmp_path, weights):
+def test_safetensors_fill_the_backbone(tmp_path, weights):
     safetensors.torch.save_file(moco(weights)['state_dict'], tmp_path / 'ssl.safetensors')
     model = backbone(tmp_path / 'ssl.safetensors')
     model.init_weights()

@@ -52,7 +52,7 @@ def test_cuda_is_left_to_mmengine(clean_env):
     assert adapt_cfg_to_cpu(cfg, 'pytorch') is cfg
 
 
-def test_launcher_errors(clean_env):
+def test_launcher_without_its_variables_is_an_error(clean_env):
     with pytest.raises(ValueError, match="--launcher: got 'ssh'.*none, pytorch, slurm, mpi"):
         init_dist('ssh')
     with pytest.raises(ValueError, match='got no RANK in the environment.*torchrun'):
@@ -63,7 +63,7 @@ def test_launcher_errors(clean_env):
         init_dist('mpi')
 
 
-def test_mpi(clean_env):
+def test_mpi_starts_a_gloo_group_on_the_cpu(clean_env):
     for name, value in dict(RANK=0, LOCAL_RANK=0, SIZE=1).items():
         clean_env.setenv(f'OMPI_COMM_WORLD_{name}', str(value))
     clean_env.setenv('MASTER_ADDR', '127.0.0.1')
@@ -74,7 +74,7 @@ def test_mpi(clean_env):
 
 
 @pytest.mark.parametrize('given', ['nothing', 'address', 'port'])
-def test_slurm(clean_env, tmp_path, given):
+def test_slurm_sets_the_variables_of_torch(clean_env, tmp_path, given):
     scontrol = tmp_path / 'scontrol'
     scontrol.write_text(
         '#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "localhost\\nnode2\\n"\n'

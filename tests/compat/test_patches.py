@@ -75,7 +75,7 @@ def test_torchvision_operators_are_defined_only_if_missing(monkeypatch, message,
         assert got == defined
 
 
-def test_missing_torchvision(monkeypatch):
+def test_missing_torchvision_is_an_error_with_the_pip_command(monkeypatch):
     def fail(name):
         raise ModuleNotFoundError(name=name)
 
@@ -84,7 +84,7 @@ def test_missing_torchvision(monkeypatch):
         patches.patch_torchvision_import()
 
 
-def test_package_lookup():
+def test_packages_are_found_by_module_and_pypi_name():
     utils = mmengine.utils.package_utils
     for module in (utils, mmengine.utils, mmengine.config.config):
         assert module.is_installed('numpy') and not module.is_installed('no_such_package')
@@ -130,7 +130,7 @@ def test_hue_out_of_range_is_an_error():
         mmcv.adjust_hue(np.zeros((1, 1, 3), np.uint8), -0.6)
 
 
-def test_color_jitter():
+def test_color_jitter_accepts_negative_hue():
     from mmpretrain.registry import TRANSFORMS
 
     jitter = TRANSFORMS.build(dict(type='ColorJitter', hue=0.5))
@@ -147,7 +147,7 @@ def test_browse_dataset_draws_a_grid():
     assert grid.ndim == 3 and grid.shape[2] == 3 and 100 < grid.shape[0] < 2000
 
 
-def test_retrieval_metric():
+def test_retrieval_metrics_compute_known_values():
     from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
 
     pred, target = [[0, 2, 1], [1, 0, 2]], [[1], [0, 1]]
@@ -181,7 +181,7 @@ def test_only_the_warning_of_mmcv_lite_is_suppressed():
 
 
 class IndexedVectors(ToyVectors):
-    """Vectors with their index."""
+    """Vectors that are returned with their index."""
 
     def __getitem__(self, index):
         return dict(x=torch.tensor([index, -1.0]), row=index)

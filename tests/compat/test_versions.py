@@ -23,7 +23,7 @@ def test_installed_versions_are_supported():
         (torch, '2.3.1+cu121', r"torch: got 2\.3\.1.*expected >=2\.4; .*pip install 'torch>=2\.4'"),
     ],
 )
-def test_unsupported_version(monkeypatch, module, version, expected):
+def test_error_of_unsupported_version_has_pip_command(monkeypatch, module, version, expected):
     monkeypatch.setattr(module, '__version__', version)
     with pytest.raises(ImportError, match=expected):
         versions.check_versions()
@@ -32,13 +32,13 @@ def test_unsupported_version(monkeypatch, module, version, expected):
 @pytest.mark.parametrize(
     'name, version', [('mmpretrain', '1.3.6'), ('mmcv', '2.3.3'), ('mmcv', '2.0.0rc4')]
 )
-def test_supported_version(monkeypatch, name, version):
+def test_supported_version_is_accepted(monkeypatch, name, version):
     monkeypatch.setattr(versions, '_find_version', lambda name: version)
     monkeypatch.setattr(versions, 'SUPPORTED', {name: versions.SUPPORTED[name]})
     versions.check_versions()
 
 
-def test_missing_package(monkeypatch):
+def test_error_of_missing_package_has_pip_command(monkeypatch):
     monkeypatch.setattr(versions, 'SUPPORTED', {'no_such_module': ('1.0', None, 'no-such')})
     with pytest.raises(ImportError, match="none installed, expected >=1.0.*pip install 'no-such"):
         versions.check_versions()

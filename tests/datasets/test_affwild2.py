@@ -123,7 +123,7 @@ def test_clips_select_a_fold(tiny, tmp_path):
         train_set(tiny, clips=['video10'])
 
 
-def test_several_folders_of_crops(tiny):
+def test_crops_are_found_in_several_folders(tiny):
     shutil.move(tiny / 'cropped_aligned/video10_left', tiny / 'new_50_vids/video10_left')
     dataset = train_set(tiny, data_prefix=dict(img_path=['cropped_aligned', 'new_50_vids']))
     assert len(dataset) == 36
@@ -133,14 +133,14 @@ def test_several_folders_of_crops(tiny):
     assert len(train_set(tiny)) == 18  # one archive is not listed
 
 
-def test_start_index(tmp_path, make_clip):
+def test_wrong_start_index_is_refused(tmp_path, make_clip):
     make_clip(tmp_path, 'Train_Set', 'a', [1, 2, 3], start=0)
     assert names(train_set(tmp_path, start_index=0)) == [('a', 0, 1), ('a', 1, 2), ('a', 2, 3)]
     with pytest.raises(ValueError, match='set start_index=0'):
         train_set(tmp_path)
 
 
-def test_filename_template(tmp_path, make_clip):
+def test_filename_template_names_the_crops(tmp_path, make_clip):
     make_clip(tmp_path, 'Train_Set', 'a', [1, 2])
     for number in (1, 2):
         folder = tmp_path / 'cropped_aligned/a'
@@ -215,7 +215,7 @@ def test_copies_share_and_pickles_keep_frames(tiny):
     assert dataset.get_subset(5).frames.clips is dataset.frames.clips
 
 
-def test_pipeline(tiny):
+def test_pipeline_of_mmpretrain_gets_label_clip_and_frame_number(tiny):
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='PackInputs', meta_keys=('sample_idx', 'clip', 'frame_no')),

@@ -23,7 +23,7 @@ ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
 @pytest.fixture
 def reads(monkeypatch):
-    """A list with one entry per listing of all crops."""
+    """Return a list that gets one entry each time all crops are listed."""
     calls = []
     list_crops = affwild2_module.list_crops
     monkeypatch.setattr(

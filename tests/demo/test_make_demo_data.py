@@ -129,7 +129,7 @@ def test_neighbouring_frames_are_similar(demo):
     first = [frames[min(frames)] for frames in clips.values()]
     far = [np.abs(a - b).mean() for a, b in zip(first, first[1:], strict=False)]
     assert np.mean(near) < 0.3 * np.mean(far)
-    for labels, _ in read(demo, 'Train_Set').values():  # independent labels would change in 7 of 8
+    for labels, _ in read(demo, 'Train_Set').values():  # 7 of 8 for independent labels
         assert np.count_nonzero(np.diff(labels)) / len(labels) < 0.35
 
 

@@ -71,7 +71,7 @@ def test_from_rows_sorts_clips_only():
 
 
 @tables
-def test_sorting(table):
+def test_sort_orders_by_clip_and_frame_number(table):
     result = table.sort()
     assert result.is_sorted() and to_dict(result) == to_dict(table)
     frames = list(zip(table.clip_id.tolist(), table.frame_no.tolist(), strict=True))
@@ -104,7 +104,7 @@ def test_search_in_a_clip(table):
 @tables
 def test_find_frames_of_other_clips_and_order(table):
     other = FrameTable.from_rows(['c', 'a', 'gone', 'x', 'a'], [5, 17, 1, 3, 98])
-    if len(table):  # and all frames that are there, in another order
+    if len(table):  # also all frames of the table, in another order
         clips = [*other.clip, *table.clip]
         other = FrameTable.from_rows(clips, np.append(other.frame_no, table.frame_no))
     row_of = {}
@@ -127,7 +127,7 @@ def test_select_clips(table):
 
 
 @tables
-def test_duplicates(table):
+def test_duplicates_are_found(table):
     assert table.find_duplicates().tolist() == []
     again = table.take(np.tile(np.arange(len(table)), 2))
     assert sorted(again.find_duplicates()) == list(range(len(table), 2 * len(table)))
@@ -159,7 +159,7 @@ def test_merge_equals_a_dict_of_all_frames():
     parts = []
     for rank in range(3):
         part = whole.take(rng.permutation(np.arange(rank, 43, 3) % 40))  # some frames twice
-        order = rng.permutation(len(whole.clips))  # each process meets clips in another order
+        order = rng.permutation(len(whole.clips))  # each process lists clips in another order
         parts.append(part.select_clips([whole.clips[i] for i in order]))
     nothing = whole.take(np.empty(0, int))
     merged = merge_tables([nothing, *parts], targets=['label', 'valence', 'units'])

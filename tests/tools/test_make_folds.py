@@ -55,7 +55,7 @@ def test_lists_and_counts(root, run_tool):
     assert "1 clips without labels are in no fold: 'video9_right'" in out
 
 
-def test_train_only(root, run_tool):
+def test_train_only_leaves_out_the_validation_set(root, run_tool):
     status, out, _ = run_tool(TOOL, root, '--folds', 4, '--train-only')
     assert status == 0 and 'note: fold 0 has no frame of' in out
     assert (root / 'folds/fold3of4_val.txt').is_file()

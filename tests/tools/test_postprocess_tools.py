@@ -55,7 +55,7 @@ def test_mean_smoothing_and_prior(folder, run_tool):
     np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames of Neutral, 2 of Anger
 
 
-def test_search(folder, run_tool):
+def test_search_reports_the_gain_on_clips_left_out(folder, run_tool):
     flags = ['--methods', 'box', 'median', '--widths', 2, 20, '--folds', 3, '--json', 'out.json']
     status, out, _ = run_tool('analysis_tools/search_smoothing.py', '0.npz', *flags)
     assert status == 0

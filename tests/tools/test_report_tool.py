@@ -188,13 +188,13 @@ def test_predictions_must_match_the_annotations(folder, run_tool):
     'root, message',
     [('nowhere', 'no folder .*nowhere'), ('ann', 'no crop of 168 of the 168 frames')],
 )
-def test_missing_crops(folder, run_tool, root, message):
+def test_missing_crops_are_an_error(folder, run_tool, root, message):
     flags = ('--out', folder / 'bad.html', '--data-root', folder / root)
     status, _, error = run_tool(TOOL, folder / '0.npz', *flags)
     assert status == 1 and re.search(message, error)
 
 
-def test_names_of_runs(load_tool, run_tool):
+def test_runs_are_named_by_what_differs_in_their_paths(load_tool, run_tool):
     make_names = load_tool(TOOL).make_names
     assert make_names(['a/val.npz', 'b/val.npz']) == ['a/val', 'b/val']
     assert make_names(['a/x.npz', 'a/y.npz']) == ['x', 'y']

@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_both_figures(folder, run_tool):
+def test_both_figures_are_printed_and_written(folder, run_tool):
     flags = ('--ann-file', 'ann', '--clips', 'clips.txt', '--json', 'out.json')
     status, out, _ = run_tool(TOOL, 'predictions.npz', *flags)
     assert status == 0
@@ -42,7 +42,7 @@ def test_both_figures(folder, run_tool):
     assert figures['with_crop']['support_Neutral'] == 2
 
 
-def test_one_figure_without_annotations(folder, run_tool):
+def test_only_one_figure_without_annotations(folder, run_tool):
     status, out, _ = run_tool(TOOL, 'predictions.npz', '--absent', 'skip')
     assert status == 0 and '66.67' in out and '--ann-file adds the figure' in out
 

@@ -107,7 +107,7 @@ def test_loads_in_mmpretrain_without_abaw_mm(run, tmp_path, moco, weights):
 
 
 def test_output_holds_no_storage_beyond_its_tensors(run, tmp_path, weights):
-    """A view must not bring along the whole storage."""
+    """A tensor that is a view is written without the rest of its storage."""
     large = torch.zeros(5_000_000)
     view = large[:9408].view(64, 3, 7, 7)
     torch.save({**weights, 'conv1.weight': view, 'large': large}, tmp_path / 'a.pth')
@@ -231,7 +231,7 @@ def test_package_never_executes_pickles(repo):
         assert 'weights_only=False' not in text and "weights_only']=False" not in text, path
 
 
-def test_as_a_command(tmp_path, moco):
+def test_command_writes_the_backbone_and_prints_the_table(tmp_path, moco):
     result = subprocess.run(
         [sys.executable, str(REPO / 'tools' / TOOL), str(moco), str(tmp_path / 'out.pth')],
         cwd=REPO,

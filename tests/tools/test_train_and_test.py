@@ -138,7 +138,7 @@ def test_out_has_the_scores_of_every_frame(trained, score):
 
 @pytest.mark.slow
 def test_plain_config_gives_the_same_scores(trained, score):
-    """One object per frame, by the config or for pictures, against batches of arrays."""
+    """Compare one object per frame, as the config or pictures need it, with batches of arrays."""
     folder, config, _ = trained
     plain = folder / 'mine_plain.py'
     plain.write_text(config.read_text().replace('res18_srp_affwild2', 'res18_srp_affwild2_plain'))
@@ -313,7 +313,7 @@ def test_scripts_without_arguments_print_their_usage(script):
 
 @pytest.fixture
 def fake_srun(tmp_path):
-    """An srun that notes its arguments and runs two tasks on this machine."""
+    """A replacement for srun that records its arguments and runs two tasks on this machine."""
     srun = tmp_path / 'bin/srun'
     srun.parent.mkdir()
     srun.write_text(
@@ -334,7 +334,7 @@ def fake_srun(tmp_path):
 
 
 @pytest.mark.slow
-def test_slurm(trained, fake_srun):
+def test_slurm_scripts_train_and_score_in_two_tasks(trained, fake_srun):
     folder, config, _ = trained
     path = [str(fake_srun / 'bin'), str(Path(sys.executable).parent), os.environ['PATH']]
     env = dict(

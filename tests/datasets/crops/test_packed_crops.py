@@ -365,7 +365,7 @@ def test_store_grows_beyond_its_map(tiny, monkeypatch):
     assert summarize_store(store) == fresh and verify_store(store) == []
 
 
-def test_full_disk(tiny):
+def test_full_disk_is_an_error_and_packing_resumes(tiny):
     """Simulated by a limit on the size of files."""
     resource = pytest.importorskip('resource')
 

@@ -55,7 +55,8 @@ def test_positions_have_the_features_of_their_frame_numbers(windows, written):
         assert item['inputs'].shape == (9, 6) and item['inputs'].dtype == torch.float16
         assert item['frame_no'].diff().eq(1).all()
         for at, number in enumerate(item['frame_no'].tolist()):
-            feature = written[item['clip']].get(number)  # None without a crop and beyond the ends
+            # None where there is no crop, and beyond the ends.
+            feature = written[item['clip']].get(number)
             assert item['seen'][at] == (feature is not None)
             np.testing.assert_array_equal(item['inputs'][at], 0 if feature is None else feature)
             if not item['scored'][at]:

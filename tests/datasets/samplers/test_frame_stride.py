@@ -63,11 +63,11 @@ def test_draws_one_of_every_stride(dataset):
         sampler.set_epoch(epoch)
         drawn = by_clip(dataset, sampler)
         offsets = {clip: positions[0] for clip, positions in drawn.items()}
-        assert drawn['a'] == [offsets['a'] + 5 * k for k in range(5)]  # one of each five
+        assert drawn['a'] == [offsets['a'] + 5 * k for k in range(5)]  # one frame in five
         assert drawn['b'] == [offsets['b'] + 5 * k for k in range(2)]
         seen.add(tuple(offsets.values()))
-    assert {o[0] for o in seen} == set(range(5))  # every offset comes, 0 too
-    assert any(len(set(o)) > 1 for o in seen)  # each clip has its own
+    assert {o[0] for o in seen} == set(range(5))  # every offset occurs, including 0
+    assert any(len(set(o)) > 1 for o in seen)  # clips have different offsets
 
 
 def test_offset_per_epoch_or_fixed(dataset):
@@ -214,7 +214,7 @@ def test_looks_inside_wrappers(dataset):
     rows = fold._ori_indices
     table = get_frame_table(fold)
     assert table['label'].tolist() == labels[rows].tolist()
-    # of a shuffled fold: still one of every three frames of a clip, by their numbers
+    # Frame numbers decide, not the order of a shuffled fold: one frame in three of each clip.
     drawn = FrameStrideSampler(fold, stride=3, offset=0, shuffle=False).draw(0)
     for clip_id in range(3):
         numbers = sorted(table.frame_no[table.clip_id == clip_id])

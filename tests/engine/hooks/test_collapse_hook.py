@@ -14,7 +14,7 @@ from abaw_mm.engine.hooks.collapse_hook import feature_spread
 from abaw_mm.errors import TrainingFailedError
 
 
-def test_spread():
+def test_spread_equals_formula_of_simsiam():
     features = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
     assert feature_spread(features).item() == pytest.approx(1, abs=0.02)  # SimSiam's 1 / sqrt(D)
     assert feature_spread(features * torch.rand(4000, 1)).item() == pytest.approx(1, abs=0.02)

@@ -41,12 +41,12 @@ def test_source_is_stored_and_compared():
         hook.before_train(make_runner(make_dataset(), other))
 
 
-def test_width_of_the_model():
+def test_features_of_another_width_are_refused():
     wide = make_dataset(dim=8)
     with pytest.raises(ValueError, match='got 8 features per frame .*, expected 6 '):
         FeatureSourceHook().before_train(make_runner(wide, wide))
 
 
-def test_other_dataset():
+def test_dataset_without_features_is_refused():
     with pytest.raises(TypeError, match='got a list, expected a ClipFeatureDataset'):
         FeatureSourceHook().before_train(make_runner([], []))

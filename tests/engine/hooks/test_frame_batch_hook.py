@@ -59,7 +59,7 @@ def test_datasets_with_the_same_frames_are_not_scored_together(tiny):
     FrameBatchHook().before_test(SimpleNamespace(test_loop=loop))
 
 
-def test_epoch_based_training(repo, tiny, tmp_path):
+def test_epoch_based_training_works(repo, tiny, tmp_path):
     options = {'train_dataloader.sampler.infinite': False, 'train_dataloader.sampler.stride': 4}
     cfg = tiny_cfg(repo, tiny, tmp_path, **options)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)

@@ -36,6 +36,6 @@ def test_checkpoint_fills_frozen_stages(repo, tiny, tmp_path, logged_warnings):
         assert not torch.equal(state[key], expected[key])
 
 
-def test_missing_checkpoint(repo, tiny, tmp_path):
+def test_missing_checkpoint_is_an_error(repo, tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match="checkpoint='gone.pth': no such file"):
         Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path, checkpoint='gone.pth')).train()

@@ -98,7 +98,7 @@ def test_probe_is_the_same_on_one_process_and_two(tiny, run_distributed):
     run_distributed(check_probe, tiny, probe(tiny)[2])
 
 
-def test_missing_labelled_frames(tmp_path):
+def test_missing_labelled_frames_are_an_error_unless_disabled(tmp_path):
     runner, _ = make_runner(make_model())
     with pytest.raises(FileNotFoundError, match=r'default_hooks.probe.interval=0'):
         make_hook(tmp_path / 'gone').before_train(runner)

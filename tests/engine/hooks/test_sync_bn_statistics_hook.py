@@ -21,7 +21,7 @@ def check_process():
     assert model[1].running_mean.tolist() == [get_rank()] * 3
 
 
-def test_two_processes(run_distributed):
+def test_statistics_are_averaged_over_two_processes(run_distributed):
     run_distributed(check_process)
 
 

@@ -49,7 +49,7 @@ def test_released_classifier_equals_released_code(released, testing_runner):
 
 @pytest.fixture
 def testing_runner():
-    """Return a class with the attributes of a Runner that the hook reads."""
+    """Return a replacement for a Runner with the attributes that the hook reads."""
 
     class Testing:
         _train_loop, _load_from, _resume = None, 'apvit.pth', False
@@ -77,9 +77,8 @@ def test_dropped_patches_do_not_affect_the_feature():
         before = backbone.vit(maps)
         for cell, matters in ((order[0], False), (order[5], False), (order[6], True)):
             changed = maps.clone()
-            changed.view(256, 16)[:, cell] *= (
-                0.99  # lower attention, so dropped patches stay dropped
-            )
+            # Lower attention, so that dropped patches stay dropped.
+            changed.view(256, 16)[:, cell] *= 0.99
             same = torch.allclose(backbone.vit(changed), before, atol=1e-7)
             assert same != matters
 

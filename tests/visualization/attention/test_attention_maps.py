@@ -147,7 +147,7 @@ def test_grad_cam_equals_pytorch_grad_cam():
     model = build_classifier(RESNET, width=54).float()
     inputs = make_images(112, 112).float()
     ours = attention_maps(model, inputs, 4).grad_cam
-    layer = model.backbone.layer3  # whose output is the output of the backbone
+    layer = model.backbone.layer3  # its output is that of the backbone
     wanted = [targets.ClassifierOutputTarget(4)] * 2
     cam = library.GradCAM(model=model, target_layers=[layer])
     cam(inputs, wanted)  # also scales and enlarges; get_cam_image gives the map before that

@@ -106,11 +106,11 @@ def write_json(path: Path, content: dict) -> None:
 def find_error(log: str) -> str:
     """Return the line of a log that names the error.
 
-    This is the last line that begins with the name of an exception. torchrun's own
-    ``ChildFailedError``, which follows each error of a process, does not count.
+    This is the last line that begins with the name of an exception, without its module. torchrun's
+    own ``ChildFailedError``, which follows each error of a process, does not count.
 
-    >>> find_error('Traceback ...\\nValueError: got 3, expected 4\\n[rank0] bye\\n')
-    'ValueError: got 3, expected 4'
+    >>> find_error('Traceback ...\\nabaw_mm.errors.UserError: got 3, expected 4\\n[rank0] bye\\n')
+    'UserError: got 3, expected 4'
     """
     lines = [re.sub(r'^\[rank\d+\]:\s*', '', line.strip()) for line in log.splitlines()]
     lines = [line for line in lines if line]
@@ -119,7 +119,9 @@ def find_error(log: str) -> str:
         for line in lines
         if re.match(r'[\w.]*(Error|Exception|Interrupt)\b', line) and 'ChildFailedError' not in line
     ]
-    return (errors or lines or ['the log is empty'])[-1]
+    if not errors:
+        return (lines or ['the log is empty'])[-1]
+    return re.sub(r'^(\w+\.)+', '', errors[-1])
 
 
 def find_last_checkpoint(folder: Path) -> Path | None:

@@ -195,7 +195,7 @@ def test_weights_are_loaded_and_wrong_ones_fail_only_their_row(tiny, tmp_path):
     assert '1 rows failed' in result.stdout and '1 rows done' in result.stdout
     rows = rows_of(tmp_path / 'work')
     failed = rows['res18_simsiam']['failures'][0]
-    assert failed['error'].startswith('ValueError: ')
+    assert failed['error'].startswith('InvalidValueError: SSLPretrained: ')
     assert str(other) in (tmp_path / 'work' / failed['log']).read_text()
     assert rows['res18_frozen4']['mean'] >= 0
     assert len(rows['res18_frozen4']['weights']['sha256']) == 64

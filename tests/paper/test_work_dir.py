@@ -71,7 +71,7 @@ def test_step_times_are_those_of_the_later_attempt(tmp_path):
         (
             '[rank1]: torch.cuda.OutOfMemoryError: y\nE\n'
             'torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n====\n',
-            'torch.cuda.OutOfMemoryError: y',
+            'OutOfMemoryError: y',
         ),
         ('only this\n\n', 'only this'),
         ('', 'the log is empty'),

@@ -110,7 +110,10 @@ def number_lines(start_index: int = 1, **columns: Mapping[str, np.ndarray]) -> F
     (['a', 'a', 'b'], [1, 2, 1], [0, -1, 4])
     """
     lines = next(iter(columns.values()))
-    numbers = {clip: start_index + np.arange(len(lines[clip])) for clip in sorted(lines)}
+    numbers = {
+        clip: np.arange(start_index, start_index + len(lines[clip]), dtype=np.int32)
+        for clip in sorted(lines)
+    }
     return FrameTable.from_clips(numbers, **columns)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from abaw_mm.errors import InvalidValueError
 
 Table = TypeVar('Table', bound='FrameTable')
+CHUNK = 1 << 18  # frames looked up at once; bounds the memory of temporary arrays
 
 
 @dataclass(eq=False)
@@ -196,19 +197,24 @@ class FrameTable:
         >>> table.find(FrameTable.from_clips({'b': [7, 8], 'a': [2]})).tolist()
         [2, -1, 1]
         """
-        id_of = {clip: clip_id for clip_id, clip in enumerate(self.clips)}
-        ids = np.array([id_of.get(clip, -1) for clip in frames.clips], np.int64)[frames.clip_id]
-        wanted = ids << 32 | frames.frame_no
+        rows = np.full(len(frames), -1, np.int64)
         if not len(self):
-            return np.full(len(wanted), -1, np.int64)
+            return rows
+        id_of = {clip: clip_id for clip_id, clip in enumerate(self.clips)}
+        ids = np.array([id_of.get(clip, -1) for clip in frames.clips], np.int64)
         key = self.key
         order = None
         if not np.all(key[1:] >= key[:-1]):
             order = np.argsort(key, kind='stable')
             key = key[order]
-        at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        rows = at if order is None else order[at]
-        return np.where((key[at] == wanted) & (ids >= 0), rows, -1)
+        for start in range(0, len(frames), CHUNK):
+            part = slice(start, start + CHUNK)
+            clip_id = ids[frames.clip_id[part]]
+            wanted = clip_id << 32 | frames.frame_no[part]
+            at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+            found = (key[at] == wanted) & (clip_id >= 0)
+            rows[part] = np.where(found, at if order is None else order[at], -1)
+        return rows
 
     def find_missing(self, frames: 'FrameTable') -> np.ndarray:
         """Return the row numbers of another table's frames that this table does not have."""

@@ -111,11 +111,16 @@ class FrameMetric(BaseMetric):
         """Make a table of one dict per frame."""
         clip, frame_no = zip(*map(self._identify, samples), strict=True)
         columns = {name: _stack([sample[name] for sample in samples]) for name in self.outputs}
-        device = samples[0][self.outputs[0]].device
         for name, hidden in self.targets.items():
-            value = torch.as_tensor(hidden, device=device)
+            known = [sample[name] for sample in samples if name in sample]
+            if not known:
+                columns[name] = _to_numpy(_repeat(hidden, len(samples)))
+                continue
+            value = torch.as_tensor(hidden, device=known[0].device).reshape(known[0].shape)
             columns[name] = _stack([sample.get(name, value) for sample in samples])
-        return FrameTable.from_rows(clip, frame_no, **columns)
+        id_of = {name: clip_id for clip_id, name in enumerate(dict.fromkeys(clip))}
+        clip_id = np.array([id_of[name] for name in clip], np.int32)
+        return FrameTable(list(id_of), clip_id, np.array(frame_no, np.int32), columns)
 
     def _identify(self, sample: dict) -> tuple[str, int]:
         """Return the clip name and the frame number of a data sample."""
@@ -131,6 +136,8 @@ class FrameMetric(BaseMetric):
 
     def _check_finite(self, table: FrameTable) -> None:
         for name in self.outputs:
+            if table[name].dtype.kind != 'f':
+                continue
             finite = np.isfinite(table[name]).reshape(len(table), -1).all(axis=1)
             if not finite.all():
                 row = int(finite.argmin())
@@ -167,8 +174,9 @@ def _stack(values: Sequence[torch.Tensor]) -> np.ndarray:
 
     The tensors are stacked before they are copied from the device, so that it takes one copy.
     """
-    column = torch.stack([value.reshape(-1) for value in values])
-    return _to_numpy(column[:, 0] if column.shape[1] == 1 else column)
+    if values[0].shape == (1,):  # a label in mmpretrain's form
+        return _to_numpy(torch.cat(list(values)))
+    return _to_numpy(torch.stack(list(values)))
 
 
 def _to_numpy(column: torch.Tensor) -> np.ndarray:

@@ -164,6 +164,9 @@ def use_safe_loading() -> None:
         ('', 'http://', 'https://'), load_from_weights_only, force=True
     )
     mmengine_checkpoint.torch = ModuleOverlay(torch, load=_torch_load)
+    # onedl-mmengine's own list of safe types has `getattr`, which would be allowed beside ours.
+    if hasattr(mmengine_checkpoint, '_safe_torch_load'):
+        mmengine_checkpoint._safe_torch_load = _torch_load
     # SwAV resumes its queue from a file next to the checkpoint.
     swav_hook: Any = import_module('mmpretrain.engine.hooks.swav_hook')
     swav_hook.torch = mmengine_checkpoint.torch

@@ -99,8 +99,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make_names(paths: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the paths that differ, without the suffix."""
-    parts = [Path(path).resolve().with_suffix('').parts for path in paths]
+    """Return the shortest ends of the paths that differ, without ``.npz``."""
+    # Only .npz is a suffix: that of `lr_0.005` would leave `lr_0`.
+    parts = [Path(str(Path(path).resolve()).removesuffix('.npz')).parts for path in paths]
     for length in range(1, max(map(len, parts))):
         names = ['/'.join(part[-length:]) for part in parts]
         if len(set(names)) == len(names):

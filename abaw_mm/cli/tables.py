@@ -16,7 +16,7 @@ PLAIN_WIDTH = 150  # columns of a table where the output is no terminal
 
 
 def make_console(stream: TextIO | None = None) -> Console:
-    """Make a console for tables and plain lines, which are neither wrapped nor highlighted.
+    """Make a console for tables and plain lines, which are printed as they are.
 
     Args:
         stream (TextIO, optional): Where to print. Defaults to standard output.
@@ -27,6 +27,7 @@ def make_console(stream: TextIO | None = None) -> Console:
         width=None if stream.isatty() else PLAIN_WIDTH,
         soft_wrap=True,
         markup=False,
+        emoji=False,  # ':100:' in a name is no emoji
         highlight=False,
     )
 
@@ -45,7 +46,7 @@ def make_table(
     left = header[:1] if left is None else left
     table = Table(box=box.MARKDOWN)
     for name in header:
-        table.add_column(name, justify='left' if name in left else 'right', overflow='fold')
+        table.add_column(Text(name), justify='left' if name in left else 'right', overflow='fold')
     for row in rows:
         table.add_row(*(Text('-' if cell is None else str(cell)) for cell in row))
     return table

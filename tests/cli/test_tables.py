@@ -22,8 +22,17 @@ def test_columns_aligned_to_the_left():
 
 def test_lines_are_neither_wrapped_nor_interpreted():
     stream = io.StringIO()
-    make_console(stream).print('[bold] ' + 'x' * 300)
-    assert stream.getvalue() == '[bold] ' + 'x' * 300 + '\n'
+    make_console(stream).print('[bold] gpu:100:' + 'x' * 300)
+    assert stream.getvalue() == '[bold] gpu:100:' + 'x' * 300 + '\n'
+
+
+def test_names_in_a_table_are_complete():
+    long = [f'{"x" * 200}{end}' for end in 'ab']  # folded, not cut
+    stream = io.StringIO()
+    make_console(stream).print(make_table(['a:100:', '[b]'], [['gpu:100:', name] for name in long]))
+    text = stream.getvalue()
+    assert text.count(':100:') == 3 and '[b]' in text
+    assert text.count('x') == 400 and text.count('a |') == text.count('b |') == 1
 
 
 def test_json_ends_with_a_newline(tmp_path):

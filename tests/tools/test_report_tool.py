@@ -198,4 +198,5 @@ def test_runs_are_named_by_what_differs_in_their_paths(load_tool, run_tool):
     make_names = load_tool(TOOL).make_names
     assert make_names(['a/val.npz', 'b/val.npz']) == ['a/val', 'b/val']
     assert make_names(['a/x.npz', 'a/y.npz']) == ['x', 'y']
+    assert make_names(['lr_0.005', 'lr_0.001.npz']) == ['lr_0.005', 'lr_0.001']
     assert run_tool(TOOL, 'a.npz', 'a.npz', '--out', 'x.html')[0] == 2

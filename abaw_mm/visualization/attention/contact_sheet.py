@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
@@ -94,6 +94,7 @@ def draw_cells(
         )
 
 
+@rc_context({'text.parse_math': False})  # names may contain a $
 def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: str) -> None:
     """Write the contact sheet atomically, with one row per face and one column per map.
 

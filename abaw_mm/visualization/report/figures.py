@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from abaw_mm.visualization.report.calibration import Calibration
 from abaw_mm.visualization.report.timeline import (
@@ -25,6 +26,8 @@ STYLE: dict[Any, Any] = {
     'svg.fonttype': 'none',  # keep text as text: small, sharp and searchable
     'svg.hashsalt': 'abaw_mm',  # equal figures give equal bytes
     'text.parse_math': False,  # names of clips may contain a $
+    'axes.formatter.useoffset': False,  # frame numbers are written in full
+    'axes.formatter.limits': (-9, 9),
     'font.size': 8,
     'font.family': 'sans-serif',
     'axes.labelsize': 8,
@@ -66,7 +69,8 @@ def to_svg(figure: Figure, label: str) -> Markup:
     svg = svg[svg.index('<svg') :]
     svg = re.sub(r'<g id="[^"]*"', '<g', svg)  # ids repeat in every figure
     svg = re.sub(r'<style.*?</style>', '', svg, flags=re.S)  # the page has one for all figures
-    svg = re.sub(r'(\d\.\d\d)\d+', r'\1', svg)  # round to 1/7200 inch
+    # Coordinates to 1/7200 inch. Texts are outside of tags and keep their digits.
+    svg = re.sub(r'<[^>]*>', lambda tag: re.sub(r'(\d\.\d\d)\d+', r'\1', tag[0]), svg)
     return Markup(svg.replace('<svg', Markup('<svg role="img" aria-label="{}"').format(label), 1))
 
 
@@ -92,10 +96,11 @@ def draw_f1(
         figure = _make_figure(WIDTH, 2.6)
         axes = figure.subplots()
         width = (0.45 if len(f1) == 1 else 0.75) / len(f1)
-        for run, (value, ends, name) in enumerate(zip(f1, intervals, names, strict=True)):
+        bars: list[Any] = []
+        for run, (value, ends) in enumerate(zip(f1, intervals, strict=True)):
             place = np.arange(len(classes)) + (run - (len(f1) - 1) / 2) * width
-            axes.bar(
-                place, value, 0.88 * width, color=RUNS[run % len(RUNS)], alpha=0.85, label=name
+            bars.append(
+                axes.bar(place, value, 0.88 * width, color=RUNS[run % len(RUNS)], alpha=0.85)
             )
             axes.vlines(place, ends[:, 0], ends[:, 1], color=INK, linewidth=1)
         axes.set(ylabel='F1 (%)', ylim=(0, 100), xlim=(-0.6, len(classes) - 0.4))
@@ -103,7 +108,8 @@ def draw_f1(
         axes.grid(axis='y')
         axes.set_axisbelow(True)
         if len(f1) > 1:
-            figure.legend(loc='outside upper right', ncols=4)
+            # Explicit, because a label that starts with _ would be left out.
+            figure.legend(bars, names, loc='outside upper right', ncols=4)
         return to_svg(figure, 'F1 of each class')
 
 
@@ -235,4 +241,5 @@ def draw_clip(
         lower.set_ylabel('confidence', fontsize=7, rotation=0, ha='right', va='center')
         lower.grid(axis='y')
         lower.tick_params(axis='x', labelsize=7, pad=1.5)
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
         return to_svg(figure, label)

@@ -1,5 +1,7 @@
 """Contact sheet: overlays, cells, sizes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,16 @@ def make_face(**options):
         dict(Neutral=0.25, Anger=0.75),
         AttentionMaps(**maps),
     )
+
+
+def spy_on(method, results):
+    """Wrap a method so that what it returns is appended to a list."""
+
+    def call(*args, **kwargs):
+        results.append(method(*args, **kwargs))
+        return results[-1]
+
+    return call
 
 
 def test_face_is_grey_where_heat_is_zero():
@@ -92,3 +104,12 @@ def test_sheet_has_one_row_per_face_and_one_column_per_map(tmp_path):
         'own.png',
         'two.png',
     ]  # no drafts remain
+
+
+def test_dollar_signs_in_names_are_text(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, 'text', spy_on(Figure.text, drawn))
+    face = replace(make_face(), name=r'$\clip$/00001.jpg')
+    draw_sheet([face], tmp_path / 'sheet.png', '$title$')
+    assert [text.get_parse_math() for text in drawn] == [False] * len(drawn)
+    assert {r'$\clip$', '$title$'} <= {text.get_text() for text in drawn}

@@ -1,0 +1,46 @@
+"""Texts of the report's figures: every name and number in full."""
+
+import re
+
+import numpy as np
+import pytest
+
+from abaw_mm.visualization.report.calibration import calibrate
+from abaw_mm.visualization.report.figures import draw_calibration, draw_clip, draw_f1
+
+
+def read_texts(svg):
+    return re.findall(r'<text[^>]*>([^<]*)</text>', svg)
+
+
+@pytest.mark.parametrize('names', [['lr_0.005', 'lr_0.001'], ['_a', 'b.12345'], ['$x$', '1.0001e']])
+def test_names_of_runs_are_not_shortened(names):
+    f1, intervals = [np.array([12.3456, 50])] * 2, [np.array([[1.0, 20], [40, 60]])] * 2
+    texts = read_texts(draw_f1(['class_1.2345', 'b'], f1, intervals, names))
+    assert [text for text in texts if text in names] == names
+    assert 'class_1.2345' in texts
+
+
+def test_title_of_a_calibration_is_not_shortened():
+    part = calibrate(np.array([0.9, 0.6]), np.array([True, False]))
+    texts = read_texts(draw_calibration({'run 0.005': part}, 'label'))
+    assert 'run 0.005: expected calibration error 35.00 %' in texts
+
+
+def test_coordinates_are_rounded():
+    svg = draw_f1(['a', 'b'], [np.ones(2)], [np.array([[0.0, 2], [0, 2]])], ['run'])
+    tags = ''.join(re.findall(r'<[^>]*>', svg))
+    assert re.search(r'\d\.\d\d\b', tags) and not re.search(r'\d\.\d{3}', tags)
+
+
+@pytest.mark.parametrize('first', [1, 100_001, 12_345_678])
+def test_frame_numbers_of_a_timeline_are_whole_and_complete(first):
+    numbers = np.arange(first, first + 4)
+    label = np.zeros(4, int)
+    svg = draw_clip(numbers, label, [label], [np.ones(4)], ['Neutral'], 'label')
+    ticks = [
+        text for text in read_texts(svg) if text not in ('Neutral', 'confidence', '0', '1', '')
+    ]
+    if first == 1:
+        ticks.insert(0, '1')  # also on the axis of the confidence
+    assert ticks and set(ticks) <= {str(number) for number in numbers}

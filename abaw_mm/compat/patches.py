@@ -37,6 +37,7 @@ def apply_patches() -> None:
     patch_import_on_stdout()  # imports mmpretrain, so it follows the patches of its dependencies
     patch_resume()
     patch_retrieval_metric()
+    patch_averaged_label()
 
 
 class ModuleOverlay(ModuleType):
@@ -215,6 +216,26 @@ def patch_retrieval_metric() -> None:
     if hasattr(retrieval.np, 'in1d'):
         return
     retrieval.np = ModuleOverlay(np, in1d=lambda ar1, ar2: np.isin(np.ravel(ar1), ar2))
+
+
+def patch_averaged_label() -> None:
+    """Let test-time augmentation predict the class of the averaged scores.
+
+    Affects mmpretrain up to onedl-mmpretrain 1.3.6: ``AverageClsScoreTTA`` averages ``pred_score``
+    and keeps the ``pred_label`` of the first augmentation, which pictures show and which metrics
+    without scores read. Remove when it sets both.
+    """
+    tta: Any = import_module('mmpretrain.models.tta').AverageClsScoreTTA
+    original = tta._merge_single_sample
+    if hasattr(original, 'sets_label'):
+        return
+
+    def merge(self: Any, data_samples: Any) -> Any:
+        merged = original(self, data_samples)
+        return merged.set_pred_label(merged.pred_score.argmax(dim=0, keepdim=True))
+
+    vars(merge)['sets_label'] = True
+    tta._merge_single_sample = merge
 
 
 class _ResumedIterator:

@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner import loops
+from mmpretrain.models import AverageClsScoreTTA
+from mmpretrain.structures import DataSample
 from toy_runner import ToyModel, ToyVectors, toy_cfg, train_toy
 
 from abaw_mm.checkpoints import use_safe_loading
@@ -220,3 +222,12 @@ def test_resume_continues_the_stream_of_an_infinite_sampler(tmp_path, monkeypatc
     assert run('parts', 6, resume=True, load_from=path) == whole[4:]
     if not workers:
         assert read == sum(whole[4:], [])
+
+
+def test_averaged_scores_decide_the_label():
+    one, two = DataSample().set_gt_label(1), DataSample().set_gt_label(1)
+    one.set_pred_score(torch.tensor([0.6, 0.4])).set_pred_label(0)
+    two.set_pred_score(torch.tensor([0.1, 0.9])).set_pred_label(1)
+    merged = AverageClsScoreTTA._merge_single_sample(None, [one, two])
+    assert merged.pred_score.tolist() == pytest.approx([0.35, 0.65])
+    assert merged.pred_label.tolist() == [1] and merged.gt_label.tolist() == [1]

@@ -31,12 +31,14 @@ class FrameMetric(BaseMetric):
     Attributes:
         targets (dict): Target columns and the value that marks a hidden target in each. A value of
             shape (K,) belongs to a column (F, K). Copies of a frame must have the same targets.
-        outputs (tuple[str]): Columns that the model predicts.
+        outputs (tuple[str]): Columns that the model predicts. ``pred_score`` (F, C) adds the column
+            ``pred_label``, the class with the highest score. The ``pred_label`` of data samples is
+            not read, because test-time augmentation may change only the scores.
         unused (tuple[str]): Outputs that are checked for NaN and then dropped, to save memory.
     """
 
     targets: ClassVar[dict[str, Any]] = {'gt_label': UNLABELLED}
-    outputs: ClassVar[tuple[str, ...]] = ('pred_label', 'pred_score')
+    outputs: ClassVar[tuple[str, ...]] = ('pred_score',)
     unused: ClassVar[tuple[str, ...]] = ()
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
@@ -58,6 +60,9 @@ class FrameMetric(BaseMetric):
             tables = [self._tabulate_samples(data_samples)]
         for table in tables:
             self._check_finite(table)
+            if 'pred_score' in self.outputs:
+                label = table['pred_score'].argmax(axis=1)
+                table.columns['pred_label'] = label.astype(np.int32)
             for name in self.unused:
                 del table.columns[name]
         self.results += tables

@@ -12,7 +12,8 @@ Paper: no such row. Not run here at full size.
 
 _base_ = ['_base_/models/dinov2_srp.py', '_base_/fast.py']
 
-# Path or URL of mmpretrain's weights of DINOv2's ViT-B/14. None: random encoder, for trials.
+# Path or URL of DINOv2's ViT-B/14, the official file or mmpretrain's. None: random encoder, for
+# trials.
 checkpoint = None
 
 # 7x7 patches of 14 pixels: the centre of the official crop, as 224 of 256 pixels are

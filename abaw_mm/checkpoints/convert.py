@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 
 from abaw_mm.checkpoints.import_report import ImportReport
-from abaw_mm.checkpoints.match import match_backbone, require_complete
+from abaw_mm.checkpoints.match import list_resizable, match_backbone, require_complete
 from abaw_mm.checkpoints.resnet_depth import DEPTHS, count_blocks
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.files import atomic_write, sha256
@@ -86,7 +86,7 @@ def convert_backbone(
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         backbone = MODELS.build(dict(cfg))
     network = f'{cfg["type"]}-{cfg["depth"]}' if 'depth' in cfg else str(cfg['type'])
-    report = match_backbone(backbone.state_dict(), found, prefix)
+    report = match_backbone(backbone.state_dict(), found, prefix, list_resizable(backbone))
     require_complete(report, f'{source} -> {network}', found, allow_partial)
     # Tensors are copied: a file with a view would hold all of the view's storage.
     state_dict = {

@@ -7,7 +7,12 @@ from torch import nn
 from abaw_mm.checkpoints.import_report import ImportReport
 from abaw_mm.checkpoints.layouts import map_classifier_names
 from abaw_mm.checkpoints.load import unwrap_state_dict
-from abaw_mm.checkpoints.match import compare_tensors, flatten_checkpoint, match_backbone
+from abaw_mm.checkpoints.match import (
+    compare_tensors,
+    flatten_checkpoint,
+    list_resizable,
+    match_backbone,
+)
 from abaw_mm.checkpoints.resnet_depth import explain_depth_mismatch
 from abaw_mm.errors import MAX_LISTED, InvalidValueError
 
@@ -37,7 +42,9 @@ def check_fit(
     if translated:
         found = {translated.get(key, key): value for key, value in found.items()}
         checkpoint['state_dict'] = found  # mmengine prefers it to the tensors at the top level
-    report = compare_tensors(wanted, found)
+    # mmpretrain resizes position embeddings, which is right for another image size in a training.
+    resizable = list_resizable(model) if finetuning else {}
+    report = compare_tensors(wanted, found, resizable=resizable)
     table = f'{name or "checkpoint"} -> {type(model).__name__}\n{report.table()}'
     problems = _list_problems(report, wanted)
     if not problems:
@@ -101,4 +108,7 @@ def _match_backbone(model: Any, checkpoint: dict) -> ImportReport | None:
     """Match the backbone of a model, None if it has no backbone."""
     if not hasattr(model, 'backbone'):
         return None
-    return match_backbone(model.backbone.state_dict(), flatten_checkpoint(checkpoint))
+    backbone = model.backbone
+    return match_backbone(
+        backbone.state_dict(), flatten_checkpoint(checkpoint), resizable=list_resizable(backbone)
+    )

@@ -16,7 +16,9 @@ class ImportReport:
         required: Number of tensors that the module needs: all but ``num_batches_tracked``.
         missing: Names of the module's tensors that the checkpoint lacks.
         mismatched: Names of tensors with another shape, each with the shapes got and expected.
-        unused: Keys of blocks that the module does not have, those of a deeper network.
+        resized: Names of position embeddings that are resized, each with the shapes got and
+            expected. They count as matched.
+        unused: Keys of parts that the module does not have, such as blocks of a deeper network.
         dropped: Number of other tensors by name (projector, predictor, queue, ...).
         note: Remark on further encoders in the checkpoint.
         ambiguous: Whether several encoders match equally well.
@@ -28,6 +30,7 @@ class ImportReport:
     required: int
     missing: list[str]
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     note: str = ''
@@ -58,6 +61,9 @@ class ImportReport:
             ('mismatched', _format_list(shapes)),
             ('dropped', ', '.join(dropped) or '0'),
         ]
+        if self.resized:
+            sizes = [f'{name}: {got} to {size}' for name, (got, size) in self.resized.items()]
+            rows.append(('resized', ', '.join(sizes)))
         if self.unused:
             rows.append(('no place for', _format_list(self.unused)))
         if self.note:

@@ -29,12 +29,16 @@ release the teacher. (mmengine's EMAHook stores the averaged weights in ``state_
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 
-# Pairs of the first words of a name: in our backbone, in the checkpoint.
+# Pairs of the first words of a name: in our backbone, in the checkpoint. `*` is a number.
 Naming = tuple[tuple[str, str], ...]
 
+# Wrappers of modules, of which any part of an encoder may have one: DDP, torch.compile, FSDP,
+# activation checkpointing.
+MODULE_WRAPPERS = {'module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'}
 # Words that wrap an encoder without saying which one it is, and names of averaged weights.
-WRAPPERS = {'module', '_orig_mod', 'model', 'state_dict', 'model_state_dict', 'classy_state_dict'}
+WRAPPERS = MODULE_WRAPPERS | {'model', 'state_dict', 'model_state_dict', 'classy_state_dict'}
 AVERAGES = {'ema_state_dict', 'state_dict_ema', 'model_ema', 'ema_model', 'ema'}
 # Parts of words (`encoder_k`, `momentum_backbone`) that mark the encoder that is not used.
 MOMENTUM_MARKERS = {'k', 'key', 'target', 'momentum', 'moco', 'ema', 'student'}
@@ -51,12 +55,33 @@ NUMBERED: Naming = (
 )
 # mmpretrain's ResNetV1c and V1d have one `stem`; in timm `conv1` is the stem without its last norm.
 DEEP_STEM: Naming = (('stem.7', 'bn1'), ('stem', 'conv1'))
-NAMINGS = (PLAIN, NUMBERED, DEEP_STEM)
+# timm's VisionTransformer, whose names MAE, DINO, iBOT and DINOv2 share.
+TRANSFORMER: Naming = (
+    ('patch_embed.projection', 'patch_embed.proj'),
+    ('pre_norm', 'norm_pre'),
+    ('layers.*.ln1', 'blocks.*.norm1'),
+    ('layers.*.attn.gamma1.weight', 'blocks.*.ls1.gamma'),
+    ('layers.*.ln2', 'blocks.*.norm2'),
+    ('layers.*.ffn.layers.0.0', 'blocks.*.mlp.fc1'),
+    ('layers.*.ffn.layers.1', 'blocks.*.mlp.fc2'),
+    ('layers.*.ffn.gamma2.weight', 'blocks.*.ls2.gamma'),
+    ('layers.*.ffn', 'blocks.*.mlp'),  # SwiGLU: w12, w3
+    ('layers.*', 'blocks.*'),
+    ('ln1', 'norm'),
+    ('ln2', 'fc_norm'),
+)
+NAMINGS = (PLAIN, NUMBERED, DEEP_STEM, TRANSFORMER)
 # A released APViT classifier has the two parts of the backbone at the top level.
 APVIT_CLASSIFIER: Naming = (('backbone.extractor', 'extractor'), ('backbone.vit', 'vit'))
 
 # The start of a name in a stage, of which a deeper network has more blocks.
 STAGE = re.compile(r'(layer\w*|(extractor\.)?body\.\d+|vit\.blocks)\.')
+# Tensors of a vision transformer outside of its blocks that its features depend on.
+TOKENS = ('register_tokens', 'reg_token', 'dist_token', 'norm_pre', 'rel_pos_bias')
+# DINOv2 trains its blocks in chunks: block 3 is `blocks.0.3` or `blocks.1.3`.
+CHUNK = re.compile(r'\bblocks\.\d+\.(?=\d+\.)')
+# LayerScale in iBOT; in timm and DINOv2 it is `ls1.gamma`.
+LAYER_SCALE = re.compile(r'\bgamma_([12])$')
 UNIT = re.compile(r'(.*\b)?body\.(\d+)\.(\d+)\.')
 
 
@@ -90,6 +115,7 @@ LAYOUTS = (
     Layout('MoCo v1, v2', r'encoder_[qk]', ('encoder_q',)),
     Layout('MoCo of mmpretrain', r'backbone|encoder_k(\.0)?', ('encoder_k',)),
     Layout('MoCo v3', r'(base|momentum)_encoder', ('base_encoder',)),
+    Layout('MoCo v3', r'(base|momentum)_encoder', ('base_encoder',), TRANSFORMER),
     Layout(
         'solo-learn (backbone)',
         r'(momentum_)?backbone',
@@ -102,6 +128,15 @@ LAYOUTS = (
     ),
     Layout('MoCo v3 of mmpretrain', r'backbone|momentum_encoder(\.0)?', ('momentum_encoder',)),
     Layout('DINO', r'(teacher|student)(\.backbone)?', ('teacher', 'student')),
+    Layout(
+        'DINO, iBOT or DINOv2',
+        r'(teacher|student)(\.backbone)?',
+        ('teacher', 'student'),
+        TRANSFORMER,
+    ),
+    Layout('MAE', r'', ('decoder_embed', 'decoder_blocks'), TRANSFORMER),
+    Layout('DINOv2', r'', ('mask_token', 'register_tokens'), TRANSFORMER),
+    Layout('vision transformer of timm, MAE, DINO or iBOT', r'', naming=TRANSFORMER),
     Layout('DINO of lightly', r'(teacher|student)_backbone', naming=NUMBERED),
     Layout(
         'byol-pytorch', r'((online|target)_encoder\.)?net', ('online_encoder', 'target_encoder')
@@ -147,11 +182,34 @@ def translate_name(name: str, naming: Naming) -> str:
 
     >>> translate_name('layer1.0.conv1.weight', NUMBERED)
     '4.0.conv1.weight'
+    >>> translate_name('layers.11.ffn.layers.0.0.weight', TRANSFORMER)
+    'blocks.11.mlp.fc1.weight'
     """
     for ours, theirs in naming:
-        if name.startswith(f'{ours}.'):
-            return theirs + name[len(ours) :]
+        hit = _compile_words(ours).match(name)
+        if hit:
+            return theirs.replace('*', hit[hit.lastindex or 0]) + name[hit.end() :]
     return name
+
+
+@cache
+def _compile_words(words: str) -> re.Pattern:
+    return re.compile(re.escape(words).replace(r'\*', r'(\d+)') + r'(?=\.|$)')
+
+
+def simplify_name(name: str) -> str:
+    """Remove from the name of a tensor in a checkpoint what training has added to it.
+
+    These are wrappers around parts of the encoder, DINOv2's chunks of blocks, and iBOT's name of
+    LayerScale.
+
+    >>> simplify_name('layer1._orig_mod.0.conv1.weight')
+    'layer1.0.conv1.weight'
+    >>> simplify_name('blocks.1._fsdp_wrapped_module.3.ls1.gamma')
+    'blocks.3.ls1.gamma'
+    """
+    words = '.'.join(word for word in name.split('.') if word not in MODULE_WRAPPERS)
+    return LAYER_SCALE.sub(r'ls\1.gamma', CHUNK.sub('blocks.', words))
 
 
 def number_units(names: Iterable[str]) -> Naming:
@@ -183,7 +241,7 @@ def list_stage_prefixes(names: Iterable[str], naming: Naming) -> tuple[str, ...]
 
 
 def map_classifier_names(wanted: Collection[str], found: Collection[str]) -> dict[str, str]:
-    """Map the tensor names of a released classifier to ours.
+    """Map the tensor names of a released or wrapped classifier to ours.
 
     Args:
         wanted: Names of our classifier.
@@ -197,14 +255,13 @@ def map_classifier_names(wanted: Collection[str], found: Collection[str]) -> dic
     ...                      ['vit.norm.weight', 'head.fc.bias'])
     {'vit.norm.weight': 'backbone.vit.norm.weight', 'head.fc.bias': 'head.fc.bias'}
     """
-    best: dict[str, str] = {}
-    most = sum(name in found for name in wanted)
+    simple = {key: simplify_name(key) for key in found}
+    candidates = [{key: name for key, name in simple.items() if name in wanted}]
     for naming in (number_units(wanted), APVIT_CLASSIFIER):
         names = {translate_name(name, naming): name for name in wanted}
-        mapped = {key: names[key] for key in found if key in names}
-        if len(mapped) > most:
-            best, most = mapped, len(mapped)
-    return best
+        candidates.append({key: names[key] for key in found if key in names})
+    best = max(candidates, key=len)
+    return best if len(best) > sum(name in found for name in wanted) else {}
 
 
 def identify_layout(prefix: str, naming: Naming, first_words: set[str]) -> str:

@@ -1,20 +1,29 @@
 """Match the tensors of a checkpoint to those of a backbone, by name and shape."""
 
+import math
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from mmpretrain.models import VisionTransformer
+from torch import nn
 
 from abaw_mm.checkpoints.import_report import ImportReport
 from abaw_mm.checkpoints.layouts import (
+    MODULE_WRAPPERS,
     NAMINGS,
     PLAIN,
+    TOKENS,
+    TRANSFORMER,
     Naming,
     count_momentum_markers,
     identify_layout,
     list_stage_prefixes,
     number_units,
+    simplify_name,
     strip_wrappers,
     translate_name,
 )
@@ -26,6 +35,17 @@ from abaw_mm.errors import InvalidValueError, shorten
 MIN_SHARE = 0.5
 
 Tensors = Mapping[str, torch.Tensor]
+Shape = tuple[int, ...]
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+# Parts that only some vision transformers have, and what a backbone without them needs.
+OPTIONAL_PARTS = (
+    (r'ls[12]\.gamma|gamma_[12]$', 'set model.backbone.layer_scale_init_value=1e-5'),
+    (r'mlp\.w(12|3)\.', "set model.backbone.layer_cfgs=dict(ffn_type='swiglu_fused')"),
+    (r'reg(ister)?_tokens?$', 'use weights without register tokens, which mmpretrain lacks'),
+    (r'dist_token$', "use weights without distillation, or type='DistilledVisionTransformer'"),
+    (r'norm_pre\.', 'set model.backbone.pre_norm=True'),
+)
 
 
 class Encoder(NamedTuple):
@@ -72,18 +92,35 @@ def find_encoders(wanted: Tensors, found: Tensors) -> list[Encoder]:
         list: The encoders, the documented one (see :mod:`.layouts`) first.
     """
     counts: Counter[tuple[str, Naming]] = Counter()
+    splits = [split for key in found for split in _split_key(key)]
     for naming in dict.fromkeys((*NAMINGS, number_units(wanted))):
         names = {translate_name(name, naming) for name in wanted}
         if naming != PLAIN and names == set(wanted):
             continue
-        for key in found:
-            start = 0
-            while start >= 0:  # at each dot
-                if key[start:] in names:
-                    counts[key[:start], naming] += 1
-                start = key.find('.', start) + 1 or -1
+        for prefix, name, simple in splits:
+            if name in names or simple in names:
+                counts[prefix, naming] += 1
     encoders = [Encoder(prefix, naming, count) for (prefix, naming), count in counts.items()]
     return sorted(encoders, key=_rank_encoder)
+
+
+def _split_key(key: str) -> Iterator[tuple[str, str, str]]:
+    """Split a key at each dot into a prefix and a name; yield the name also without wrappers.
+
+    A wrapper around the whole encoder belongs to the prefix.
+    """
+    start = 0
+    while start >= 0:
+        name = key[start:]
+        is_wrapped = name.split('.', 1)[0] in MODULE_WRAPPERS
+        yield key[:start], name, name if is_wrapped else simplify_name(name)
+        start = key.find('.', start) + 1 or -1
+
+
+def _index_names(prefix: str, found: Tensors) -> dict[str, str]:
+    """Return the key for each name under a prefix, as it is and without wrappers."""
+    names = {key[len(prefix) :]: key for key in found if key.startswith(prefix)}
+    return {simplify_name(name): key for name, key in names.items()} | names
 
 
 def _rank_encoder(encoder: Encoder) -> tuple[int, ...]:
@@ -99,6 +136,7 @@ def compare_tensors(
     layout: str = 'names as they are',
     prefix: str = '',
     naming: Naming = PLAIN,
+    resizable: Mapping[str, int] = NOTHING,
 ) -> ImportReport:
     """Compare the tensors of a module with those under one prefix of a checkpoint.
 
@@ -108,36 +146,70 @@ def compare_tensors(
         layout: Name of the layout, for the table.
         prefix: Prefix of the module's names in the checkpoint.
         naming: Naming of the module's tensors in the checkpoint.
+        resizable: Position embeddings that the module resizes, see :func:`list_resizable`.
     """
     report = ImportReport(layout, prefix, {}, 0, [], {})
+    keys = _index_names(prefix, found)
     for name, tensor in wanted.items():
         # BatchNorm's counter: old files lack it, and our models do not need it.
         is_optional = name.endswith('num_batches_tracked')
         report.required += not is_optional
-        key = prefix + translate_name(name, naming)
-        if key in found and found[key].shape == tensor.shape:
+        key = keys.get(translate_name(name, naming))
+        if key is not None and found[key].shape == tensor.shape:
             report.sources[name] = key
         elif is_optional:
             continue
-        elif key in found:
-            report.mismatched[name] = tuple(found[key].shape), tuple(tensor.shape)
+        elif key is not None:
+            shapes = tuple(found[key].shape), tuple(tensor.shape)
+            if name in resizable and _is_another_grid(*shapes, resizable[name]):
+                report.sources[name] = key
+                report.resized[name] = shapes
+            else:
+                report.mismatched[name] = shapes
         else:
             report.missing.append(name)
-    _list_rest(report, wanted, found, naming)
+    known = {keys.get(translate_name(name, naming)) for name in wanted}
+    _list_rest(report, [key for key in found if key not in known], wanted, naming)
     return report
 
 
-def _list_rest(report: ImportReport, wanted: Tensors, found: Tensors, naming: Naming) -> None:
+def list_resizable(module: nn.Module) -> dict[str, int]:
+    """List the position embeddings that mmpretrain resizes when a module loads them.
+
+    Returns:
+        dict: For each name, how many of its positions are tokens apart from the patches.
+    """
+    sizes = {}
+    for path, child in module.named_modules():
+        if isinstance(child, VisionTransformer):
+            rows, columns = child.patch_embed.init_out_size
+            sizes[f'{path}.pos_embed'.lstrip('.')] = child.pos_embed.shape[1] - rows * columns
+    return sizes
+
+
+def _is_another_grid(got: Shape, expected: Shape, tokens: int) -> bool:
+    """Return whether a position embedding only has another number of patches, in a square.
+
+    mmpretrain assumes the square, since a file does not say how many rows there are.
+    """
+    if len(got) != 3 or (got[0], got[2]) != (expected[0], expected[2]):
+        return False
+    patches = got[1] - tokens
+    return patches > 0 and math.isqrt(patches) ** 2 == patches
+
+
+def _list_rest(
+    report: ImportReport, rest: Collection[str], wanted: Tensors, naming: Naming
+) -> None:
     """List the tensors of a checkpoint that the module does not have, in ``report``."""
     prefix = report.prefix
-    known = {prefix + translate_name(name, naming) for name in wanted}
     stages = list_stage_prefixes(wanted, naming)
+    if naming == TRANSFORMER:
+        stages += TOKENS
     path = strip_wrappers(prefix).split('.')
     dropped: Counter[str] = Counter()
-    for key in found:
-        if key in known:
-            continue
-        if key.startswith(prefix) and key[len(prefix) :].startswith(stages):
+    for key in rest:
+        if key.startswith(prefix) and simplify_name(key[len(prefix) :]).startswith(stages):
             if not key.endswith('num_batches_tracked'):
                 report.unused.append(key)
             continue
@@ -148,7 +220,12 @@ def _list_rest(report: ImportReport, wanted: Tensors, found: Tensors, naming: Na
     report.dropped = dict(dropped)
 
 
-def match_backbone(wanted: Tensors, found: Tensors, prefix: str | None = None) -> ImportReport:
+def match_backbone(
+    wanted: Tensors,
+    found: Tensors,
+    prefix: str | None = None,
+    resizable: Mapping[str, int] = NOTHING,
+) -> ImportReport:
     """Match a backbone to a checkpoint, by the names of its tensors.
 
     Args:
@@ -156,6 +233,7 @@ def match_backbone(wanted: Tensors, found: Tensors, prefix: str | None = None) -
         found: The flattened checkpoint (:func:`flatten_checkpoint`).
         prefix: End of the prefix of the encoder to use, such as ``'encoder_k'``. Defaults to the
             documented encoder.
+        resizable: Position embeddings that the backbone resizes, see :func:`list_resizable`.
     """
     encoders = find_encoders(wanted, found)
     large = [encoder for encoder in encoders if encoder.matched >= MIN_SHARE * len(wanted)]
@@ -179,6 +257,7 @@ def match_backbone(wanted: Tensors, found: Tensors, prefix: str | None = None) -
             identify_layout(encoder.prefix, encoder.naming, first_words),
             encoder.prefix,
             encoder.naming,
+            resizable,
         )
         for encoder in encoders
     ]
@@ -267,11 +346,23 @@ def _explain_mismatch(report: ImportReport, found: Tensors) -> str:
     )
     if depths:
         return depths
+    if report.unused:
+        return _explain_unused(report.unused)
     if report.missing:
-        return f'the first that does not fit is {report.missing[0]}: got nothing'
+        advice = '; remove model.backbone.layer_scale_init_value' * report.missing[0].endswith(
+            'gamma1.weight'
+        )
+        return f'the first that does not fit is {report.missing[0]}: got nothing{advice}'
     if report.mismatched:
         name, (got, expected) = next(iter(report.mismatched.items()))
         return f'the first that does not fit is {name}: got {got}, expected {expected}'
-    if report.unused:
-        return f'the network is deeper, the backbone has no block for {report.unused[0]}'
     return report.note
+
+
+def _explain_unused(unused: list[str]) -> str:
+    """Explain which part of a network in a file the backbone does not have."""
+    for words, setting in OPTIONAL_PARTS:
+        key = next((key for key in unused if re.search(words, key)), None)
+        if key:
+            return f'the backbone has no place for {key}; {setting}'
+    return f'the network is deeper, the backbone has no block for {unused[0]}'

@@ -8,7 +8,12 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from abaw_mm.checkpoints.load import load_checkpoint_file
-from abaw_mm.checkpoints.match import flatten_checkpoint, match_backbone, require_complete
+from abaw_mm.checkpoints.match import (
+    flatten_checkpoint,
+    list_resizable,
+    match_backbone,
+    require_complete,
+)
 from abaw_mm.errors import InvalidValueError
 
 
@@ -45,7 +50,7 @@ class SSLPretrained:
         """Load the weights into ``module``, a backbone."""
         _check_is_last(module)
         found = flatten_checkpoint(load_checkpoint_file(self.checkpoint))
-        report = match_backbone(module.state_dict(), found, self.prefix)
+        report = match_backbone(module.state_dict(), found, self.prefix, list_resizable(module))
         what = f'SSLPretrained: {self.checkpoint} -> {type(module).__name__}'
         require_complete(report, what, found, self.allow_partial)
         print_log(

@@ -1,10 +1,16 @@
 """A file has its old content or its new content, never a part."""
 
 import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 
-from abaw_mm.files import atomic_write, sha256
+from abaw_mm.files import atomic_write, open_atomic, remove_drafts, sha256
 
 
 def test_failed_write_keeps_the_old_content(tmp_path):
@@ -16,6 +22,77 @@ def test_failed_write_keeps_the_old_content(tmp_path):
         temporary.write_text('half')
         raise OSError('No space left on device')
     assert path.read_text() == 'old' and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(('mode', 'old', 'new'), [('w', 'old', 'new'), ('wb', b'old', b'new')])
+def test_open_atomic_replaces_the_file_when_it_is_closed(tmp_path, mode, old, new):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(b'old')
+    with open_atomic(path, mode) as file:
+        file.write(new)
+        assert open_atomic(path, mode.replace('w', 'r')).read() == old
+    with pytest.raises(KeyError), open_atomic(path, mode) as file:
+        file.write(old)
+        raise KeyError
+    assert path.read_bytes() == b'new' and os.listdir(tmp_path) == ['a.pth']
+
+
+def test_link_and_pipe_are_written_through(tmp_path):
+    (tmp_path / 'disk').mkdir()
+    link, target = tmp_path / 'a.json', tmp_path / 'disk/b.json'
+    link.symlink_to(target)
+    with open_atomic(link, 'w') as file:
+        file.write('content')
+    assert link.is_symlink() and target.read_text() == 'content'
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    with subprocess.Popen(['cat', pipe], stdout=subprocess.PIPE) as cat:
+        with open_atomic(pipe, 'w') as file:
+            file.write('content')
+        assert cat.communicate()[0] == b'content'
+    assert pipe.is_fifo()
+
+
+def kill_while_writing(path):
+    """Start to write a file in a process of its own, and kill it."""
+    code = (
+        'import sys, time; from abaw_mm.files import atomic_write\n'
+        f'with atomic_write({str(path)!r}) as draft:\n'
+        "    draft.write_text('half'); print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+
+
+def test_next_write_removes_the_draft_of_a_killed_process(tmp_path):
+    path = tmp_path / 'a[1].json'
+    path.write_text('old')
+    kill_while_writing(path)
+    assert path.read_text() == 'old' and len(os.listdir(tmp_path)) == 2
+    kept = [  # of a running process, of another machine, of another file; no drafts
+        f'.a[1].{socket.gethostname()}-{os.getppid()}.part.json',
+        '.a[1].other-999999999.part.json',
+        f'.b.{socket.gethostname()}-999999999.part.json',
+        '.a[1].1.part.json.bak',
+        'a[1].part.json',
+    ]
+    for name in kept:
+        (tmp_path / name).touch()
+    with atomic_write(path) as draft:
+        draft.write_text('new')
+    assert path.read_text() == 'new'
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, path.name])
+    remove_drafts(tmp_path)  # of a folder without another writer
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept[3:], path.name])
+
+
+def test_atomic_write_costs_milliseconds(tmp_path):
+    start = time.perf_counter()
+    for _ in range(100):
+        with open_atomic(tmp_path / 'a', 'w') as file:
+            file.write('a')
+    assert time.perf_counter() - start < 5
 
 
 def test_sha256_equals_hashlib(tmp_path):

@@ -1,55 +1,96 @@
 """Find the checkpoint that ``--resume`` continues from."""
 
+import logging
 import re
 from pathlib import Path
 
-from abaw_mm.checkpoints.load import find_checkpoint_file
+from mmengine.logging import print_log
+
+from abaw_mm.checkpoints.load import load_checkpoint_file
 from abaw_mm.errors import InvalidValueError
 
 NUMBERED = re.compile(r'(iter|epoch)_(\d+)\.pth')  # a complete state, as CheckpointHook names it
 
 
 def find_latest(work_dir: str) -> str | None:
-    """Return the checkpoint that ``last_checkpoint`` in a work dir names.
+    """Return the latest complete checkpoint of a work dir.
+
+    This is the one that ``last_checkpoint`` names. If that file or the checkpoint is missing or
+    damaged, it is the newest complete one, with a warning that says how many steps are lost.
 
     Returns:
         str: Path of the checkpoint, None if the work dir has no checkpoint.
 
     Raises:
-        InvalidValueError: If that checkpoint is missing or damaged. The message names the newest
-            intact one.
+        InvalidValueError: If no checkpoint is complete.
     """
     last = Path(work_dir, 'last_checkpoint')
     numbered = _list_numbered(work_dir)
-    if last.is_file():
-        latest = last.read_text().strip()
+    if not last.exists() and not numbered:
+        return None
+    try:
+        latest = _read_last(last, work_dir)
         problem = _find_problem(latest)
         if problem is None:
-            return latest
-    elif numbered:
-        problem = f'got no {last}, which names it'
-    else:
-        return None
+            return str(latest)
+        # Those with higher numbers are of an earlier run.
+        step = _get_step(latest)
+        numbered = [path for path in numbered if step < 0 or _get_step(path) < step]
+    except (OSError, ValueError) as error:
+        problem = f'{last}: {error}'
+        step = max(map(_get_step, numbered), default=-1)
     intact = next((path for path in numbered if _find_problem(path) is None), None)
-    advice = (
-        f'use the newest intact checkpoint with `--resume {intact}`'
-        if intact
-        else f'there is no other checkpoint in {work_dir}: start again without --resume'
+    if intact is None:
+        raise InvalidValueError(
+            f'--resume: cannot resume the latest checkpoint: {problem}; there is no other complete '
+            f'checkpoint in {work_dir}: start again without --resume'
+        )
+    print_log(
+        f'--resume: cannot resume the latest checkpoint: {problem}. Resuming from {intact}, the '
+        f'newest complete one: {_describe_loss(intact, step)}',
+        logger='current',
+        level=logging.WARNING,
     )
-    raise InvalidValueError(f'--resume: cannot resume the latest checkpoint: {problem}; {advice}')
+    return str(intact)
+
+
+def _read_last(last: Path, work_dir: str) -> Path:
+    """Return the checkpoint that ``last_checkpoint`` names.
+
+    Raises:
+        OSError, ValueError: If the file cannot be read or names no checkpoint.
+    """
+    name = last.read_text(encoding='utf-8').strip()
+    if not name or not name.isprintable():
+        raise ValueError(f'got {name[:20]!r}, expected the path of a checkpoint')
+    inside = Path(work_dir, Path(name).name)  # the work dir may have been moved or copied
+    return inside if inside.is_file() else Path(name)
 
 
 def _list_numbered(work_dir: str) -> list[Path]:
     """List the checkpoints of complete states, the newest first."""
-    found = [(NUMBERED.fullmatch(path.name), path) for path in Path(work_dir).glob('*.pth')]
-    numbered = sorted(((int(match[2]), path) for match, path in found if match), reverse=True)
-    return [path for _, path in numbered]
+    found = [path for path in Path(work_dir).glob('*.pth') if NUMBERED.fullmatch(path.name)]
+    return sorted(found, key=_get_step, reverse=True)
 
 
-def _find_problem(checkpoint: str | Path) -> str | None:
-    """Return why a checkpoint cannot be read, as far as its start shows; None if it can."""
+def _get_step(checkpoint: Path) -> int:
+    """Return the step or epoch in a checkpoint's name, -1 if there is none."""
+    match = NUMBERED.fullmatch(checkpoint.name)
+    return int(match[2]) if match else -1
+
+
+def _describe_loss(checkpoint: Path, step: int) -> str:
+    unit = 'epochs' if checkpoint.name.startswith('epoch') else 'steps'
+    if step < 0:
+        return f'the {unit} after it are lost'
+    return f'{unit} lost: {step - _get_step(checkpoint)}'
+
+
+def _find_problem(checkpoint: Path) -> str | None:
+    """Return why a checkpoint cannot be resumed, None if it can."""
     try:
-        find_checkpoint_file(checkpoint)
+        loaded = load_checkpoint_file(checkpoint)
     except (OSError, ValueError) as error:
         return str(error)
-    return None
+    lacks = [key for key in ('meta', 'state_dict') if key not in loaded]
+    return f'{checkpoint}: got a checkpoint without {", ".join(lacks)}' if lacks else None

@@ -25,6 +25,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.runner import loops
 
 from abaw_mm.errors import MissingPackageError
+from abaw_mm.files import open_atomic
 
 
 def apply_patches() -> None:
@@ -38,6 +39,7 @@ def apply_patches() -> None:
     patch_resume()
     patch_retrieval_metric()
     patch_averaged_label()
+    patch_writing()
 
 
 class ModuleOverlay(ModuleType):
@@ -286,3 +288,14 @@ def patch_resume() -> None:
 
     vars(run)['skips'] = True
     loops.IterBasedTrainLoop.run = run
+
+
+def patch_writing() -> None:
+    """Let mmengine write each file whole or not at all.
+
+    Affects mmengine 0.10 and onedl-mmengine 0.10.12, which write checkpoints (also ``best_*``),
+    ``last_checkpoint``, pictures and the config of a run under their final names: a killed process
+    or a full disk leaves a part of the file. Remove when mmengine writes to a temporary name first.
+    """
+    for name in ('fileio.backends.local_backend', 'hooks.checkpoint_hook', 'config.config'):
+        vars(import_module(f'mmengine.{name}'))['open'] = open_atomic

@@ -1,6 +1,8 @@
 """Each patch, on whichever of the two stacks is installed."""
 
 import importlib.util
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from toy_runner import ToyModel, ToyVectors, toy_cfg, train_toy
 
 from abaw_mm.checkpoints import use_safe_loading
 from abaw_mm.compat import patches
+from abaw_mm.errors import FileAccessError
 
 MIM = Path(mmpretrain.__file__).parent / '.mim'
 
@@ -45,6 +48,39 @@ def test_second_call_has_no_effect():
     patches.apply_patches()
     use_safe_loading()
     assert patched() == before
+
+
+@pytest.fixture
+def small_files():
+    """Let no file grow beyond 4 kB, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_mmengine_writes_whole_files_or_none(tmp_path, small_files):
+    small, large = torch.zeros(1), torch.zeros(10_000)
+    checkpoint, config = tmp_path / 'iter_1.pth', tmp_path / 'run/config.py'
+    mmengine_checkpoint.save_checkpoint(dict(a=small), str(checkpoint))
+    Config(dict(a='old')).dump(config)
+    mmengine.dump(dict(a='old'), tmp_path / 'a.json')
+    for write in (
+        lambda: mmengine_checkpoint.save_checkpoint(dict(a=large), str(checkpoint)),
+        lambda: Config(dict(a='new' * 10_000)).dump(config),
+        lambda: mmengine.dump(dict(a='new' * 10_000), tmp_path / 'a.json'),
+        lambda: mmcv.imwrite(
+            np.random.default_rng(0).integers(0, 255, (99, 99, 3)), str(tmp_path / 'a.png')
+        ),
+    ):
+        with pytest.raises(FileAccessError, match='cannot be written: .*File too large'):
+            write()
+    assert mmengine_checkpoint.load_checkpoint(torch.nn.Module(), str(checkpoint))['a'] == 0
+    assert Config.fromfile(config).a == mmengine.load(tmp_path / 'a.json')['a'] == 'old'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.json', 'iter_1.pth', 'run']
+    assert [path.name for path in config.parent.iterdir()] == ['config.py']
 
 
 def test_torchvision_is_usable():

@@ -14,6 +14,7 @@ from abaw_mm.checkpoints.match import (
     match_backbone,
     require_complete,
 )
+from abaw_mm.checks import check_arguments
 from abaw_mm.errors import InvalidValueError
 
 
@@ -39,6 +40,7 @@ class SSLPretrained:
         UnsafeCheckpointError: If reading the file would run code.
     """
 
+    @check_arguments('model.backbone.init_cfg')
     def __init__(
         self, checkpoint: str, allow_partial: bool = False, prefix: str | None = None
     ) -> None:

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
+from abaw_mm.checks import at_least, check_arguments, one_of
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.crops.crop_folder import crop_path, list_crops
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
@@ -102,6 +103,12 @@ class AffWild2Dataset(BaseDataset):
     data_prefix: dict
     _fully_initialized: bool
 
+    @check_arguments(
+        'train_dataloader.dataset',
+        start_index=at_least(0),
+        unreadable=one_of(STOP, NEAREST),
+        max_refetch=at_least(0),
+    )
     def __init__(
         self,
         ann_file: str | Sequence[str],
@@ -120,7 +127,6 @@ class AffWild2Dataset(BaseDataset):
         max_refetch: int = 1000,
         classes: str | Sequence[str] | None = None,
     ) -> None:
-        check_unreadable(unreadable, type(self).__name__)
         self.reader = FrameReader(
             ann_file,
             data_root=data_root,
@@ -362,15 +368,6 @@ class AffWild2Dataset(BaseDataset):
             shared = key in ('frames', 'listed', 'replaced')
             setattr(other, key, value if shared else copy.deepcopy(value, memo))
         return other
-
-
-def check_unreadable(unreadable: str, owner: str) -> None:
-    """Raise ValueError if the argument ``unreadable`` of a dataset is unknown."""
-    if unreadable not in (STOP, NEAREST):
-        raise InvalidValueError(
-            f'{owner}: unreadable={unreadable!r}, expected {STOP!r} or {NEAREST!r}; set '
-            'train_dataloader.dataset.unreadable'
-        )
 
 
 def _check_data_prefix(data_prefix: dict) -> None:

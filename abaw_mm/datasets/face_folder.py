@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
-from abaw_mm.datasets.affwild2 import STOP, check_unreadable
+from abaw_mm.checks import at_least, check_arguments, one_of
+from abaw_mm.datasets.affwild2 import NEAREST, STOP
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 from abaw_mm.errors import MissingFileError
 
@@ -33,8 +34,10 @@ class FaceFolderDataset(CustomDataset):
         ValueError: If ``unreadable`` is unknown.
     """
 
+    @check_arguments(
+        'train_dataloader.dataset', unreadable=one_of(STOP, NEAREST), max_refetch=at_least(0)
+    )
     def __init__(self, data_root: str, unreadable: str = STOP, **kwargs: Any) -> None:
-        check_unreadable(unreadable, 'FaceFolderDataset')
         self.unreadable = unreadable
         super().__init__(data_root=data_root, with_label=False, **kwargs)
 

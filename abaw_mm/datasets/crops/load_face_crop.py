@@ -10,6 +10,7 @@ from mmengine.fileio import get
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from abaw_mm.checks import check_arguments
 from abaw_mm.errors import InvalidValueError
 
 JPEG = b'\xff\xd8'  # first bytes of a JPEG file
@@ -92,6 +93,7 @@ class LoadFaceCrop(BaseTransform):
         UnreadableFrameError: If the file is missing, empty, truncated, damaged or not an image.
     """
 
+    @check_arguments('train_dataloader.dataset.pipeline[0]')
     def __init__(self, backend_args: dict | None = None) -> None:
         self.backend_args = backend_args
 

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
+from abaw_mm.checks import at_least, between, check_arguments
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.features.feature_folder import FeatureFolder
 from abaw_mm.datasets.frame_index import FrameIndex, FrameReader
@@ -61,6 +62,13 @@ class ClipFeatureDataset(Dataset):
         ValueError: If clips have no features, or an argument is out of range.
     """
 
+    @check_arguments(
+        'train_dataloader.dataset',
+        window=between(1, 10**6),
+        context=between(0, 10**6),
+        step=at_least(1),
+        start_index=at_least(0),
+    )
     def __init__(
         self,
         feature_dir: str,

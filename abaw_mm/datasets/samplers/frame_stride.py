@@ -11,6 +11,7 @@ from mmpretrain.datasets import KFoldDataset
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler, Subset
 
+from abaw_mm.checks import at_least, between, check_arguments
 from abaw_mm.datasets.affwild2 import AffWild2Dataset
 from abaw_mm.datasets.samplers.keyed_random import random_keys
 from abaw_mm.datasets.unwrap_datasets import unwrap_once
@@ -104,6 +105,7 @@ class FrameStrideSampler(Sampler):
         TypeError: If the dataset has no clips.
     """
 
+    @check_arguments('train_dataloader.sampler', stride=between(1, 2**31), seed=at_least(0))
     def __init__(
         self,
         dataset: Sized,
@@ -116,7 +118,7 @@ class FrameStrideSampler(Sampler):
         round_up: bool = True,
         class_balance: dict | None = None,
     ) -> None:
-        _check_arguments(stride, offset, seed, class_balance)
+        _check_arguments(stride, offset, class_balance)
         self.dataset = dataset
         self.rank, self.world_size = get_dist_info()
         self.stride = stride
@@ -243,15 +245,8 @@ class FrameStrideSampler(Sampler):
         self._skipped += num_samples
 
 
-def _check_arguments(
-    stride: int, offset: str | int, seed: int | None, class_balance: dict | None
-) -> None:
-    """Raise ValueError if an argument of the sampler is out of range."""
-    if not isinstance(stride, int) or stride < 1:
-        raise InvalidValueError(
-            f'FrameStrideSampler: stride={stride!r}, expected a number of frames from 1; set '
-            'train_dataloader.sampler.stride'
-        )
+def _check_arguments(stride: int, offset: str | int, class_balance: dict | None) -> None:
+    """Raise ValueError if ``offset`` or ``class_balance`` is out of range."""
     if offset not in OFFSETS and not (isinstance(offset, int) and 0 <= offset < stride):
         raise InvalidValueError(
             f"FrameStrideSampler: offset={offset!r}, expected 'clip', 'epoch' or a number in "
@@ -260,16 +255,12 @@ def _check_arguments(
     if class_balance is not None and (
         not isinstance(class_balance, dict)
         or set(class_balance) != {'oversample_thr'}
+        or not isinstance(class_balance['oversample_thr'], (int, float))
         or not 0 < class_balance['oversample_thr'] <= 1
     ):
         raise InvalidValueError(
             f'FrameStrideSampler: class_balance={class_balance}, expected '
             'dict(oversample_thr=t) with 0 < t <= 1; set train_dataloader.sampler.class_balance'
-        )
-    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise InvalidValueError(
-            f'FrameStrideSampler: seed={seed!r}, expected a non-negative number, or None for a '
-            'random seed; set train_dataloader.sampler.seed'
         )
 
 

@@ -12,6 +12,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.nn import functional as F
 
+from abaw_mm.checks import at_least, between, check_arguments
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import TrainingFailedError
 
@@ -57,6 +58,9 @@ class CollapseHook(Hook):
         TrainingFailedError: If the features have collapsed or are not finite.
     """
 
+    @check_arguments(
+        'custom_hooks[...]', interval=at_least(1), min_spread=between(0, 1), patience=at_least(1)
+    )
     def __init__(self, interval: int = 50, min_spread: float = 0.01, patience: int = 3) -> None:
         self.interval = interval
         self.min_spread = min_spread

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from abaw_mm.checks import check_arguments
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.files import atomic_write
 from abaw_mm.version import __version__
@@ -27,6 +28,7 @@ class ExportBackboneHook(Hook):
 
     priority = 'LOWEST'
 
+    @check_arguments('custom_hooks[...]')
     def __init__(self, filename: str = 'backbone.pth') -> None:
         self.filename = filename
 

@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.checks import check_arguments
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
 
@@ -39,6 +40,7 @@ class PretrainedBackboneHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    @check_arguments('default_hooks.pretrained_backbone')
     def __init__(self, warn: bool = True, module: str = 'backbone') -> None:
         self.warn = warn
         self.module = module

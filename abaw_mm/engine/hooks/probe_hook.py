@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, HOOKS
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from abaw_mm.checks import at_least, between, check_arguments
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import MissingFileError
@@ -62,6 +63,15 @@ class ProbeHook(Hook):
         MissingFileError: If the folder of labelled frames does not exist.
     """
 
+    @check_arguments(
+        'custom_hooks[...]',
+        interval=at_least(1),
+        k=at_least(1),
+        train_frames_per_class=at_least(1),
+        val_frames=at_least(1),
+        batch_size=at_least(1),
+        num_workers=between(0, 1024),
+    )
     def __init__(
         self,
         dataset: dict,

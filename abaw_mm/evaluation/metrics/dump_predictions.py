@@ -9,6 +9,7 @@ from mmengine.fileio import get
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
+from abaw_mm.checks import check_arguments
 from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
 from abaw_mm.evaluation.predictions.file import find_writer
 from abaw_mm.evaluation.predictions.predictions import Predictions
@@ -39,6 +40,7 @@ class DumpPredictions(FrameMetric):
 
     default_prefix = 'predictions'  # required by mmengine; there are no metrics to prefix
 
+    @check_arguments('test_evaluator')
     def __init__(
         self,
         out_file_path: str,

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
+from abaw_mm.checks import between, check_arguments, one_of
 from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
@@ -118,6 +119,7 @@ class MacroF1(FrameMetric):
     default_prefix = 'affwild2'
     unused = ('pred_score',)
 
+    @check_arguments('val_evaluator', num_classes=between(1, 10_000), absent=one_of(*ABSENT))
     def __init__(
         self,
         num_classes: int = len(EXPRESSIONS),
@@ -126,11 +128,6 @@ class MacroF1(FrameMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if absent not in ABSENT:
-            raise InvalidValueError(
-                f"MacroF1: got absent={absent!r}, expected 'zero' (an absent class counts 0, as in "
-                "the challenge) or 'skip'; set val_evaluator.absent and test_evaluator.absent"
-            )
         self.num_classes = num_classes
         self.absent = absent
 

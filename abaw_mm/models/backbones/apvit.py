@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
+from abaw_mm.checks import at_least, between, check_arguments
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.models.backbones.iresnet import CHANNELS, IResNet
 
@@ -205,6 +206,15 @@ class APViT(BaseBackbone):
         (torch.Size([1, 768]), torch.Size([1, 1, 14, 14]))
     """
 
+    @check_arguments(
+        'model.backbone',
+        img_size=between(EXTRACTOR_STRIDE, 2048),
+        keep_rates=between(0, 1, above=True),
+        embed_dims=between(1, 16_384),
+        num_heads=at_least(1),
+        mlp_ratio=between(0, 64, above=True),
+        frozen_stages=between(-1, EXTRACTOR_STAGES + 1),
+    )
     def __init__(
         self,
         img_size: int = 112,
@@ -220,9 +230,7 @@ class APViT(BaseBackbone):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        _check_sizes(img_size, keep_patches, embed_dims, num_heads)
-        _check_rates(keep_rates)
-        _check_frozen_stages(frozen_stages)
+        _check_sizes(img_size, keep_patches, keep_rates, embed_dims, num_heads)
         self.img_size = img_size
         self.frozen_stages = frozen_stages
         self.extractor = IResNet(
@@ -295,8 +303,14 @@ def _count_patches(img_size: int) -> int:
     return (img_size // EXTRACTOR_STRIDE) ** 2
 
 
-def _check_sizes(img_size: int, keep_patches: int, embed_dims: int, num_heads: int) -> None:
-    if img_size < EXTRACTOR_STRIDE or img_size % EXTRACTOR_STRIDE:
+def _check_sizes(
+    img_size: int,
+    keep_patches: int,
+    keep_rates: Sequence[float],
+    embed_dims: int,
+    num_heads: int,
+) -> None:
+    if img_size % EXTRACTOR_STRIDE:
         raise InvalidValueError(
             f'APViT: got img_size={img_size}, expected a multiple of {EXTRACTOR_STRIDE} pixels, '
             'such as 112; set model.backbone.img_size'
@@ -306,24 +320,12 @@ def _check_sizes(img_size: int, keep_patches: int, embed_dims: int, num_heads: i
             f'APViT: got keep_patches={keep_patches}, expected 1 to {_count_patches(img_size)}, '
             f'the patches of {img_size}x{img_size} pixels; set model.backbone.keep_patches'
         )
+    if not keep_rates:
+        raise InvalidValueError(
+            'APViT: got no keep_rates, expected one rate per block; set model.backbone.keep_rates'
+        )
     if embed_dims % num_heads:
         raise InvalidValueError(
             f'APViT: got embed_dims={embed_dims}, expected a multiple of num_heads={num_heads}; '
             'set model.backbone.embed_dims'
-        )
-
-
-def _check_rates(keep_rates: Sequence[float]) -> None:
-    if not keep_rates or not all(0 < rate <= 1 for rate in keep_rates):
-        raise InvalidValueError(
-            f'APViT: got keep_rates={tuple(keep_rates)}, expected one rate per block, above 0 and '
-            'at most 1; set model.backbone.keep_rates'
-        )
-
-
-def _check_frozen_stages(frozen_stages: int) -> None:
-    if frozen_stages not in range(-1, EXTRACTOR_STAGES + 2):
-        raise InvalidValueError(
-            f'APViT: got frozen_stages={frozen_stages}, expected -1 (none) to '
-            f'{EXTRACTOR_STAGES + 1} (all); set model.backbone.frozen_stages'
         )

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from abaw_mm.checks import between, check_arguments, one_of
 from abaw_mm.errors import InvalidValueError
 
 CHANNELS = (64, 128, 256, 512)  # of the four stages; the input layer has 64, too
@@ -100,6 +101,13 @@ class IResNet(BaseBackbone):
         torch.Size([1, 512, 7, 7])
     """
 
+    @check_arguments(
+        'model.backbone',
+        depth=one_of(*UNITS),
+        in_channels=between(1, 1024),
+        num_stages=between(1, len(CHANNELS)),
+        frozen_stages=between(-1, len(CHANNELS)),
+    )
     def __init__(
         self,
         depth: int = 50,
@@ -120,7 +128,7 @@ class IResNet(BaseBackbone):
             ]
         )
         out_indices = tuple(out_indices)
-        _check_arguments(depth, num_stages, out_indices, frozen_stages)
+        _check_stages(num_stages, out_indices, frozen_stages)
         self.depth, self.num_stages = depth, num_stages
         self.out_indices = out_indices
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
@@ -179,25 +187,13 @@ class IResNet(BaseBackbone):
                 module.requires_grad_(False)
 
 
-def _check_arguments(
-    depth: int, num_stages: int, out_indices: tuple[int, ...], frozen_stages: int
-) -> None:
-    if depth not in UNITS:
-        raise InvalidValueError(
-            f'IResNet: got depth={depth}, expected one of {", ".join(map(str, UNITS))}; set '
-            'model.backbone.depth'
-        )
-    if num_stages not in range(1, len(CHANNELS) + 1):
-        raise InvalidValueError(
-            f'IResNet: got num_stages={num_stages}, expected 1 to {len(CHANNELS)}; set '
-            'model.backbone.num_stages'
-        )
+def _check_stages(num_stages: int, out_indices: tuple[int, ...], frozen_stages: int) -> None:
     if not out_indices or not set(out_indices) <= set(range(num_stages)):
         raise InvalidValueError(
             f'IResNet: got out_indices={out_indices}, expected stages from 0 to {num_stages - 1}; '
             'set model.backbone.out_indices'
         )
-    if frozen_stages not in range(-1, num_stages + 1):
+    if frozen_stages > num_stages:
         raise InvalidValueError(
             f'IResNet: got frozen_stages={frozen_stages}, expected -1 (none) to {num_stages}; set '
             'model.backbone.frozen_stages'

@@ -5,6 +5,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from abaw_mm.checks import between, check_arguments
 from abaw_mm.errors import InvalidValueError
 
 KERNEL_SIZE = 3
@@ -59,6 +60,13 @@ class TemporalConvNet(BaseModule):
         (torch.Size([2, 9, 4]), 3)
     """
 
+    @check_arguments(
+        'model.backbone',
+        in_channels=between(1, 65_536),
+        channels=between(1, 65_536),
+        num_layers=between(1, 24),
+        dropout=between(0, 1, below=True),
+    )
     def __init__(
         self,
         in_channels: int,
@@ -68,11 +76,6 @@ class TemporalConvNet(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_layers < 1:
-            raise InvalidValueError(
-                f'TemporalConvNet: got num_layers={num_layers}, expected at least 1; set '
-                'model.backbone.num_layers'
-            )
         self.in_channels = in_channels
         self.num_layers = num_layers
         self.norm = nn.LayerNorm(in_channels)

@@ -7,6 +7,7 @@ from mmengine.utils import apply_to
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
+from abaw_mm.checks import check_arguments
 from abaw_mm.compat.cpu import amp_dtype
 from abaw_mm.structures import FrameBatch
 
@@ -27,6 +28,7 @@ class FrameClassifier(ImageClassifier):
             optimizer wrapper decides in training (``AutoAmpOptimWrapper``). Defaults to True.
     """
 
+    @check_arguments('model')
     def __init__(self, *args: object, mixed_precision: bool = True, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.mixed_precision = mixed_precision

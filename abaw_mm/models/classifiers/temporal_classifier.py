@@ -1,9 +1,12 @@
 """mmpretrain's image classifier for windows of frames."""
 
+from typing import Any
+
 import torch
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
+from abaw_mm.checks import check_arguments
 from abaw_mm.structures import FrameBatch
 
 
@@ -13,7 +16,14 @@ class TemporalClassifier(ImageClassifier):
 
     The backbone maps features (N, W, D) and a mask ``seen`` (N, W) to (N, W, C). The head and its
     loss receive one row per scored frame, so any classification head of mmpretrain can be used.
+
+    Args:
+        **kwargs: Arguments of ``ImageClassifier``.
     """
+
+    @check_arguments('model')
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
 
     def extract_feat(
         self, inputs: torch.Tensor, batch: FrameBatch | None = None

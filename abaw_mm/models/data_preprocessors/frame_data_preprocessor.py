@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmpretrain.registry import MODELS
 
+from abaw_mm.checks import above, between, check_arguments
 from abaw_mm.datasets.samplers.keyed_random import uniform
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.models.data_preprocessors.batch_augments import check_no_batch_augments
@@ -43,10 +44,18 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
             not mixed.
 
     Raises:
-        ValueError: If ``resize_edge`` is smaller than ``crop_size``, or ``batch_augments`` is not
-            None.
+        ValueError: If an argument is out of range, or ``batch_augments`` is not None.
     """
 
+    @check_arguments(
+        'data_preprocessor',
+        std=above(0),
+        crop_size=between(1, 4096),
+        resize_edge=between(1, 4096),
+        crop_ratio_range=between(0, 1, above=True),
+        aspect_ratio_range=above(0),
+        flip_prob=between(0, 1),
+    )
     def __init__(
         self,
         mean: Sequence[float],
@@ -61,11 +70,10 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking=True)
         check_no_batch_augments(batch_augments)
-        if resize_edge < crop_size:
-            raise InvalidValueError(
-                f'FrameDataPreprocessor: got resize_edge={resize_edge}, expected at least '
-                f'crop_size={crop_size}; set data_preprocessor.resize_edge'
-            )
+        _check_sizes(crop_size, resize_edge)
+        _check_channels(mean, std)
+        _check_order('crop_ratio_range', crop_ratio_range)
+        _check_order('aspect_ratio_range', aspect_ratio_range)
         # Not persistent, so that checkpoints stay those of mmpretrain.
         self.register_buffer('mean', torch.tensor(mean).float().view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).float().view(-1, 1, 1), persistent=False)
@@ -119,6 +127,30 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         resized = crop_and_resize(images, boxes, np.zeros(batch, bool), size)
         top, left = (max(0, round((side - self.crop_size) / 2.0)) for side in size)
         return resized[:, :, top : top + self.crop_size, left : left + self.crop_size]
+
+
+def _check_sizes(crop_size: int, resize_edge: int) -> None:
+    if resize_edge < crop_size:
+        raise InvalidValueError(
+            f'FrameDataPreprocessor: got resize_edge={resize_edge}, expected at least '
+            f'crop_size={crop_size}; set data_preprocessor.resize_edge'
+        )
+
+
+def _check_channels(mean: Sequence[float], std: Sequence[float]) -> None:
+    if len(mean) != len(std) or len(mean) not in (1, 3):
+        raise InvalidValueError(
+            f'FrameDataPreprocessor: got mean={mean} and std={std}, expected one number per '
+            'channel, 3 each; set data_preprocessor.mean and data_preprocessor.std'
+        )
+
+
+def _check_order(name: str, limits: tuple[float, float]) -> None:
+    if limits[0] > limits[1]:
+        raise InvalidValueError(
+            f'FrameDataPreprocessor: got {name}={limits}, expected (lowest, highest); set '
+            f'data_preprocessor.{name}'
+        )
 
 
 def _check_batch(data: dict, training: bool) -> None:

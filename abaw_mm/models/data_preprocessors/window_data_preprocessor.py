@@ -4,6 +4,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmpretrain.registry import MODELS
 
+from abaw_mm.checks import check_arguments
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.models.data_preprocessors.batch_augments import check_no_batch_augments
 from abaw_mm.structures import FrameBatch
@@ -20,6 +21,7 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
         ValueError: If ``batch_augments`` is not None.
     """
 
+    @check_arguments('model.data_preprocessor')
     def __init__(self, batch_augments: dict | None = None) -> None:
         super().__init__(non_blocking=True)
         check_no_batch_augments(batch_augments)

@@ -5,7 +5,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.checks import at_least, between, check_arguments
 
 
 def contrawarping_loss(
@@ -63,9 +63,9 @@ class ContraWarpingLoss(nn.Module):
         ValueError: If an argument is out of range.
     """
 
+    @check_arguments('model.head.loss', negative_weight=at_least(0), margin=between(0, 2))
     def __init__(self, negative_weight: float = 4.0, margin: float = 0.2) -> None:
         super().__init__()
-        _check_arguments(negative_weight, margin)
         self.negative_weight = negative_weight
         self.margin = margin
 
@@ -78,16 +78,3 @@ class ContraWarpingLoss(nn.Module):
         """Return ``loss_positive`` and the weighted ``loss_negative``; both are logged."""
         positive, negative = contrawarping_loss(predictions, targets, warped, self.margin)
         return dict(loss_positive=positive, loss_negative=self.negative_weight * negative)
-
-
-def _check_arguments(negative_weight: float, margin: float) -> None:
-    if negative_weight < 0:
-        raise InvalidValueError(
-            f'ContraWarpingLoss: got negative_weight={negative_weight}, expected 0 or more; set '
-            'model.head.loss.negative_weight'
-        )
-    if not 0 <= margin <= 2:
-        raise InvalidValueError(
-            f'ContraWarpingLoss: got margin={margin}, expected a difference of cosines, 0 to 2; '
-            'set model.head.loss.margin'
-        )

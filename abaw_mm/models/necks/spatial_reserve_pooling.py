@@ -7,6 +7,7 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
+from abaw_mm.checks import between, check_arguments
 from abaw_mm.errors import InvalidValueError
 
 STRIDES = (1, 2)  # Sec. 3.2.3: the first convolution aggregates, the second halves the map
@@ -58,21 +59,25 @@ class SpatialReservePooling(BaseModule):
         2304
     """
 
+    @check_arguments(
+        'model.neck',
+        in_channels=between(1, 65_536),
+        hidden_channels=between(1, 65_536),
+        kernel_sizes=between(1, 64),
+    )
     def __init__(
         self,
         in_channels: int,
         hidden_channels: int = 256,
-        kernel_sizes: Sequence[int] = (2, 2),
+        kernel_sizes: tuple[int, int] = (2, 2),
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        kernel_sizes = tuple(kernel_sizes)
-        _check_kernel_sizes(kernel_sizes)
         self.in_channels = in_channels
         self.hidden_channels = hidden_channels
-        self.kernel_sizes = kernel_sizes
+        self.kernel_sizes = tuple(kernel_sizes)
         common = dict(
             norm_cfg=norm_cfg or dict(type='BN'),
             act_cfg=act_cfg or dict(type='ReLU'),
@@ -132,11 +137,3 @@ class SpatialReservePooling(BaseModule):
                 "the backbone's last stage"
             )
         self.flat_width((x.shape[2], x.shape[3]))  # raises if the map is too small
-
-
-def _check_kernel_sizes(kernel_sizes: tuple) -> None:
-    if len(kernel_sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in kernel_sizes):
-        raise InvalidValueError(
-            f'SpatialReservePooling: got kernel_sizes={kernel_sizes}, expected two positive '
-            'integers, (2, 2) as in the released code or (1, 3); set model.neck.kernel_sizes'
-        )

@@ -5,6 +5,8 @@ from mmpretrain.models import BYOL
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from abaw_mm.checks import between, check_arguments
+
 
 @MODELS.register_module()
 class ContraWarping(BYOL):
@@ -30,6 +32,7 @@ class ContraWarping(BYOL):
         init_cfg (dict, optional): As in mmpretrain's ``BYOL``.
     """
 
+    @check_arguments('model', base_momentum=between(0, 1))
     def __init__(
         self,
         backbone: dict,

@@ -16,7 +16,7 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from torch import nn
 from torch.nn import functional as F
 
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.checks import between, check_arguments
 
 # Bound on the difference between the displacements of neighbouring pixels, so that images do not
 # fold. With the columns of the Jacobian below 1/sqrt(2) its norm is below 1, so
@@ -223,6 +223,15 @@ class RandomLocalWarp(nn.Module):
     True
     """
 
+    @check_arguments(
+        'model.warp',
+        num_points=between(1, 1000),
+        radius=between(0, 1, above=True),
+        strength=between(0, 1),
+        ellipse=between(0, 1, above=True),
+        fade=between(0, 1, above=True),
+        max_slope=between(0, FOLD_LIMIT, above=True, below=True),
+    )
     def __init__(
         self,
         num_points: int = 8,
@@ -233,7 +242,6 @@ class RandomLocalWarp(nn.Module):
         max_slope: float = 0.5,
     ) -> None:
         super().__init__()
-        _check_arguments(num_points, radius, strength, ellipse, fade, max_slope)
         self.num_points = num_points
         self.radius = radius
         self.strength = strength
@@ -297,27 +305,3 @@ class RandomLocalWarp(nn.Module):
         """Return the arguments, for the log."""
         names = ('num_points', 'radius', 'strength', 'ellipse', 'fade', 'max_slope')
         return ', '.join(f'{name}={getattr(self, name)}' for name in names)
-
-
-def _check_arguments(
-    num_points: int,
-    radius: float,
-    strength: float,
-    ellipse: tuple[float, float] | None,
-    fade: float,
-    max_slope: float,
-) -> None:
-    is_ellipse = ellipse is None or (len(ellipse) == 2 and all(0 < axis <= 1 for axis in ellipse))
-    for name, value, is_valid, expected in (
-        ('num_points', num_points, num_points >= 1, 'at least 1'),
-        ('radius', radius, 0 < radius <= 1, 'above 0 and at most 1'),
-        ('strength', strength, 0 <= strength <= 1, '0 to 1'),
-        ('ellipse', ellipse, is_ellipse, 'None or two numbers above 0 and at most 1'),
-        ('fade', fade, 0 < fade <= 1, 'above 0 and at most 1'),
-        ('max_slope', max_slope, 0 < max_slope < FOLD_LIMIT, 'above 0 and below 0.707'),
-    ):
-        if not is_valid:
-            raise InvalidValueError(
-                f'RandomLocalWarp: got {name}={value!r}, expected {expected}; set '
-                f'model.warp.{name}, or {name} of the transform'
-            )

@@ -20,6 +20,7 @@ from abaw_mm.datasets.samplers.frame_stride import (
     get_frame_table,
     repeat_factors,
 )
+from abaw_mm.errors import UserError
 from abaw_mm.structures import FrameTable
 
 
@@ -257,13 +258,14 @@ def test_works_in_a_data_loader(dataset):
         (dict(class_balance=dict(thr=0.1)), 'class_balance'),
         (dict(class_balance=0.15), 'class_balance'),
         (dict(class_balance=dict(oversample_thr=0)), 'class_balance'),
+        (dict(class_balance=dict(oversample_thr='x')), 'class_balance'),
         (dict(seed=-1), 'seed=-1, expected.*train_dataloader.sampler.seed'),
         (dict(seed=1.5), 'seed=1.5'),
         (dict(seed='x'), "seed='x'"),
     ],
 )
 def test_rejects_invalid_arguments(dataset, kwargs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         FrameStrideSampler(dataset, **kwargs)
 
 

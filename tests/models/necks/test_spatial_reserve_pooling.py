@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from abaw_mm.errors import UserError
 from abaw_mm.models import SpatialReservePooling
 
 
@@ -71,5 +72,5 @@ def test_other_channels_raise():
 
 @pytest.mark.parametrize('kernels', [(2,), (2, 0), (2, 2, 2), (2.0, 2)])
 def test_invalid_kernel_sizes_raise(kernels):
-    with pytest.raises(ValueError, match='two positive integers'):
+    with pytest.raises(UserError, match='got kernel_sizes='):
         SpatialReservePooling(4, kernel_sizes=kernels)

@@ -56,6 +56,7 @@ def test_get_model_builds_config_with_overrides():
     model_index.register_model_index()  # a second call has no effect
 
 
+@pytest.mark.slow
 def test_wheel_finds_its_own_configs(tmp_path):
     """Unpack the wheel as pip does, outside the repository."""
     subprocess.run(

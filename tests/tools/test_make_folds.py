@@ -71,6 +71,7 @@ def test_user_errors(root, run_tool):
     assert not (root / 'folds').exists()
 
 
+@pytest.mark.slow
 def test_config_of_the_docs_trains_on_a_fold(root, tmp_path, run_tool):
     run_tool(TOOL, root)
     (text,) = re.findall(

@@ -52,6 +52,7 @@ def stored(store):
         return len(read_records(txn)), txn.stat()['entries']
 
 
+@pytest.mark.slow
 def test_killed_packing_resumes(tmp_path, run):
     root, store = tmp_path / 'crops', tmp_path / 'crops.lmdb'
     write_crops(root)

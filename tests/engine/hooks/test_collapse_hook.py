@@ -88,5 +88,6 @@ def check_process_stops():
         step(hook, model, 0, torch.randn(16, 8))
 
 
+@pytest.mark.slow
 def test_all_processes_stop_together(run_distributed):
     run_distributed(check_process_stops)

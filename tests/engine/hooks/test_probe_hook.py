@@ -94,6 +94,7 @@ def check_probe(root, expected):
     assert probe(root)[2] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_probe_is_the_same_on_one_process_and_two(tiny, run_distributed):
     run_distributed(check_probe, tiny, probe(tiny)[2])
 

@@ -87,6 +87,7 @@ def check_process(features, root, expected):
     assert figures == expected, get_rank()
 
 
+@pytest.mark.slow
 def test_metrics_are_equal_on_two_processes(tiny, make_features, tmp_path, run_distributed):
     make_features(tmp_path / 'f', tiny)
     expected, _ = evaluate(open_windows(tmp_path / 'f', tiny, 6), build_model())

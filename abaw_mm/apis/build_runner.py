@@ -3,6 +3,7 @@
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from abaw_mm.apis.check_classes import check_classes
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
 
@@ -26,6 +27,7 @@ def build_runner(cfg: Config) -> Runner:
             runner.test_loop  # noqa: B018  the property builds it
         else:
             _build_training(runner)
+        check_classes(runner)
     return runner
 
 

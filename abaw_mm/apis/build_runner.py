@@ -1,11 +1,14 @@
 """Build a Runner with everything that its config names."""
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from abaw_mm.apis.check_classes import check_classes
+from abaw_mm.apis.config import count_batch
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
+from abaw_mm.engine.hooks.resume_hook import list_optimizers
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -34,8 +37,27 @@ def build_runner(cfg: Config) -> Runner:
 def _build_training(runner: Runner) -> None:
     """Build the parts of a training in the order of ``Runner.train()``, which then keeps them."""
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-    runner.auto_scale_lr = None  # train() would scale again
+    _scale_learning_rate(runner)
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     runner.val_loop  # noqa: B018  the property builds it
+
+
+def _scale_learning_rate(runner: Runner) -> None:
+    """Scale the learning rate with the batch, as ``auto_scale_lr`` of the config says.
+
+    ``Runner.scale_lr`` does not count the steps whose gradients ``accumulative_counts`` adds up.
+    """
+    scale = runner.auto_scale_lr or {}
+    runner.auto_scale_lr = None  # train() would scale without the accumulated steps
+    if not scale.get('enable', False):
+        return
+    batch, base = count_batch(runner.cfg), scale['base_batch_size']
+    for optimizer in list_optimizers(runner.optim_wrapper):
+        for group in optimizer.param_groups:
+            group['lr'] *= batch / base
+    print_log(
+        f'--auto-scale-lr: the learning rate for a batch of {base} is scaled by {batch / base:g} '
+        f'for {batch}',
+        logger='current',
+    )

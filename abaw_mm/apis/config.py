@@ -109,12 +109,19 @@ def set_loader_flags(cfg: Config, pin_memory: bool, persistent_workers: bool) ->
         )
 
 
+def count_batch(cfg: Config) -> int:
+    """Count the samples of one update of the weights: over all processes and accumulated steps."""
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    return get_world_size() * cfg.train_dataloader.batch_size * accumulated
+
+
 def log_batch(cfg: Config) -> None:
-    """Log the batch size over all processes, and warn if the learning rate is for another one."""
-    batch, world = cfg.train_dataloader.batch_size, get_world_size()
-    total = world * batch
+    """Log the batch size of an update, and warn if the learning rate is for another one."""
+    batch, world, total = cfg.train_dataloader.batch_size, get_world_size(), count_batch(cfg)
     unit = 'windows' if 'window' in cfg.train_dataloader.dataset else 'frames'
-    line = f'batch: {world} x {batch} = {total} {unit} per step'
+    accumulated = total // (world * batch)
+    steps = f' x {accumulated} accumulated steps' if accumulated > 1 else ''
+    line = f'batch: {world} x {batch}{steps} = {total} {unit} per {"update" if steps else "step"}'
     base = cfg.get('auto_scale_lr', {}).get('base_batch_size', total)
     if total == base:
         print_log(line, logger='current')

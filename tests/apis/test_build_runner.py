@@ -44,9 +44,11 @@ def test_mistake_is_a_user_error_that_names_the_config(repo, tiny, tmp_path, opt
         build_runner(load(repo, tiny, tmp_path, **options))
 
 
-def test_training_continues_from_what_was_built(repo, tiny, tmp_path):
-    """The learning rate is scaled once, and the schedulers start from the scaled one."""
+@pytest.mark.parametrize(('accumulated', 'lr'), [(1, 0.05), (2, 0.1), (3, 0.15)])
+def test_training_continues_from_what_was_built(repo, tiny, tmp_path, accumulated, lr):
+    """The learning rate is scaled once by the batch of an update; schedulers start from it."""
     options = dict(
+        optim_wrapper__accumulative_counts=accumulated,
         train_dataloader__batch_size=2,
         train_cfg__max_iters=1,
         auto_scale_lr=dict(base_batch_size=4, enable=True),
@@ -57,4 +59,4 @@ def test_training_continues_from_what_was_built(repo, tiny, tmp_path):
     loop, optimizer = runner.train_loop, runner.optim_wrapper.optimizer
     runner.train()
     assert runner.train_loop is loop and runner.optim_wrapper.optimizer is optimizer
-    assert optimizer.param_groups[0]['lr'] == pytest.approx(0.05)
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(lr)

@@ -95,7 +95,7 @@ def score(trained):
 
 def test_dist_train_on_two_cpu_processes(trained):
     folder, _, log = trained
-    assert 'batch: 2 x 2 = 4 frames per step' in log
+    assert 'batch: 2 x 2 x 2 accumulated steps = 8 frames per update' in log
     assert 'SyncBN' in log  # a line says that it is replaced by BN
     assert log.count('started from random weights') == 2
     assert (folder / 'run/iter_4.pth').is_file()
@@ -353,7 +353,7 @@ def test_slurm_scripts_train_and_score_in_two_tasks(trained, fake_srun):
             '--kill-on-bad-exit=1 --quotatype=auto --mem=4G python -u'
         )
     )
-    assert 'batch: 2 x 2 = 4 frames per step' in result.stdout
+    assert 'batch: 2 x 2 x 2 accumulated steps = 8 frames per update' in result.stdout
     assert (fake_srun / 'run/iter_1.pth').is_file()
     checkpoint, work_dir = folder / 'run/iter_4.pth', fake_srun / 'test'
     command = ('slurm_test.sh', 'part', 'job', config, checkpoint, '--work-dir', work_dir)

@@ -22,12 +22,12 @@ def check_classes(runner: Runner) -> None:
     Raises:
         InvalidValueError: If the numbers differ, or the loss has another number of class weights.
     """
-    head = getattr(unwrap_model(runner.model), 'head', None)
+    head: Any = getattr(unwrap_model(runner.model), 'head', None)
     number = getattr(head, 'num_classes', None)
     if number is None:
         return
     found = {'model.head.num_classes': number}
-    loss = getattr(head, 'loss_module', None)
+    loss: Any = getattr(head, 'loss_module', None)
     weights = getattr(loss, 'class_weight', None)
     if isinstance(weights, (list, tuple)):
         found['len(model.head.loss.class_weight)'] = len(weights)

@@ -19,6 +19,7 @@ default_hooks = dict(
     pretrained_backbone=dict(type='PretrainedBackboneHook'),
     strict_checkpoint=dict(type='StrictCheckpointHook'),
     resume=dict(type='ResumeHook'),
+    resumed_config=dict(type='ResumedConfigHook'),
     feature_width=dict(type='FeatureWidthHook'),
     sync_bn_statistics=dict(type='SyncBNStatisticsHook'),
     frame_batch=dict(type='FrameBatchHook'),

@@ -26,9 +26,7 @@ def build(repo, tiny, tmp_path, name='res18_srp_demo', **options):
         (dict(train_dataloader__dataset__classes=['a', 'b']), '8 2 8 8'),
     ],
 )
-def test_different_numbers_of_classes_are_one_message(
-    repo, tiny, tmp_path, name, options, values
-):
+def test_different_numbers_of_classes_are_one_message(repo, tiny, tmp_path, name, options, values):
     keys = (
         'model.head.num_classes',
         'len(train_dataloader.dataset.classes)',

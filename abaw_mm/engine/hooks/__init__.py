@@ -8,6 +8,7 @@ from .frame_batch_hook import FrameBatchHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
 from .probe_hook import ProbeHook
 from .resume_hook import ResumeHook
+from .resumed_config_hook import ResumedConfigHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
@@ -21,6 +22,7 @@ __all__ = [
     'PretrainedBackboneHook',
     'ProbeHook',
     'ResumeHook',
+    'ResumedConfigHook',
     'StrictCheckpointHook',
     'SyncBNStatisticsHook',
     'UnreadableFramesHook',

@@ -168,9 +168,9 @@ def _find_rows(cfg: Config, splits: Sequence[str]) -> ClipRows:
         )
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             dataset = DATASETS.build(options)
-        ends = np.searchsorted(dataset.frames.clip_id, np.arange(len(dataset.frames.clips) + 1))
-        for clip, start, end in zip(dataset.frames.clips, ends[:-1], ends[1:], strict=True):
-            rows.setdefault(clip, (dataset, range(start, end)))
+        frames = dataset.frames
+        for clip_id, clip in enumerate(frames.clips):
+            rows.setdefault(clip, (dataset, range(len(frames))[frames.rows_of(clip_id)]))
     return rows
 
 

@@ -17,6 +17,9 @@ def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: Any) -> O
     scaling, or float32. So ``optim_wrapper=dict(type='AutoAmpOptimWrapper')`` runs on every device,
     and a checkpoint resumes on another device.
 
+    Parameters that are unfrozen later, on resume or by a hook, get a momentum of zeros before their
+    first step, which torch's fused SGD needs once other parameters have momenta.
+
     Args:
         optimizer: Optimizer of parameters that are already on their device.
         **kwargs: Further arguments of ``OptimWrapper``.
@@ -24,6 +27,7 @@ def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: Any) -> O
     Returns:
         OptimWrapper: The wrapper of mmengine for this dtype, or ``CPUAmpOptimWrapper`` on the CPU.
     """
+    optimizer.register_step_pre_hook(_add_missing_momenta)
     device = optimizer.param_groups[0]['params'][0].device
     dtype = amp_dtype(device)
     if dtype is None:
@@ -32,3 +36,23 @@ def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: Any) -> O
         return CPUAmpOptimWrapper(optimizer=optimizer, **kwargs)
     scaling = 'dynamic' if dtype == torch.float16 else dict(enabled=False)
     return AmpOptimWrapper(optimizer=optimizer, dtype=dtype, loss_scale=scaling, **kwargs)
+
+
+def _add_missing_momenta(optimizer: torch.optim.Optimizer, *args: Any) -> None:
+    """Add momenta of zeros where only some parameters of a fused group of SGD have momenta.
+
+    The first step of such a parameter equals that of torch's other kernels, unless ``dampening`` is
+    set, which then applies to it, too.
+    """
+    for group in optimizer.param_groups:
+        if (
+            not isinstance(optimizer, torch.optim.SGD)
+            or not group['fused']
+            or not group['momentum']
+        ):
+            continue
+        stepped = [parameter for parameter in group['params'] if parameter.grad is not None]
+        missing = [p for p in stepped if optimizer.state[p].get('momentum_buffer') is None]
+        if len(missing) < len(stepped):
+            for parameter in missing:
+                optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)

@@ -42,9 +42,10 @@ def get_frame_table(dataset: Any) -> FrameTable:
         return table
     raise InvalidTypeError(
         f'FrameStrideSampler: got a {type(dataset).__name__}, expected an AffWild2Dataset, or a '
-        'ConcatDataset, RepeatDataset, KFoldDataset or Subset of them; set '
-        "sampler=dict(type='DefaultSampler') for other datasets, and use class_balance of this "
-        'sampler instead of ClassBalancedDataset'
+        'ConcatDataset, RepeatDataset, KFoldDataset or Subset of them; for other datasets inherit '
+        '_base_/plain.py and set train_dataloader.sampler=dict(_delete_=True, '
+        "type='InfiniteSampler', shuffle=True). Instead of ClassBalancedDataset use class_balance "
+        'of this sampler'
     )
 
 

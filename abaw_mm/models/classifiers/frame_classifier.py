@@ -43,6 +43,20 @@ class FrameClassifier(ImageClassifier):
         """
         return super().extract_feat(inputs.contiguous(memory_format=torch.channels_last), stage)
 
+    def loss(self, inputs: torch.Tensor, data_samples: list) -> dict:
+        """Compute the head's loss, on features in the dtype of the head.
+
+        Heads that switch mixed precision off, such as ``ArcFaceClsHead``, need them. In others the
+        first layer casts them back, without a change.
+
+        Args:
+            inputs (Tensor): (N, C, H, W).
+            data_samples (list): One ``FrameBatch``, or mmpretrain's data samples.
+        """
+        weight = next(self.head.parameters(), inputs)
+        feats = apply_to(self.extract_feat(inputs), torch.is_tensor, lambda x: x.to(weight.dtype))
+        return self.head.loss(feats, data_samples)
+
     def predict(
         self, inputs: torch.Tensor, data_samples: list | None = None, **kwargs: object
     ) -> list:

@@ -1,16 +1,43 @@
 """Incompatible parts are refused before a run, and keys make a run reproducible."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.dataset import ConcatDataset
 from mmengine.runner import Runner
+from PIL import Image
 from tiny_run import tiny_cfg
 
 from abaw_mm.datasets import AffWild2Dataset
 from abaw_mm.engine.hooks import FrameBatchHook
 from abaw_mm.evaluation import MacroF1
+
+HEAD_WITH_NORM = dict(
+    type='StackedLinearClsHead',
+    num_classes=8,
+    in_channels=2304,
+    mid_channels=[8],
+    norm_cfg=dict(type='BN1d'),
+)
+CUSTOM = dict(type='CustomDataset', data_root='FACES', pipeline=[dict(type='LoadFaceCrop')])
+EPOCHS = {
+    'train_cfg': dict(by_epoch=True, max_epochs=1),
+    'param_scheduler': None,
+    'train_dataloader.sampler.infinite': False,
+    'train_dataloader.sampler.stride': 1,
+}
+
+
+@pytest.fixture
+def faces(tmp_path, monkeypatch):
+    """Write a folder of faces per class, as mmpretrain's CustomDataset reads it."""
+    for number in range(16):
+        path = tmp_path / f'FACES/{"abcdefgh"[number % 8]}/{number}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (16, 16), (number, 0, 0)).save(path)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -32,19 +59,100 @@ from abaw_mm.evaluation import MacroF1
             {'val_evaluator': dict(type='SingleLabelMetric', num_classes=8)},
             'collate_frames: got the metric SingleLabelMetric, expected MacroF1',
         ),
+        (
+            {'train_dataloader.dataset': CUSTOM},
+            r'CustomDataset, expected an AffWild2Dataset.* inherit _base_/plain.py and set '
+            r"train_dataloader.sampler=dict\(_delete_=True, type='InfiniteSampler'",
+        ),
+        (
+            {
+                'train_dataloader.dataset': CUSTOM,
+                'train_dataloader.sampler': dict(type='InfiniteSampler'),
+            },
+            'got a InfiniteSampler, .* inherit _base_/plain.py, which accepts other samplers and',
+        ),
+        (
+            {'val_dataloader.dataset': CUSTOM},
+            'collate_frames: got a CustomDataset to score, .* inherit _base_/plain.py',
+        ),
+        (
+            {'train_dataloader.batch_size': 1, 'model.head': HEAD_WITH_NORM},
+            'got batch_size=1, .* BN layer head.layers.0.norm .*train_dataloader.batch_size=2',
+        ),
+        (
+            {
+                **EPOCHS,
+                'train_dataloader.batch_size': 8,
+                'train_dataloader.dataset.indices': 33,
+                'model.head': HEAD_WITH_NORM,
+            },
+            'got a last batch of 1 of 33 frames, .* head.layers.0.norm .*dataloader.drop_last=True',
+        ),
     ],
 )
+@pytest.mark.usefixtures('faces')
 def test_incompatible_parts_are_refused_before_training(repo, tiny, tmp_path, options, message):
     cfg = tiny_cfg(repo, tiny, tmp_path)
+    set_values(cfg, options)
+    with pytest.raises((ValueError, TypeError), match=message):
+        Runner.from_cfg(cfg).train()
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def set_values(cfg, options):
+    """Set values by their keys; merge_from_dict would keep entries of the old values."""
     for key, value in options.items():
         *parents, last = key.split('.')
         node = cfg
         for parent in parents:
             node = node[parent]
-        node[last] = value  # merge_from_dict would keep entries of the old value
-    with pytest.raises(ValueError, match=message):
-        Runner.from_cfg(cfg).train()
-    assert not list(tmp_path.glob('*.pth'))
+        node[last] = copy.deepcopy(value)
+
+
+@pytest.mark.usefixtures('faces')
+def test_custom_dataset_trains_in_the_plain_way(repo, tiny, tmp_path):
+    """The lines that the errors of the fast way name."""
+    cfg = tiny_cfg(repo, tiny, tmp_path, 'res18_srp_affwild2_plain')
+    pipeline = [dict(type='LoadFaceCrop'), *cfg.train_dataloader.dataset.pipeline[1:-1]]
+    pipeline.append(dict(type='PackInputs'))
+    options = {
+        'train_dataloader.dataset': dict(CUSTOM, pipeline=pipeline),
+        'train_dataloader.sampler': dict(type='InfiniteSampler', shuffle=True),
+    }
+    set_values(cfg, options)
+    Runner.from_cfg(cfg).train()
+    assert (tmp_path / 'iter_1.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'options', [{'train_dataloader.drop_last': True}, {'train_dataloader.dataset.indices': 32}]
+)
+def test_last_batch_of_more_frames_trains_with_a_norm_in_the_head(repo, tiny, tmp_path, options):
+    cfg = tiny_cfg(repo, tiny, tmp_path)
+    set_values(
+        cfg,
+        {
+            **EPOCHS,
+            'train_dataloader.batch_size': 8,
+            'train_dataloader.dataset.indices': 33,
+            'model.head': HEAD_WITH_NORM,
+            **options,
+        },
+    )
+    cfg.default_hooks.checkpoint.update(by_epoch=True)
+    Runner.from_cfg(cfg).train()
+    assert (tmp_path / 'epoch_1.pth').is_file()
+
+
+def test_check_of_single_frames_leaves_the_statistics_unchanged(repo, tiny, tmp_path):
+    cfg = tiny_cfg(repo, tiny, tmp_path, **{'train_dataloader.batch_size': 1})
+    runner = Runner.from_cfg(cfg)
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    assert runner.train_loop.dataloader.batch_size == 1  # building the loop draws a seed
+    state = torch.get_rng_state()
+    FrameBatchHook().before_train_epoch(runner)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(map(torch.equal, before.values(), runner.model.state_dict().values()))
 
 
 def test_datasets_with_the_same_frames_are_not_scored_together(tiny):

@@ -137,6 +137,25 @@ def test_outer_autocast_is_respected(models, data):
     assert dtypes == [torch.bfloat16]
 
 
+@pytest.mark.parametrize('head', ['LinearClsHead', 'ArcFaceClsHead'])
+def test_loss_in_mixed_precision(data, head):
+    """Heads that switch autocast off can be trained; the linear head's gradients do not change."""
+    images, batch, samples = data
+    grads = []
+    for kind, labels in (('FrameClassifier', [batch]), ('ImageClassifier', samples)):
+        if (kind, head) == ('ImageClassifier', 'ArcFaceClsHead'):
+            continue  # mmpretrain's own classifier raises a RuntimeError
+        torch.manual_seed(0)
+        model = MODELS.build(dict(MODEL, type=kind, head=dict(MODEL['head'], type=head)))
+        model.to(memory_format=torch.channels_last)
+        with torch.autocast('cpu', torch.bfloat16):
+            loss = model(images, labels, mode='loss')['loss']
+        loss.backward()
+        grads.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.isfinite(grad).all() and grad.any() for grad in grads[0])
+    assert all(map(torch.equal, *grads)) if len(grads) == 2 else True
+
+
 def test_features_in_nested_lists_are_scored(use_bfloat16):
     """Some of mmpretrain's backbones return lists inside the tuple."""
     model = MODELS.build(

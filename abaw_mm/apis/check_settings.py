@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
+from torch.distributed import init_process_group
 
 from abaw_mm.errors import InvalidValueError
 
@@ -79,6 +81,17 @@ KEYS = {
     'custom_imports': {'imports', 'allow_failed_imports'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'env_cfg.dist_cfg': {
+        *inspect.signature(init_process_group).parameters,
+        *('init_backend', 'port'),
+    },
+    # The hook keeps unknown arguments for Runner.save_checkpoint, which is called much later.
+    'default_hooks.checkpoint': {
+        *inspect.signature(CheckpointHook).parameters,
+        *inspect.signature(Runner.save_checkpoint).parameters,
+        *('type', 'priority', '_scope_'),
+    }
+    - {'self', 'kwargs'},
 }
 CUTOFF = 0.85  # similarity from which a name counts as misspelt: 'chekpoint' has 0.95
 MANY = 10  # fewer names may be in alphabetical order by chance
@@ -155,6 +168,8 @@ def _check_keys(cfg: Config) -> None:
         node: Any = cfg
         for part in setting.split('.'):
             node = node.get(part) if isinstance(node, Mapping | Config) else None
+        if isinstance(node, Mapping) and node.get('type', 'CheckpointHook') != 'CheckpointHook':
+            continue  # a hook with other arguments
         for key in set(node or ()) - known:
             closest = difflib.get_close_matches(key, sorted(known), 1, 0)[0]
             raise InvalidValueError(

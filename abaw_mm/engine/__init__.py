@@ -9,12 +9,12 @@ from .hooks import (
     FrameBatchHook,
     PretrainedBackboneHook,
     ProbeHook,
-    ResumedConfigHook,
     ResumeHook,
     StrictCheckpointHook,
     SyncBNStatisticsHook,
     UnreadableFramesHook,
 )
+from .resume import ResumedConfigHook
 from .unwrap_model import unwrap_model
 
 __all__ = [

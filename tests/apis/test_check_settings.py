@@ -153,6 +153,8 @@ def test_misspelt_setting_in_yaml_is_an_error(tmp_path):
         ('trian_dataloader.batch_size', r'did you mean train_dataloader'),
         ('nothing.at.all', 'remove it'),
         ('auto_scale_lr.base_bach_size', r'did you mean auto_scale_lr\.base_batch_size'),
+        ('default_hooks.checkpoint.intervall', r'did you mean default_hooks\.checkpoint\.interval'),
+        ('env_cfg.dist_cfg.timeoutt', r'did you mean env_cfg\.dist_cfg\.timeout'),
         ('env_cfg.mp_cfg.start_method', r'did you mean env_cfg\.mp_cfg\.mp_start_method'),
     ],
 )

@@ -240,7 +240,7 @@ def test_single_process_training(trained):
         ('train.py gone.py', "config='gone.py': no such file", 1),
         ('train.py CONFIG --resume gone.pth', "load_from='gone.pth': no such file", 1),
         ('train.py CONFIG --cfg-options checkpoint=gone.pth', "checkpoint='gone.pth': no such", 1),
-        ('train.py CONFIG --cfg-options model.bakcbone.depth=5', "mine.py: .*argument 'bakcb", 1),
+        ('train.py CONFIG --cfg-options model.bakcbone.depth=5', "unknown argument 'bakcb", 1),
         ('test.py CONFIG gone.pth', "CHECKPOINT='gone.pth': no such file", 1),
         ('test.py CONFIG CHECKPOINT --out-item metrics --out x.npz', 'that ends in one of', 1),
         ('test.py CONFIG CHECKPOINT --out x.json', 'that ends in one of', 1),

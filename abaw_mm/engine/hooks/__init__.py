@@ -8,7 +8,6 @@ from .frame_batch_hook import FrameBatchHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
 from .probe_hook import ProbeHook
 from .resume_hook import ResumeHook
-from .resumed_config_hook import ResumedConfigHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
@@ -22,7 +21,6 @@ __all__ = [
     'PretrainedBackboneHook',
     'ProbeHook',
     'ResumeHook',
-    'ResumedConfigHook',
     'StrictCheckpointHook',
     'SyncBNStatisticsHook',
     'UnreadableFramesHook',

@@ -3,10 +3,12 @@
 import math
 
 import pytest
+import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_runner import toy_cfg, train_toy
 
+from abaw_mm.engine.resume.resumed_config_hook import flatten_config
 from abaw_mm.errors import InvalidValueError
 
 LR = 0.1
@@ -94,6 +96,29 @@ def test_each_setting_that_differs_is_listed(tmp_path, logged_warnings):
         'train_cfg.max_iters: 2 -> 4, used',
         'learning rate after step 2: 0.05 -> 0.2, used',
     ]
+
+
+def test_other_number_of_processes_is_listed(tmp_path, logged_warnings):
+    train(tmp_path, 2)
+    path = tmp_path / 'iter_2.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    assert checkpoint['meta']['world_size'] == 1
+    checkpoint['meta']['world_size'] = 2
+    torch.save(checkpoint, path)
+    train(tmp_path, 2, resume='iter_2.pth')
+    (text,) = (line for line in logged_warnings if 'differ from the checkpoint' in line)
+    assert text.splitlines()[1:] == ['  number of processes: 2 -> 1, used']
+
+
+def test_config_in_a_checkpoint_is_not_run(tmp_path):
+    """Another value than a literal is compared as text."""
+    marker = tmp_path / 'marker'
+    text = f"x = open({str(marker)!r}, 'w')\ny = dict(z=__import__('os').getpid())"
+    assert flatten_config(text) == {
+        'x': f"open({str(marker)!r}, 'w')",
+        'y.z': "__import__('os').getpid()",
+    }
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(

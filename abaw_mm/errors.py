@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 TRACEBACK = 'ABAW_MM_TRACEBACK'  # environment variable: commands show every traceback
 MAX_LISTED = 5  # names that a message lists before it counts the rest
+MAX_QUOTED = 120  # characters that a message quotes of a file
 
 
 class UserError(Exception):
@@ -45,5 +46,16 @@ def shorten(names: Sequence) -> str:
     >>> shorten(['a', 'b']), shorten(range(7))
     ("'a', 'b'", '0, 1, 2, 3, 4 and 2 more')
     """
-    text = ', '.join(repr(name) for name in names[:MAX_LISTED])
+    text = ', '.join(shorten_text(name) for name in names[:MAX_LISTED])
     return text if len(names) <= MAX_LISTED else f'{text} and {len(names) - MAX_LISTED} more'
+
+
+def shorten_text(value: object, limit: int = MAX_QUOTED) -> str:
+    """Quote the start of what a file contains for a message, in one line.
+
+    >>> shorten_text('a\\nb'), shorten_text('0' * 9000, limit=8)
+    ("'a\\\\nb'", "'00000000'... (9000 characters)")
+    """
+    if isinstance(value, (str, bytes)) and len(value) > limit:
+        return f'{value[:limit]!r}... ({len(value)} characters)'
+    return repr(value)

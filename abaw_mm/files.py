@@ -1,16 +1,43 @@
-"""Write files atomically and compute their checksums."""
+"""Write files atomically, read files that may be damaged, and compute checksums."""
 
 import glob
 import hashlib
+import json
 import os
 import re
 import socket
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from abaw_mm.errors import FileAccessError, UserError
+import numpy as np
+
+from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError, UserError
+
+# What libraries raise while they read a damaged file. LookupError includes KeyError, RuntimeError
+# includes RecursionError and NotImplementedError, ValueError includes UnicodeError.
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 # Draft of a file: .<stem>.<host>-<process ID>.part<suffix>
 DRAFT = re.compile(r'\..+\.(?P<host>[^/]+)-(?P<pid>\d+)\.part(\.\w+)?')
@@ -102,3 +129,131 @@ def sha256(path: str | os.PathLike) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@contextmanager
+def explain_damage(path: str | os.PathLike, expected: str, fix: str) -> Iterator[None]:
+    """Turn whatever a library raises for a damaged file into one error that a user can read.
+
+    Errors that are for users already pass unchanged.
+
+    Args:
+        path: The file.
+        expected (str): What the file should be, for the message.
+        fix (str): What to do, for the message.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        OSError: If it is a folder or access is denied.
+        ValueError: If it is damaged.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(f'{path}: no such file, expected {expected}; {fix}') from error
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise FileAccessError(
+            f'{path}: cannot be read ({error.strerror}), expected {expected}; {fix}'
+        ) from error
+    except DAMAGED as error:
+        raise InvalidValueError(
+            f'{path}: got a damaged or wrong file ({summarize(error)}), expected {expected}; {fix}'
+        ) from error
+
+
+def summarize(error: Exception) -> str:
+    """Return the first words of an error for a message, in one line.
+
+    >>> summarize(KeyError('clips')), len(summarize(ValueError('0' * 9000)))
+    ("KeyError: 'clips'", 120)
+    """
+    text = ' '.join(str(error).split()) or type(error).__name__
+    text = text.partition(' If you trust')[0]  # NumPy's advice to unpickle
+    if isinstance(error, LookupError):  # the text is the key alone
+        text = f'{type(error).__name__}: {text}'
+    return text if len(text) <= 120 else f'{text[:117]}...'
+
+
+def read_text(path: str | os.PathLike, expected: str = 'a text file') -> str:
+    """Read a UTF-8 file, with or without a byte order mark; every line ends in ``\\n``.
+
+    Args:
+        path: The file.
+        expected (str): What the file should be, for messages.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        OSError: If it is a folder or access is denied.
+        ValueError: If it is not UTF-8. The message names the line.
+    """
+    with explain_damage(path, expected, 'correct the path'):
+        data = Path(path).read_bytes()
+    try:
+        text = data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = data.count(b'\n', 0, error.start) + 1
+        is_utf16 = data.startswith((b'\xff\xfe', b'\xfe\xff'))
+        raise InvalidValueError(
+            f'{path}, line {line}: got {"UTF-16" if is_utf16 else "bytes that are not UTF-8"}, '
+            f'expected {expected} in UTF-8; save it as UTF-8 (iconv -f '
+            f'{"UTF-16" if is_utf16 else "LATIN1"} -t UTF-8), or download it again'
+        ) from error
+    return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+def read_json(path: str | os.PathLike, expected: str, fix: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        expected (str): What the file should be, for messages.
+        fix (str): What to do if it is damaged, for messages.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        OSError: If it is a folder or access is denied.
+        ValueError: If it is damaged or holds no object.
+    """
+    with explain_damage(path, expected, fix):
+        content = json.loads(Path(path).read_bytes())
+        if not isinstance(content, dict):
+            raise TypeError(f'a {type(content).__name__} instead of an object')
+    return content
+
+
+def read_npz(path: str | os.PathLike, expected: str, fix: str) -> dict[str, np.ndarray]:
+    """Read all arrays of a ``.npz`` without unpickling, and compare them with their checksums.
+
+    Args:
+        path: The file.
+        expected (str): What the file should be, for messages.
+        fix (str): What to do if it is damaged, for messages.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        OSError: If it is a folder or access is denied.
+        ValueError: If it is damaged, or holds more than plain arrays.
+    """
+    with explain_damage(path, expected, fix):
+        with zipfile.ZipFile(path) as archive:
+            # np.load reads what the header of an array asks for, perhaps not up to the checksum.
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f'{damaged} differs from its checksum')
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        for name, array in arrays.items():
+            _check_array(name, array)
+    return arrays
+
+
+def _check_array(name: str, array: object) -> None:
+    """Raise ValueError unless a member of a ``.npz`` is an array of numbers or of valid texts."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f'{name} is not an array')
+    if array.dtype.kind == 'U' and array.size:  # NumPy crashes on other characters
+        codes = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + 'u4')
+        if codes.max(initial=0) > 0x10FFFF:
+            raise ValueError(f'{name} contains characters that do not exist')

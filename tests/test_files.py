@@ -1,4 +1,4 @@
-"""A file has its old content or its new content, never a part."""
+"""A file has its old content or its new content, never a part; a damaged file is refused."""
 
 import hashlib
 import os
@@ -8,9 +8,19 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from abaw_mm.files import atomic_write, open_atomic, remove_drafts, sha256
+from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError
+from abaw_mm.files import (
+    atomic_write,
+    open_atomic,
+    read_json,
+    read_npz,
+    read_text,
+    remove_drafts,
+    sha256,
+)
 
 
 def test_failed_write_keeps_the_old_content(tmp_path):
@@ -98,3 +108,53 @@ def test_atomic_write_costs_milliseconds(tmp_path):
 def test_sha256_equals_hashlib(tmp_path):
     (tmp_path / 'a').write_bytes(b'abc' * 1_000_000)
     assert sha256(tmp_path / 'a') == hashlib.sha256(b'abc' * 1_000_000).hexdigest()
+
+
+def test_flipped_bits_of_an_npz_are_refused(tmp_path):
+    path = tmp_path / 'x.npz'
+    np.savez(path, a=np.arange(50), b=np.array(['x', 'y']))
+    data = path.read_bytes()
+    start = data.index(b'NUMPY') + 122  # the numbers after the header
+    for at in range(start, start + 400, 7):
+        flipped = bytearray(data)
+        flipped[at] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(
+            InvalidValueError, match=r'x\.npz: .*differs from its checksum.*; fix it'
+        ):
+            read_npz(path, 'arrays', 'fix it')
+
+
+def test_npz_of_a_shorter_array_than_stored_is_refused(tmp_path):
+    """Reading what the header asks for alone would never reach the checksum."""
+    path = tmp_path / 'x.npz'
+    np.savez(path, a=np.arange(50))
+    path.write_bytes(path.read_bytes().replace(b"'shape': (50,)", b"'shape': (10,)"))
+    with pytest.raises(InvalidValueError, match='differs from its checksum'):
+        read_npz(path, 'arrays', 'fix it')
+
+
+def test_npz_of_impossible_characters_is_refused(tmp_path):
+    path = tmp_path / 'x.npz'
+    np.savez(path, a=np.array([0x110000, 65], np.uint32).view('U1'))
+    with pytest.raises(InvalidValueError, match='characters that do not exist'):
+        read_npz(path, 'arrays', 'fix it')
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    (tmp_path / 'folder').mkdir()
+    for read in (
+        lambda path: read_text(path),
+        lambda path: read_json(path, 'JSON', 'fix it'),
+        lambda path: read_npz(path, 'arrays', 'fix it'),
+    ):
+        with pytest.raises(MissingFileError, match='absent: no such file, expected'):
+            read(tmp_path / 'absent')
+        with pytest.raises(FileAccessError, match=r'folder: cannot be read \(Is a directory\)'):
+            read(tmp_path / 'folder')
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_text_has_the_same_lines_on_every_system(tmp_path, end):
+    (tmp_path / 'x').write_bytes(f'\ufeffa{end}é{end}'.encode())
+    assert read_text(tmp_path / 'x') == 'a\né\n'

@@ -5,14 +5,16 @@ Nothing here depends on crops, images or mmpretrain.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
-from abaw_mm.structures import FrameTable
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten, shorten_text
+from abaw_mm.files import read_text
+from abaw_mm.structures import FrameTable, check_clip_names
 
 EXPRESSIONS = (
     'Neutral',
@@ -59,6 +61,7 @@ def find_annotation_files(folder: PathOrPaths) -> dict[str, Path]:
                 'files; set ann_file to the folder that holds them, e.g. '
                 'annotations/EXPR_Recognition_Challenge/Train_Set'
             )
+        check_clip_names(found, one)
         for clip in sorted(found.keys() & files.keys()):
             raise InvalidValueError(
                 f'ann_file: got the clip {clip!r} twice, {files[clip]} and {found[clip]}, '
@@ -130,13 +133,13 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
         ValueError: If the file is empty, has another header, or has a line that is not an integer
             in -1..7 (-1..6 with the seven-class header). The message names file and line.
     """
-    data = Path(path).read_bytes().removeprefix(b'\xef\xbb\xbf').replace(b'\r\n', b'\n')
-    header, _, body = data.partition(b'\n')
+    text = read_text(path, 'an annotation file')
+    header, _, body = text.partition('\n')
     body = body.rstrip()
-    names = ','.join(name.strip() for name in header.decode('latin-1').split(','))
-    _check_header(path, names, is_empty=not data.strip(), has_labels=bool(body))
+    names = ','.join(name.strip() for name in header.split(','))
+    _check_header(path, names, is_empty=not text.strip(), has_labels=bool(body))
     num_classes = 8 if names == HEADER else 7
-    labels = _parse_plain(body)
+    labels = _parse_plain(body) if body.isascii() else None
     if labels is None:
         labels = _parse_line_by_line(path, body)
     bad = np.flatnonzero((labels < UNLABELLED) | (labels >= num_classes))
@@ -158,8 +161,9 @@ def _check_header(path: str | os.PathLike, names: str, is_empty: bool, has_label
         )
     if names not in (HEADER, HEADER_7):
         raise InvalidValueError(
-            f'{path}, line 1: got the header {names!r}, expected {HEADER!r} (or {HEADER_7!r} in '
-            'the first edition); set ann_file to the folder of the expression (EXPR) annotations'
+            f'{path}, line 1: got the header {shorten_text(names)}, expected {HEADER!r} '
+            f'(or {HEADER_7!r} in the first edition); set ann_file to the folder of the '
+            'expression (EXPR) annotations'
         )
     if not has_labels:
         raise InvalidValueError(
@@ -168,9 +172,9 @@ def _check_header(path: str | os.PathLike, names: str, is_empty: bool, has_label
         )
 
 
-def _parse_plain(body: bytes) -> np.ndarray | None:
+def _parse_plain(body: str) -> np.ndarray | None:
     """Parse lines that are all one digit or -1; None for others. 100 times faster than ``int``."""
-    chars = np.frombuffer(body + b'\n', dtype=np.uint8)
+    chars = np.frombuffer(f'{body}\n'.encode(), dtype=np.uint8)
     ends = np.flatnonzero(chars == ord('\n'))
     widths = np.diff(ends, prepend=-1) - 1
     digits = chars[ends - 1].astype(np.int16) - ord('0')
@@ -182,18 +186,17 @@ def _parse_plain(body: bytes) -> np.ndarray | None:
     return np.where(negative, -digits, digits)
 
 
-def _parse_line_by_line(path: str | os.PathLike, body: bytes) -> np.ndarray:
+def _parse_line_by_line(path: str | os.PathLike, body: str) -> np.ndarray:
     """Parse lines with blanks or longer numbers; raise ValueError for the first non-integer."""
     labels = []
-    for number, line in enumerate(body.split(b'\n'), start=2):
-        try:
-            labels.append(int(line))
-        except ValueError:
+    for number, line in enumerate(body.split('\n'), start=2):
+        if not re.fullmatch(r'\s*[+-]?[0-9]{1,9}\s*', line):
             raise InvalidValueError(
-                f'{path}, line {number}: got {line.decode("latin-1")!r}, expected one integer '
-                'in -1..7; the file is damaged or not an EXPR annotation, download it again'
-            ) from None
-    return np.clip(np.array(labels), -1000, 1000)  # the caller rejects all outside -1..7
+                f'{path}, line {number}: got {shorten_text(line)}, expected one integer in -1..7; '
+                'the file is damaged or not an EXPR annotation, download it again'
+            )
+        labels.append(int(line))
+    return np.array(labels)
 
 
 def stamp_annotations(path: PathOrPaths) -> list[tuple[str, int, int, int]]:
@@ -242,7 +245,7 @@ def read_clip_names(clips: Sequence[str] | str | None, owner: str) -> list[str] 
                 f'{owner}: clips={clips!r}: no such file, expected a text file with one name per '
                 'line; set clips to a path relative to data_root, or to a list of names'
             )
-        lines = Path(clips).read_text(encoding='utf-8').splitlines()
+        lines = read_text(clips, 'one name of a clip per line').split('\n')
         names = [line.strip() for line in lines if line.strip()]
     if not len(names):
         raise InvalidValueError(
@@ -276,7 +279,7 @@ def read_frame_list(
         ValueError: If the list is empty, has another header, a row that is not a frame, a frame
             that is listed twice, or lacks one of ``clips``. The message names file and line.
     """
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    lines = read_text(path, "the challenge's list of frames").split('\n')
     while lines and not lines[-1].strip():
         lines.pop()
     _check_list_header(path, lines)
@@ -291,10 +294,14 @@ def read_frame_list(
         clip, _, name = location.rpartition('/')
         number = number_of.get(name)
         if number is None:
-            number = number_of[name] = template.number(name)
+            with _name_line(path, at):
+                number = number_of[name] = template.number(name)
+        if clip and clip not in id_of:
+            with _name_line(path, at):
+                check_clip_names([clip])
         if number < 0 or not clip:
             raise InvalidValueError(
-                f'{path}, line {at}: got {line!r}, expected a row such as '
+                f'{path}, line {at}: got {shorten_text(line)}, expected a row such as '
                 f"'video65/{template.name(1)},' or 'video65/{template.name(1)},0'; the list is "
                 'damaged, or set filename_tmpl'
             )
@@ -304,6 +311,15 @@ def read_frame_list(
     table = FrameTable(list(id_of), np.array(clip_id, np.int32), np.array(frame_no, np.int32))
     _check_listed_frames(path, table, template, wanted)
     return table
+
+
+@contextmanager
+def _name_line(path: str | os.PathLike, line: int) -> Iterator[None]:
+    """Name file and line in the errors about a row."""
+    try:
+        yield
+    except InvalidValueError as error:
+        raise InvalidValueError(f'{path}, line {line}: {error}') from error
 
 
 def _check_list_header(path: str | os.PathLike, lines: list[str]) -> None:
@@ -316,8 +332,9 @@ def _check_list_header(path: str | os.PathLike, lines: list[str]) -> None:
     header = ','.join(name.strip() for name in lines[0].split(','))
     if header != LIST_HEADER:
         raise InvalidValueError(
-            f'{path}, line 1: got the header {header!r}, expected {LIST_HEADER!r}; set ann_file '
-            "to the challenge's list of test frames, or to a folder of annotation files"
+            f'{path}, line 1: got the header {shorten_text(header)}, expected '
+            f"{LIST_HEADER!r}; set ann_file to the challenge's list of test frames, or to a folder "
+            'of annotation files'
         )
 
 

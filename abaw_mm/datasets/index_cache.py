@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from abaw_mm.datasets.annotations import stamp_annotations
 from abaw_mm.datasets.crops.crop_folder import CropFolder, stamp_crops
 from abaw_mm.datasets.frame_index import FrameIndex
-from abaw_mm.files import atomic_write
+from abaw_mm.files import DAMAGED, atomic_write
 
 MAGIC = b'abaw_mm frame index 1\n'  # increase when the layout of the file changes
 RULES = 1  # increase when the same files give other rows (frame_index.py)
@@ -63,19 +63,11 @@ class IndexCache:
         except (OSError, ValueError):  # no file, an empty one, or one that cannot be read
             return None
         try:
-            header, columns = _parse(data)
-        except ValueError:
+            made_from, frames = _parse(data)
+        except DAMAGED:
             _warn(f'The frame index {self.path} is damaged and will be rebuilt.')
             return None
-        if header['made_from'] != self._hash(header['clips']):
-            return None
-        return FrameIndex(
-            header['clips'],
-            columns.pop('clip_id'),
-            columns.pop('frame_no'),
-            columns,
-            header['counts'],
-        )
+        return frames if made_from == self._hash(frames.clips) else None
 
     def stamp(self, clips: Sequence[str]) -> None:
         """Note the state of the files that :meth:`save` stores. Call this before reading them.
@@ -137,8 +129,8 @@ def _pad(piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
     yield bytes(-len(piece) % ALIGNMENT)
 
 
-def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
-    """Return header and columns of a file; ValueError if :func:`_format` did not write it."""
+def _parse(data: np.ndarray) -> tuple[str, FrameIndex]:
+    """Return ``made_from`` and the index; raises if :func:`_format` did not write the file."""
     start = len(MAGIC) + 8
     if data[: len(MAGIC)].tobytes() != MAGIC:
         raise ValueError('other magic bytes')
@@ -159,4 +151,5 @@ def _parse(data: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
         if end > len(data) or zlib.crc32(column.data) != crc32:
             raise ValueError(f'damaged column {name}')
         columns[name] = column.view(dtype).reshape(shape)
-    return header, columns
+    ids, numbers = columns.pop('clip_id'), columns.pop('frame_no')
+    return header['made_from'], FrameIndex(header['clips'], ids, numbers, columns, header['counts'])

@@ -17,14 +17,13 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
 from abaw_mm.errors import TRACEBACK, InvalidValueError, MissingFileError, shorten
-from abaw_mm.files import atomic_write, sha256
+from abaw_mm.files import atomic_write, read_json, sha256
 from abaw_mm.paper.rows import TRAININGS, Training
 from abaw_mm.paper.work_dir import (
     WorkDir,
     find_differences,
     find_error,
     find_last_checkpoint,
-    read_json,
     read_step_times,
     write_json,
 )
@@ -342,7 +341,7 @@ class Sweep:
     def _make_result(self, name: str, seed: int) -> dict:
         """Return the content of ``result.json``."""
         folder = self.work_dir.folder(name, seed)
-        scores = read_json(folder / 'metrics.json')
+        scores = read_json(folder / 'metrics.json', 'scores', 'delete it and run the sweep again')
         seconds = float(np.mean(list(read_step_times(folder).values())))
         batch = self.configs[name].train_dataloader.batch_size * self.processes
         iters = self._iterations(name)

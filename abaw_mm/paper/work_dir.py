@@ -11,8 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from abaw_mm.errors import UserError
-from abaw_mm.files import atomic_write
+from abaw_mm.errors import InvalidValueError, UserError, shorten_text
+from abaw_mm.files import DAMAGED, atomic_write, read_json
+
+# Values of the files that other modules compute with, under dotted keys.
+NUMBER, TEXT = (int, float), (str,)
+RESULT = {
+    'macro_f1': NUMBER,
+    'accuracy': NUMBER,
+    'time.train_s': NUMBER,
+    'time.frames_per_s': NUMBER,
+}
+STATS = {'trainable': NUMBER, 'total': NUMBER, 'flops': NUMBER}
+FAILURE = {'error': TEXT, 'log': TEXT}
+REPEAT = 'delete it; the next sweep in this work dir makes it again'
 
 
 class WorkDirInUseError(UserError, RuntimeError):
@@ -48,19 +60,27 @@ class WorkDir:
 
     def read_settings(self) -> dict:
         """Return the settings of the earlier sweeps in this folder; empty if there were none."""
-        return read_json(self.path / 'settings.json') or {}
+        path = self.path / 'settings.json'
+        settings = _read(path, {}, 'restore it, or give another --work-dir') or {}
+        for key in ('weights', 'data') if settings else ():
+            if not isinstance(settings.get(key), dict):
+                raise InvalidValueError(
+                    f'{path}: got {key}={shorten_text(settings.get(key))}, expected an object; the '
+                    'file is damaged: restore it, or give another --work-dir'
+                )
+        return settings
 
     def read_stats(self, name: str) -> dict | None:
         """Return parameters and FLOPs of a training's model, None if not counted yet."""
-        return read_json(self.folder(name) / 'stats.json')
+        return _read(self.folder(name) / 'stats.json', STATS)
 
     def read_result(self, name: str, seed: int) -> dict | None:
         """Return the scores of a run, None unless it is finished."""
-        return read_json(self.folder(name, seed) / 'result.json')
+        return _read(self.folder(name, seed) / 'result.json', RESULT)
 
     def read_failure(self, name: str, seed: int) -> dict | None:
         """Return ``error`` and ``log`` of a run, None unless its last attempt failed."""
-        return read_json(self.folder(name, seed) / 'failed.json')
+        return _read(self.folder(name, seed) / 'failed.json', FAILURE)
 
     @contextmanager
     def lock(self) -> Iterator[int]:
@@ -92,9 +112,23 @@ class WorkDir:
             yield file.fileno()
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, None if it does not exist."""
-    return json.loads(path.read_text()) if path.is_file() else None
+def _read(path: Path, types: dict[str, tuple], fix: str = REPEAT) -> dict | None:
+    """Return the content of a JSON file, None if it does not exist.
+
+    Raises:
+        ValueError: If it is damaged, or a value in ``types`` is missing or has another type.
+    """
+    if not path.is_file():
+        return None
+    content = read_json(path, 'a file of a sweep', fix)
+    values = flatten(content)
+    for key, expected in types.items():
+        if type(values.get(key)) not in expected:
+            raise InvalidValueError(
+                f'{path}: got {key}={shorten_text(values.get(key))}, expected a '
+                f'{"number" if expected is NUMBER else "text"}; the file is damaged: {fix}'
+            )
+    return content
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -127,14 +161,23 @@ def find_error(log: str) -> str:
 def find_last_checkpoint(folder: Path) -> Path | None:
     """Return the last complete checkpoint of a run, None if there is none.
 
-    Checkpoints that were cut off by a kill are removed.
+    Checkpoints that were cut off by a kill, or are damaged, are removed.
     """
     paths = sorted(folder.glob('iter_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
     for path in reversed(paths):
-        if zipfile.is_zipfile(path):  # a zip file ends with its directory
+        if _is_whole(path):
             return path
         path.unlink()
     return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether all members of a checkpoint fit the checksums of the archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except DAMAGED:
+        return False
 
 
 def read_step_times(folder: Path) -> dict[int, float]:
@@ -144,13 +187,14 @@ def read_step_times(folder: Path) -> dict[int, float]:
     """
     times = {}
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors='replace').splitlines():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:  # cut off by a kill, or being written
+                step, time = record['step'], record['time']
+            except DAMAGED:  # cut off by a kill, being written, or not of a training step
                 continue
-            if 'time' in record and 'loss' in record:
-                times[record['step']] = record['time']
+            if type(step) is int and type(time) in NUMBER and 'loss' in record:
+                times[step] = time
     return times
 
 

@@ -1,16 +1,55 @@
 """One table for frames: clip names, clip ids, frame numbers and named columns."""
 
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.errors import InvalidValueError, shorten_text
 
 Table = TypeVar('Table', bound='FrameTable')
 CHUNK = 1 << 18  # frames looked up at once; bounds the memory of temporary arrays
+# A clip is a folder of crops, '<clip>.txt' and '<clip>.npy': its name must never leave a folder.
+CLIP_NAME = re.compile(r'(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+')
+MAX_NAME = 200  # bytes; file systems allow 255, of which suffixes need some
+
+
+def check_clip_names(clips: Iterable[str], source: str | os.PathLike = '') -> None:
+    """Check that names of clips are names of a single folder or file.
+
+    Every table checks its clips, whatever file they come from. Readers that know the file or the
+    line call this function first.
+
+    Args:
+        clips (Iterable[str]): The names.
+        source (str): Where they come from, for the message.
+
+    Raises:
+        ValueError: If a name is empty, ``.`` or ``..``, longer than 200 bytes, or contains a slash,
+            a backslash or a control character.
+
+    >>> check_clip_names(['video2_left', 'face clip 3', '1-30-1280x720'])
+    """
+    for clip in clips:
+        if not isinstance(clip, str) or not _is_clip_name(clip):
+            raise InvalidValueError(
+                f'{source}{": " if source else ""}got the clip name {shorten_text(clip)}, expected '
+                'the name of one folder: no slash, backslash or control character, not . or .., '
+                f'at most {MAX_NAME} bytes; if the file is damaged or not to be trusted, get it '
+                'again, else rename the clip'
+            )
+
+
+@lru_cache(1 << 16)  # every table checks its names
+def _is_clip_name(clip: str) -> bool:
+    try:
+        return CLIP_NAME.fullmatch(clip) is not None and len(os.fsencode(clip)) <= MAX_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(eq=False)
@@ -28,6 +67,9 @@ class FrameTable:
         columns (dict[str, ndarray]): Further columns, (F,) or (F, K), of any dtype: a label, two
             floats (valence and arousal), twelve bits (action units), scores, ...
 
+    Raises:
+        ValueError: If a clip has a name that could leave a folder, see :func:`check_clip_names`.
+
     Example:
         >>> table = FrameTable.from_clips({'a': [1, 2], 'b': [7]}, label={'a': [0, 4], 'b': [3]})
         >>> len(table), table.clip_id.tolist(), table['label'].tolist()
@@ -40,6 +82,9 @@ class FrameTable:
     clip_id: np.ndarray
     frame_no: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_clip_names(self.clips)
 
     @classmethod
     def from_clips(

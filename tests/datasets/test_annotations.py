@@ -12,6 +12,7 @@ from abaw_mm.datasets.annotations import (
     read_frame_list,
     read_labels,
 )
+from abaw_mm.errors import UserError
 
 
 def write(path, *lines, end='\n'):
@@ -19,7 +20,7 @@ def write(path, *lines, end='\n'):
     return path
 
 
-@pytest.mark.parametrize('end', ['\n', '\r\n'])
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
 def test_read_labels(tmp_path, end):
     labels = [0, 7, -1, -1, 3]
     path = tmp_path / 'a.txt'
@@ -58,7 +59,7 @@ def test_read_labels_of_seven_classes(tmp_path):
         ([HEADER, 0, '1 2'], "line 3: got '1 2'"),
         ([HEADER, 0, '--'], "line 3: got '--'"),
         ([HEADER, 0, '1-'], "line 3: got '1-'"),
-        ([HEADER, 0, '99999999999'], 'line 3: got the label'),
+        ([HEADER, 0, '99999999999'], "line 3: got '99999999999'"),
     ],
 )
 def test_read_labels_rejects_invalid_files(tmp_path, lines, message):
@@ -119,3 +120,53 @@ def test_read_frame_list_rejects_invalid_lists(tmp_path, lines, message):
     with pytest.raises(ValueError, match=message) as error:
         read_frame_list(path)
     assert 'list.txt' in str(error.value)
+
+
+def encode_list(name, encoding='utf-8'):
+    rows = [f'image_location,{HEADER}', 'video1/00001.jpg,', f'{name}/00002.jpg,']
+    return '\n'.join(rows).encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (encode_list('b', 'utf-16'), r'line 1: got UTF-16, .*save it as UTF-8'),
+        (encode_list('é', 'latin-1'), r'line 3: got bytes that are not UTF-8'),
+        (encode_list('b').replace(b'00002', b'4294967297'), r'line 3: got the frame number'),
+        (encode_list('b').replace(b'00002', b'9' * 5000), r'line 3: .*\(5000 characters\)'),
+        (encode_list('x' * 9000), r'line 3: got the clip name .*\(9000 characters\)'),
+        (b'', 'a list without any frame'),
+    ],
+)
+def test_damaged_list_is_reported_in_one_short_line(tmp_path, content, message):
+    path = tmp_path / 'list.txt'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_frame_list(path)
+    assert len(str(error.value)) < 700 and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (f'{HEADER}\n1\n2'.encode('utf-16'), r'line 1: got UTF-16'),
+        (f'{HEADER}\n1\n'.encode() + b'\xe9', r'line 3: got bytes that are not UTF-8'),
+        (f'{HEADER};{"1;" * 4000}'.encode(), r'line 1: got the header .*\(8\d\d\d characters\)'),
+        (f'{HEADER}\n{"1" * 9000}'.encode(), r'line 2: got .*\(9000 characters\)'),
+        (f'{HEADER}\n1_0'.encode(), r"line 2: got '1_0', expected one integer"),
+        (f'{HEADER}\n\u0663'.encode(), r'line 2: got .*, expected one integer'),
+    ],
+)
+def test_damaged_annotation_is_reported_in_one_short_line(tmp_path, content, message):
+    path = tmp_path / 'a.txt'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_labels(path)
+    assert len(str(error.value)) < 700 and '\n' not in str(error.value)
+
+
+def test_folder_where_a_file_is_expected(tmp_path):
+    (tmp_path / 'a.txt').mkdir()
+    for read in (read_labels, read_frame_list):
+        with pytest.raises(UserError, match=r'a\.txt: cannot be read \(Is a directory\)'):
+            read(tmp_path / 'a.txt')

@@ -79,3 +79,39 @@ def test_step_times_are_those_of_the_later_attempt(tmp_path):
 )
 def test_error_is_found_in_a_log(log, line):
     assert find_error(log) == line
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'damaged or wrong file'),
+        (b'[1, 2]', 'a list instead of an object'),
+        (b'\xff\xfe', 'damaged or wrong file'),
+        (b'{"macro_f1": "x"}', "got macro_f1='x', expected a number"),
+        (b'{"macro_f1": 1, "accuracy": 2, "time": []}', 'got time.train_s=None, expected a number'),
+    ],
+)
+def test_damaged_result_is_named(tmp_path, content, message):
+    path = tmp_path / 'row/seed0/result.json'
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf'result\.json: .*{message}.*delete it'):
+        WorkDir(tmp_path).read_result('row', 0)
+
+
+def test_damaged_checkpoint_is_removed(tmp_path):
+    for step in (5, 10):
+        with zipfile.ZipFile(tmp_path / f'iter_{step}.pth', 'w') as file:
+            file.writestr('state', 'x' * 1000)
+    data = bytearray((tmp_path / 'iter_10.pth').read_bytes())
+    data[500] ^= 1
+    (tmp_path / 'iter_10.pth').write_bytes(data)
+    assert find_last_checkpoint(tmp_path) == tmp_path / 'iter_5.pth'
+
+
+def test_damaged_lines_of_a_log_are_left_out(tmp_path):
+    path = tmp_path / 'time/vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    lines = [b'{"step": 1, "time": 0.5, "loss": 1}', b'\xff', b'3', b'{"step": [], "time": 1}']
+    path.write_bytes(b'\n'.join([*lines, b'{"step": "2", "time": 0.5, "loss": 1}', b'{"st']))
+    assert read_step_times(tmp_path) == {1: 0.5}

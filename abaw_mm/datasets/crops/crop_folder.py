@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from abaw_mm.errors import InvalidValueError
-from abaw_mm.structures import FrameTable
+from abaw_mm.errors import InvalidValueError, shorten_text
+from abaw_mm.structures import FrameTable, check_clip_names
 
 OTHER_SUFFIX = {'.jpg': '.png', '.png': '.jpg'}
 SPELLINGS = 2  # of a frame's file name in one root
+MAX_NUMBER = np.iinfo(np.int32).max  # of a frame, so that tables stay small
 LISTING_THREADS = 16  # listing waits for the disk or the network, not for the processor
 
 
@@ -53,7 +54,11 @@ class FilenameTemplate:
         return self.template.format(number)
 
     def number(self, name: str) -> int:
-        """Return the frame number of a file name, or -1 if the template never gives that name."""
+        """Return the frame number of a file name, or -1 if the template never gives that name.
+
+        Raises:
+            ValueError: If the number is beyond 2147483647, which int32 cannot hold.
+        """
         if not (name.startswith(self._prefix) and name.endswith(self._suffix)):
             return -1
         digits = name[len(self._prefix) : len(name) - len(self._suffix)]
@@ -61,6 +66,11 @@ class FilenameTemplate:
             return -1
         if len(digits) > self._width and digits[0] == '0':
             return -1
+        if len(digits) > 10 or int(digits) > MAX_NUMBER:
+            raise InvalidValueError(
+                f'got the frame number {shorten_text(digits)}, expected at most {MAX_NUMBER}; '
+                'rename the file, or set filename_tmpl if the digits are not a frame number'
+            )
         return int(digits)
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
@@ -70,7 +80,7 @@ class FilenameTemplate:
         """
         before, after = len(self._prefix), len(self._prefix) + self._width
         length = after + len(self._suffix)
-        if not names or set(map(len, names)) != {length}:
+        if not names or set(map(len, names)) != {length} or self._width > 9:  # beyond int32
             return np.array([self.number(name) for name in names], np.int32)
         chars = np.frombuffer(''.join(names).encode('ascii', 'replace'), np.uint8)
         chars = chars.reshape(len(names), length)
@@ -100,10 +110,16 @@ class CropFolder:
         self.templates = [FilenameTemplate(template) for template in [filename_tmpl, *other]]
 
     def clips(self) -> list[str]:
-        """Return the names of the clips that have a folder here, sorted."""
+        """Return the names of the clips that have a folder here, sorted.
+
+        Raises:
+            ValueError: If one is not a valid name, see :func:`check_clip_names`.
+        """
         with os.scandir(self.root) as entries:
             # Archives made on macOS or Windows contain hidden folders.
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+            clips = [e.name for e in entries if e.is_dir() and not e.name.startswith('.')]
+        check_clip_names(clips, self.root)
+        return sorted(clips)
 
     def names(self, clip: str) -> list[str]:
         """Return the names of a clip's files, in any order; an empty list without a folder."""
@@ -119,7 +135,10 @@ class CropFolder:
             tuple: Frame numbers (F, ) int32, increasing, and the spelling of each (F, ) int8.
         """
         names = self.names(clip)
-        parts = [template.numbers(names) for template in self.templates]
+        try:
+            parts = [template.numbers(names) for template in self.templates]
+        except InvalidValueError as error:
+            raise InvalidValueError(f'{os.path.join(self.root, clip)}: {error}') from error
         parts = [numbers[numbers >= 0] for numbers in parts]
         spellings = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])
         numbers, first = np.unique(np.concatenate(parts), return_index=True)

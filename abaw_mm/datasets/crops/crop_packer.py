@@ -28,8 +28,10 @@ from abaw_mm.datasets.crops.packed_crops import (
     clip_key,
     close_store,
     crop_key,
+    explain_store_damage,
     import_lmdb,
     open_store,
+    parse_record,
     read_records,
 )
 from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError, shorten
@@ -116,22 +118,22 @@ def verify_store(
     Raises:
         OSError, ValueError: If the store cannot be opened, see ``open_store``.
     """
-    lmdb = import_lmdb()
     close_store(root)
     with closing(open_store(root, readahead=True)) as env, ThreadPoolExecutor(workers) as pool:
         try:
-            with env.begin() as txn:
+            with explain_store_damage(root), env.begin() as txn:
                 return _verify(txn, source, pool, report)
-        except lmdb.Error as error:
-            return [f'the store cannot be read ({error})']
+        except InvalidValueError as error:
+            return [str(error)]
 
 
 def summarize_store(root: str) -> StoreSummary:
     """Sum up the records of a finished store."""
     close_store(root)
-    with closing(open_store(root)) as env, env.begin() as txn:
-        raw = read_records(txn)
-    records = [json.loads(record) for record in raw.values()]
+    with explain_store_damage(root):
+        with closing(open_store(root)) as env, env.begin() as txn:
+            raw = read_records(txn)
+        records = [parse_record(record) for record in raw.values()]
     return StoreSummary(
         clips=len(records),
         crops=sum(len(record['names']) for record in records),
@@ -194,7 +196,7 @@ def _pack_clips(
     done = 0
     for clip, rows in zip(crops.clips, crops.rows_by_clip(), strict=True):
         names = _file_names(source, crops.frame_no[rows], crops['source'][rows])
-        before = json.loads(records[clip])['names'] if clip in records else None
+        before = parse_record(records[clip])['names'] if clip in records else None
         if names != before:
             records[clip] = _pack_clip(env, source, clip, names, before or [], pool)
         done += len(names)
@@ -292,7 +294,7 @@ def _verify(
     raw = read_records(txn)
     if txn.get(STORE_KEY) != _make_mark(raw):
         return ['the records of the clips differ from the checksum of the store']
-    records = {clip: json.loads(record) for clip, record in raw.items()}
+    records = {clip: parse_record(record) for clip, record in raw.items()}
     done, total = 0, sum(len(record['names']) for record in records.values())
     problems = []
     for clip, record in records.items():

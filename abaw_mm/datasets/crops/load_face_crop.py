@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+import zlib
 
 import numpy as np
 import simplejpeg
@@ -12,11 +14,13 @@ from PIL import Image
 
 from abaw_mm.checks import check_arguments
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.files import DAMAGED, summarize
 
 JPEG = b'\xff\xd8'  # first bytes of a JPEG file
+PNG = b'\x89PNG\r\n\x1a\n'
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow also runs PostScript
 DEEP = ('I', 'F')  # first letters of Pillow's modes with more than 8 bits, which it cannot convert
-# What simplejpeg and Pillow raise for a damaged file.
-DAMAGED = (ValueError, OSError, EOFError, SyntaxError, Image.DecompressionBombError)
+MAX_PIXELS = 1 << 26  # of an image; a damaged header could ask for gigabytes
 
 
 class UnreadableFrameError(InvalidValueError):
@@ -49,24 +53,55 @@ def read_crop(path: str, backend_args: dict | None = None) -> np.ndarray:
     """
     try:
         data = get(path, backend_args=backend_args)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise _make_error(path, error) from error
     try:
-        if not data:
-            raise ValueError('an empty file')
-        if data.startswith(JPEG):
-            return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode.startswith(DEEP):
-                raise ValueError(f'an image of more than 8 bits (mode {image.mode})')
-            return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
-    except DAMAGED as error:
+        return _decode(data)
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise _make_error(path, error) from error
+
+
+def _decode(data: bytes) -> np.ndarray:
+    """Decode an image file to BGR; raises one of ``DAMAGED`` if it is not a whole image."""
+    if not data:
+        raise ValueError('an empty file')
+    if data.startswith(JPEG):
+        _check_size(*simplejpeg.decode_jpeg_header(data)[:2])
+        return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
+    if data.startswith(PNG):
+        _check_png(data)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(*image.size)
+        if image.mode.startswith(DEEP):
+            raise ValueError(f'an image of more than 8 bits (mode {image.mode})')
+        return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
+
+
+def _check_size(one: int, other: int) -> None:
+    """Raise ValueError if an image has too many pixels for a crop."""
+    if one * other > MAX_PIXELS:
+        raise ValueError(f'an image of {one}x{other} pixels')
+
+
+def _check_png(data: bytes) -> None:
+    """Raise ValueError if a PNG has 16 bits per channel, or a chunk differs from its checksum.
+
+    Pillow drops the lower 8 bits of 16 and does not compare the checksums of pixels.
+    """
+    if data[24:25] == b'\x10':  # the bit depth, in the first chunk
+        raise ValueError('an image of more than 8 bits (a PNG of 16)')
+    at, kind = len(PNG), b''
+    while kind != b'IEND':
+        (length,) = struct.unpack_from('>I', data, at)
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if struct.unpack_from('>I', data, end)[0] != zlib.crc32(data[at + 4 : end]):
+            raise ValueError(f'a PNG whose chunk {kind!r} differs from its checksum')
+        at = end + 4
 
 
 def _make_error(path: str, error: Exception) -> UnreadableFrameError:
     # Pillow's messages contain the address of the buffer.
-    reason = re.sub(r' <_io.*>', '', str(error)).strip() or repr(error)
+    reason = re.sub(r' <_io.*>', '', summarize(error))
     unreadable = UnreadableFrameError(
         f'{path}: got {reason}, expected a whole image; download it again '
         '(tools/misc/verify_affwild2.py --decode finds all such files), or train without them: '

@@ -14,6 +14,8 @@ import functools
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.errors import InvalidValueError, MissingFileError, MissingPackageError
+from abaw_mm.files import explain_damage
+from abaw_mm.structures import check_clip_names
 
 if TYPE_CHECKING:
     import lmdb
@@ -86,10 +90,14 @@ def open_store(root: str, readahead: bool = False) -> 'lmdb.Environment':
             f'{root}: opening the store failed ({error}), expected a finished store; run {PACK} '
             'again to continue, or copy the store again if it is a copy'
         ) from error
-    problem = _find_problem(env, os.path.getsize(data))
-    if problem:
+    try:
+        with explain_store_damage(root):
+            problem = _find_problem(env, os.path.getsize(data))
+            if problem:
+                raise InvalidValueError(f'{root}: {problem}')
+    except InvalidValueError:
         env.close()
-        raise InvalidValueError(f'{root}: {problem}')
+        raise
     return env
 
 
@@ -157,14 +165,15 @@ class PackedCrops(CropFolder):
 
     def clips(self) -> list[str]:
         """Return the names of the clips, sorted."""
-        with get_shared_store(self.root).begin() as txn:
+        with explain_store_damage(self.root), get_shared_store(self.root).begin() as txn:
             return sorted(read_records(txn))
 
     def names(self, clip: str) -> list[str]:
         """Return the names of a clip's crops; none if the store does not have the clip."""
-        with get_shared_store(self.root).begin() as txn:
-            record = txn.get(clip_key(clip))
-        return [] if record is None else json.loads(record)['names']
+        with explain_store_damage(self.root):
+            with get_shared_store(self.root).begin() as txn:
+                record = txn.get(clip_key(clip))
+            return [] if record is None else parse_record(record)['names']
 
     def stamp(self, clip: str) -> tuple[int, ...]:
         """Return size in bytes and times of change in ns of the store."""
@@ -189,7 +198,33 @@ def read_records(txn: 'lmdb.Transaction') -> dict[str, bytes]:
             clip = os.fsdecode(bytes(cursor.key())[len(CLIP_KEY) :])
             records[clip] = bytes(cursor.value())
             found = cursor.next()
+    check_clip_names(records, 'store of packed crops')
     return records
+
+
+def parse_record(record: bytes) -> dict:
+    """Return ``names``, ``bytes`` and ``checksum`` of a clip's record.
+
+    Raises:
+        ValueError, TypeError, KeyError: If the record is damaged.
+    """
+    content = json.loads(record)
+    parts = content['names'], content['bytes'], content['checksum']
+    if [*map(type, parts)] != [list, int, str] or not all(type(n) is str for n in parts[0]):
+        raise TypeError('a record of other types')
+    return content
+
+
+@contextmanager
+def explain_store_damage(root: str) -> Iterator[None]:
+    """Turn what reading a damaged store raises into one error that a user can read."""
+    lmdb = import_lmdb()
+    fix = f'copy the store again if it is a copy, or remove it and run {PACK} again'
+    with explain_damage(root, 'a store of packed crops', fix):
+        try:
+            yield
+        except lmdb.Error as error:
+            raise ValueError(f'lmdb says {error}') from error
 
 
 def open_crops(root: str | os.PathLike, filename_tmpl: str = '{:05d}.jpg') -> CropFolder:
@@ -216,7 +251,7 @@ class PackedCropsBackend(BaseStorageBackend):
         root, *key = os.fspath(filepath).removeprefix(PREFIX).rsplit('/', 2)
         data = None
         if len(key) == 2:
-            with get_shared_store(root).begin() as txn:
+            with explain_store_damage(root), get_shared_store(root).begin() as txn:
                 data = txn.get(crop_key(*key))
         if data is None:
             raise MissingFileError(

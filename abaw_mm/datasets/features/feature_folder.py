@@ -2,22 +2,22 @@
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
-from abaw_mm.files import atomic_write
-from abaw_mm.structures import FrameTable, chain_tables
+from abaw_mm.datasets.crops.crop_folder import MAX_NUMBER
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten, shorten_text
+from abaw_mm.files import atomic_write, explain_damage, read_json, read_npz
+from abaw_mm.structures import FrameTable, chain_tables, check_clip_names
 
 META, INDEX, CLIPS = 'meta.json', 'index.npz', 'clips'
 FORMAT = 1  # of the folder; folders with another number are rejected
 REQUIRED = ('format', 'config', 'sha256', 'layer', 'dim')
 MAKE = 'python tools/extract_features.py CONFIG CHECKPOINT --out FOLDER'
+REPEAT = 'run the command that made the folder again, which repairs it'
 
 
 class FeatureFolder:
@@ -170,9 +170,9 @@ class FeatureFolder:
         return self.path / CLIPS / f'{clip}.npy'
 
     def has_features(self, clip: str) -> bool:
-        """Return whether the features of a clip exist and fit the index."""
+        """Return whether the features of a clip exist, fit the index and are finite."""
         try:
-            self.read(clip)
+            self._check_finite(clip, self.read(clip))
         except (FileNotFoundError, ValueError):
             return False
         return True
@@ -185,16 +185,11 @@ class FeatureFolder:
             ValueError: If the file is damaged or does not fit the index.
         """
         path = self.array_path(clip)
-        expected = (len(self.frame_numbers(clip)), self.dim)
-        try:
-            features = np.load(path, mmap_mode='r' if expected[0] else None, allow_pickle=False)
-            if features.shape != expected or features.dtype != np.float16:
+        shape = (len(self.frame_numbers(clip)), self.dim)
+        with explain_damage(path, f'float16 of shape {shape}', REPEAT):
+            features = np.load(path, mmap_mode='r' if shape[0] else None, allow_pickle=False)
+            if features.shape != shape or features.dtype != np.float16:
                 raise ValueError(f'{features.dtype} of shape {features.shape}')
-        except (ValueError, EOFError) as error:
-            raise InvalidValueError(
-                f'{path}: got a damaged file or another array ({error}), expected float16 of shape '
-                f'{expected}; delete it and run the command that made the folder again'
-            ) from error
         return features
 
     def read_frames(self, clip: str, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +200,17 @@ class FeatureFolder:
         clip_id = self._clip_ids[clip]
         rows = slice(*self.index.search(clip_id, [first, stop]).tolist())
         start = self.index.rows_of(clip_id).start
-        return self.index.frame_no[rows], self.read(clip)[rows.start - start : rows.stop - start]
+        features = self.read(clip)[rows.start - start : rows.stop - start]
+        self._check_finite(clip, features)
+        return self.index.frame_no[rows], features
+
+    def _check_finite(self, clip: str, features: np.ndarray) -> None:
+        """Raise ValueError if features (N, D) that were read are not finite."""
+        if not np.isfinite(features).all():
+            raise InvalidValueError(
+                f'{self.array_path(clip)}: got numbers that are not finite, expected none; the '
+                f'file is damaged: {REPEAT}'
+            )
 
     def check(self, clips: Iterable[str]) -> None:
         """Check that the features of clips exist and are whole.
@@ -235,18 +240,21 @@ class FeatureFolder:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read ``meta.json``; raise ValueError if it is damaged or has another format."""
-    try:
-        meta = json.loads(path.read_text(encoding='utf-8'))
-        lacks = [name for name in REQUIRED if name not in meta]
-        if lacks:
-            raise ValueError(f'lacks {shorten(lacks)}')
-        if meta['format'] != FORMAT:
-            raise ValueError(f'format {meta["format"]!r}, expected {FORMAT}')
-    except (ValueError, TypeError) as error:
+    fix = 'extract into another folder'
+    meta = read_json(path, f'what `{MAKE}` writes', fix)
+    lacks = [name for name in REQUIRED if name not in meta]
+    problem = None
+    if lacks:
+        problem = f'a file that lacks {shorten(lacks)}'
+    elif meta['format'] != FORMAT:
+        problem = f'format {shorten_text(meta["format"])}'
+    elif type(meta['dim']) is not int or meta['dim'] < 1:
+        problem = f'dim {shorten_text(meta["dim"])}'
+    if problem:
         raise InvalidValueError(
-            f'{path}: got a damaged file or one of another version ({error}), expected what '
-            f'`{MAKE}` writes; extract into another folder'
-        ) from error
+            f'{path}: got {problem}, expected format {FORMAT} of `{MAKE}`, with a positive dim; '
+            f'the file is damaged or of another version, {fix}'
+        )
     return meta
 
 
@@ -254,15 +262,24 @@ def _read_index(path: Path) -> FrameTable:
     """Read ``index.npz``; an empty table without the file, ValueError if it is damaged."""
     if not path.is_file():
         return FrameTable.from_clips({})
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            clips, length, frame_no = (file[name] for name in ('clips', 'length', 'frame_no'))
-        if len(clips) != len(length) or length.sum() != len(frame_no):
-            raise ValueError('its arrays do not fit each other')
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidValueError(
-            f'{path}: got a damaged index ({error}), expected clips, length and frame_no; delete '
-            'it and run the command that made the folder again, which keeps existing features'
-        ) from error
+    expected = 'the arrays clips, length and frame_no'
+    fix = 'delete it and run the command that made the folder again, which keeps existing features'
+    arrays = read_npz(path, expected, fix)
+    with explain_damage(path, expected, fix):
+        check_clip_names(arrays['clips'].tolist(), path)
+        return _parse_index(*(arrays[name] for name in ('clips', 'length', 'frame_no')))
+
+
+def _parse_index(clips: np.ndarray, length: np.ndarray, frame_no: np.ndarray) -> FrameTable:
+    """Turn the arrays of ``index.npz`` into a table; ValueError if they do not fit each other."""
+    if {array.dtype.kind for array in (length, frame_no)} - {'i', 'u'}:
+        raise ValueError(f'{length.dtype} and {frame_no.dtype} instead of integers')
+    if length.shape != clips.shape or length.sum() != len(frame_no) or np.any(length < 0):
+        raise ValueError('its arrays do not fit each other')
+    if len(frame_no) and not 0 <= frame_no.min() <= frame_no.max() <= MAX_NUMBER:
+        raise ValueError(f'frame numbers {frame_no.min()} to {frame_no.max()}')
     clip_id = np.repeat(np.arange(len(clips), dtype=np.int32), length)
-    return FrameTable(clips.tolist(), clip_id, frame_no)
+    table = FrameTable(clips.tolist(), clip_id, frame_no.astype(np.int32))
+    if not table.is_sorted() or len(set(table.clips)) < len(table.clips):
+        raise ValueError('its frames are not sorted')
+    return table

@@ -3,8 +3,6 @@
 import csv
 import os
 import pickle
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import torch
 from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.evaluation.predictions.checks import check_lengths
+from abaw_mm.files import read_npz
 from abaw_mm.structures.frame_table import FrameTable
 
 SCORES = 'probability'  # kind of the values in pred_score
@@ -98,7 +97,7 @@ def find_writer(path: str | os.PathLike) -> Writer:
     return WRITERS[suffix]
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of a ``.npz`` without unpickling, so that the file cannot run code.
 
     Raises:
@@ -114,22 +113,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             f'{path}: got a {path.suffix} file, expected the .npz of predictions (a pickle can run '
             f'code, a .csv is incomplete); {HOW_TO_WRITE}'
         )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (
-        ValueError,
-        AttributeError,
-        TypeError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise InvalidValueError(
-            f'{path}: the file is damaged or not a .npz of plain arrays ({error}), expected '
-            f'predictions; {HOW_TO_WRITE}'
-        ) from error
+    return read_npz(path, 'the plain arrays of predictions', HOW_TO_WRITE)
 
 
 def parse_arrays(arrays: dict[str, np.ndarray]) -> tuple[FrameTable, dict]:

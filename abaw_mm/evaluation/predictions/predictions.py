@@ -14,7 +14,7 @@ from abaw_mm.evaluation.predictions.file import (
     HOW_TO_WRITE,
     find_writer,
     parse_arrays,
-    read_npz,
+    read_arrays,
 )
 from abaw_mm.files import atomic_write
 from abaw_mm.structures.frame_table import FrameTable
@@ -53,6 +53,7 @@ class Predictions(FrameTable):
     config: str = ''
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.classes = tuple(self.classes)
         check_columns(self, self.classes)
         check_scores(self)
@@ -73,7 +74,7 @@ class Predictions(FrameTable):
             FileNotFoundError: If the file does not exist.
             ValueError: If the file does not hold valid predictions.
         """
-        arrays = read_npz(Path(path))
+        arrays = read_arrays(Path(path))
         try:
             table, source = parse_arrays(arrays)
             return cls(table.clips, table.clip_id, table.frame_no, table.columns, **source)

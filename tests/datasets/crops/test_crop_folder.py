@@ -12,6 +12,7 @@ from abaw_mm.datasets.crops.crop_folder import (
     crop_path,
     list_crops,
 )
+from abaw_mm.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,14 @@ def test_png_beside_jpg(tmp_path):
         for n, v in zip(*CropFolder(tmp_path, '{:05d}.png').frames('a'), strict=True)
     ]
     assert names == ['00001.png', '00002.png']
+
+
+@pytest.mark.parametrize('template', ['{:05d}.jpg', '{:010d}.jpg'])
+def test_frame_numbers_beyond_int32_are_refused(tmp_path, template):
+    """2**32 + 1 would wrap to 1."""
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a/4294967297.jpg').touch()
+    with pytest.raises(UserError, match=r"/a: got the frame number '4294967297', .*2147483647"):
+        CropFolder(tmp_path, template).frames('a')
+    (tmp_path / 'a/4294967297.jpg').rename(tmp_path / 'a/2147483647.jpg')
+    assert CropFolder(tmp_path, template).frames('a')[0].tolist() == [2147483647]

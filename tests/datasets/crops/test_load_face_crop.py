@@ -1,5 +1,8 @@
 """Tests of loading crops: the pixels of mmcv, and an error for every damaged file."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -90,4 +93,60 @@ def test_rejects_truncated_png_and_missing_file(image):
         LoadFaceCrop()(dict(img_path=str(path)))
     path.unlink()
     with pytest.raises(UnreadableFrameError, match='No such file'):
+        LoadFaceCrop()(dict(img_path=str(path)))
+
+
+def make_png(depth: int, color: int, channels: int) -> bytes:
+    """Return a PNG of 4x4 pixels as its specification says, without Pillow."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        )
+
+    row = b'\0' + bytes(range(4 * channels * depth // 8))
+    return b''.join(
+        [
+            b'\x89PNG\r\n\x1a\n',
+            chunk(b'IHDR', struct.pack('>IIBBBBB', 4, 4, depth, color, 0, 0, 0)),
+            chunk(b'IDAT', zlib.compress(row * 4)),
+            chunk(b'IEND', b''),
+        ]
+    )
+
+
+@pytest.mark.parametrize(('color', 'channels'), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_png_of_16_bits_is_refused_in_every_mode(tmp_path, color, channels):
+    """Pillow drops the lower bits of 16-bit colours without a word."""
+    path = tmp_path / '00001.png'
+    path.write_bytes(make_png(8, color, channels))
+    assert LoadFaceCrop()(dict(img_path=str(path)))['img'].shape == (4, 4, 3)
+    path.write_bytes(make_png(16, color, channels))
+    with pytest.raises(UnreadableFrameError, match=r'more than 8 bits \(a PNG of 16\)'):
+        LoadFaceCrop()(dict(img_path=str(path)))
+
+
+def test_every_flipped_bit_of_a_png_is_refused(tmp_path):
+    path, data = tmp_path / '00001.png', make_png(8, 2, 3)
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(UnreadableFrameError):
+            LoadFaceCrop()(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'cannot identify image file'),
+        (b'', 'an empty file'),
+        (None, 'Is a directory'),
+        (make_png(8, 2, 3)[:-12], 'unpack_from requires'),
+    ],
+)
+def test_files_that_are_no_images_are_named(tmp_path, content, reason):
+    path = tmp_path / '00001.jpg'
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UnreadableFrameError, match=rf'00001\.jpg: got .*{reason}'):
         LoadFaceCrop()(dict(img_path=str(path)))

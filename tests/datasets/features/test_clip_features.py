@@ -8,6 +8,7 @@ from abaw_mm.datasets import (
     AffWild2Dataset,
     ClipFeatureDataset,
 )
+from abaw_mm.errors import UserError
 
 TRAIN = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
@@ -112,3 +113,15 @@ def test_missing_features_and_files_are_errors(windows, tiny, tmp_path, make_cli
         windows()
     with pytest.raises(FileNotFoundError, match="no folder or file '.*Trian_Set'"):
         windows('annotations/Trian_Set')
+
+
+@pytest.mark.parametrize('start_index', [-1, 0, 2, 1.0, '1', None])
+def test_start_index_that_shifts_labels_is_refused(tmp_path, make_clip, make_features, start_index):
+    make_clip(tmp_path, 'Train_Set', 'a', [0, 1, 2, 3, 4, 5, 6, 7])
+    make_features(tmp_path / 'features', tmp_path)
+    ann_file = str(tmp_path / 'annotations/EXPR_Recognition_Challenge/Train_Set')
+    dataset = ClipFeatureDataset(str(tmp_path / 'features'), ann_file, window=8)
+    assert dataset[0]['frame_no'].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert dataset[0]['gt_label'].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    with pytest.raises(UserError, match=f'start_index={start_index!r}'):
+        ClipFeatureDataset(str(tmp_path / 'features'), ann_file, window=8, start_index=start_index)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from abaw_mm.datasets import FeatureFolder
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameTable
 
 META = dict(config='res18', sha256='ab', layer='neck', dim=3, pipeline=[dict(scale=(1, 2))])
@@ -53,7 +54,7 @@ def test_damaged_arrays_are_planned_again(folder):
     assert folder.plan(FRAMES) == ['a clip', 'b']
     (folder.path / 'clips/b.npy').write_bytes(b'half of')
     assert folder.plan(FRAMES) == ['a clip', 'b']
-    with pytest.raises(ValueError, match=r'b\.npy: got a damaged file .*expected float16 of shape'):
+    with pytest.raises(ValueError, match=r'b\.npy: got a damaged or wrong .*float16 of shape'):
         folder.read('b')
 
 
@@ -80,10 +81,40 @@ def test_missing_or_damaged_folders_are_errors(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="no features yet of 'a clip' .*folder again"):
         folder.check(['b', 'a clip'])
     (folder.path / 'index.npz').write_bytes(b'PK damaged')
-    with pytest.raises(ValueError, match='index.npz: got a damaged index .*delete it'):
+    with pytest.raises(ValueError, match='index.npz: got a damaged or wrong file .*delete it'):
         FeatureFolder.open(folder.path)
     (folder.path / 'meta.json').write_text(json.dumps(dict(META, format=9)))
-    with pytest.raises(ValueError, match='meta.json: got a damaged file .*format 9'):
+    with pytest.raises(
+        ValueError, match='meta.json: got format 9, expected format 1 .*another folder'
+    ):
+        FeatureFolder.open(folder.path)
+
+
+def test_features_that_are_not_finite_are_refused_and_extracted_again(folder):
+    path = folder.path / 'clips/b.npy'
+    array = np.load(path)
+    array[1, 2] = np.nan
+    np.save(path, array)
+    assert FeatureFolder.open(folder.path).plan(FRAMES) == ['a clip', 'b']
+    with pytest.raises(InvalidValueError, match=r'b\.npy: got numbers that are not finite.*again'):
+        folder.read_frames('b', 0, 9)
+    folder.write('b', np.ones((3, 3)))
+    assert folder.plan(FRAMES) == ['a clip']
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'message'),
+    [
+        (dict(clips=['a', 'b'], length=[1, 2], frame_no=[1, 2]), 'do not fit each other'),
+        (dict(clips=['a'], length=[1], frame_no=[2**32]), 'frame numbers 4294967296'),
+        (dict(clips=['a'], length=[2], frame_no=[2, 1]), 'not sorted'),
+        (dict(clips=['a'], length=[1], frame_no=[1.5]), 'instead of integers'),
+        (dict(clips=['a'], length=[1]), 'KeyError'),
+    ],
+)
+def test_invalid_index_is_refused(folder, arrays, message):
+    np.savez(folder.path / 'index.npz', **{name: np.array(a) for name, a in arrays.items()})
+    with pytest.raises(InvalidValueError, match=rf'index\.npz: .*{message}.*delete it and run'):
         FeatureFolder.open(folder.path)
 
 

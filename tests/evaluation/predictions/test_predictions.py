@@ -95,7 +95,10 @@ NAN[1, 2] = np.nan
         (dict(gt_label=np.array([0, 1, -2, 3])), "gt_label -2 for frame 1 of 'b c'"),
         (dict(pred_label=np.array([0, 1, 8, 3])), r'pred_label 8 .* expected 0\.\.7'),
         (dict(scores=np.array('logit')), "kind 'logit', expected 'probability'"),
-        (dict(clip=np.array(['a', None, 'b', 'b'], object)), 'not a .npz of plain arrays'),
+        (
+            dict(clip=np.array(['a', None, 'b', 'b'], object)),
+            'Object arrays .* expected the plain arrays',
+        ),
     ],
 )
 def test_invalid_arrays_are_refused(save, changes, message):
@@ -113,7 +116,7 @@ def test_damaged_file_is_refused(save, tmp_path, content):
         np.save(tmp_path / 'x.npy', np.ones(3))
         content = (tmp_path / 'x.npy').read_bytes()
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='damaged or not a .npz'):
+    with pytest.raises(ValueError, match='damaged or wrong file .* expected the plain arrays'):
         Predictions.read(path)
 
 

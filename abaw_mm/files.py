@@ -59,7 +59,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         OSError: If the file cannot be written.
     """
     target = Path(os.path.realpath(path))  # a link keeps leading to the file
-    if os.path.exists(target) and not os.path.isfile(target):
+    if os.path.exists(target) and not (os.path.isfile(target) or os.path.isdir(target)):
         yield target
         return
     host = socket.gethostname()

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,12 +30,18 @@ from abaw_mm.datasets.crops.packed_crops import (
     close_store,
     crop_key,
     explain_store_damage,
-    import_lmdb,
     open_store,
     parse_record,
     read_records,
 )
-from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError, shorten
+from abaw_mm.datasets.crops.store_pages import StorePages
+from abaw_mm.errors import (
+    FileAccessError,
+    InvalidValueError,
+    MissingFileError,
+    MissingPackageError,
+    shorten,
+)
 from abaw_mm.structures import FrameTable
 
 if TYPE_CHECKING:
@@ -44,6 +51,22 @@ DIGEST_BYTES = 16  # detects damage and mix-ups, and is short enough to compare 
 READ_AHEAD = 1024  # files that are read in advance; bounds the memory
 MAP_SIZE = 1 << 30  # bytes; doubled whenever the store is full
 Report = Callable[[int, int], None]  # called with the number of crops done and in total
+
+
+def import_lmdb() -> ModuleType:
+    """Import ``lmdb``, which only packing needs.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import lmdb
+    except ImportError as error:
+        raise MissingPackageError(
+            f'packing crops needs the package lmdb, which did not import ({error}); '
+            'install it with: pip install lmdb'
+        ) from error
+    return lmdb
 
 
 @dataclass(frozen=True)
@@ -118,21 +141,19 @@ def verify_store(
     Raises:
         OSError, ValueError: If the store cannot be opened, see ``open_store``.
     """
-    close_store(root)
-    with closing(open_store(root, readahead=True)) as env, ThreadPoolExecutor(workers) as pool:
+    store = open_store(root)
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            with explain_store_damage(root), env.begin() as txn:
-                return _verify(txn, source, pool, report)
+            with explain_store_damage(root):
+                return _verify(store, source, pool, report)
         except InvalidValueError as error:
             return [str(error)]
 
 
 def summarize_store(root: str) -> StoreSummary:
     """Sum up the records of a finished store."""
-    close_store(root)
     with explain_store_damage(root):
-        with closing(open_store(root)) as env, env.begin() as txn:
-            raw = read_records(txn)
+        raw = read_records(open_store(root))
         records = [parse_record(record) for record in raw.values()]
     return StoreSummary(
         clips=len(records),
@@ -184,8 +205,8 @@ def _pack_clips(
     pool: ThreadPoolExecutor,
     report: Callable[[int], None],
 ) -> None:
-    with env.begin() as txn:
-        records = read_records(txn)
+    with explain_store_damage(env.path()):
+        records = read_records(StorePages(os.path.join(env.path(), 'data.mdb')))
     unknown = sorted(set(records) - set(crops.clips))
     if unknown or (not records and env.stat()['entries']):
         raise InvalidValueError(
@@ -289,16 +310,16 @@ def _make_mark(records: dict[str, bytes]) -> bytes:
 
 
 def _verify(
-    txn: 'lmdb.Transaction', source: CropFolder | None, pool: ThreadPoolExecutor, report: Report
+    store: StorePages, source: CropFolder | None, pool: ThreadPoolExecutor, report: Report
 ) -> list[str]:
-    raw = read_records(txn)
-    if txn.get(STORE_KEY) != _make_mark(raw):
+    raw = read_records(store)
+    if store.get(STORE_KEY) != _make_mark(raw):
         return ['the records of the clips differ from the checksum of the store']
     records = {clip: parse_record(record) for clip, record in raw.items()}
     done, total = 0, sum(len(record['names']) for record in records.values())
     problems = []
     for clip, record in records.items():
-        stored = ((name, bytes(txn.get(crop_key(clip, name), b''))) for name in record['names'])
+        stored = ((name, store.get(crop_key(clip, name)) or b'') for name in record['names'])
         if _checksum(stored)[0] != record['checksum']:
             problems.append(f'clip {clip!r}: the crops in the store differ from their checksum')
         elif source is not None and record['names'] != _file_names(source, *source.frames(clip)):

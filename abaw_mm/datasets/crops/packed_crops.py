@@ -7,27 +7,22 @@ The store is a folder, ``cropped_aligned.lmdb/data.mdb``, with these keys:
   their ``bytes`` and a ``checksum``. Listing a clip reads only this key.
 - ``\\0store``: the format and the checksum of all records. Only a finished store has it.
 
-``crop_packer.py`` writes stores.
+``crop_packer.py`` writes stores with the package lmdb; ``store_pages.py`` reads them.
 """
 
 import functools
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder
-from abaw_mm.errors import InvalidValueError, MissingFileError, MissingPackageError
+from abaw_mm.datasets.crops.store_pages import StorePages
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten_text
 from abaw_mm.files import explain_damage
 from abaw_mm.structures import check_clip_names
-
-if TYPE_CHECKING:
-    import lmdb
 
 SUFFIX = '.lmdb'
 PREFIX = 'lmdb://'  # of the paths that AffWild2Dataset gives to transforms
@@ -47,70 +42,38 @@ def clip_key(clip: str) -> bytes:
     return CLIP_KEY + os.fsencode(clip)
 
 
-def import_lmdb() -> ModuleType:
-    """Import ``lmdb``, which only packed crops need.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
-    try:
-        import lmdb
-    except ImportError as error:
-        raise MissingPackageError(
-            f'crops in a {SUFFIX} store need the package lmdb, which did not import ({error}); '
-            'install it with: pip install lmdb'
-        ) from error
-    return lmdb
-
-
-def open_store(root: str, readahead: bool = False) -> 'lmdb.Environment':
+def open_store(root: str) -> StorePages:
     """Open a finished store for reading.
 
     Args:
         root: Folder of the store.
-        readahead: Read ahead, for reading from end to end. In random order, as in training, this
-            loads pages that are not needed. Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no store.
         ValueError: If the store is unfinished, damaged, truncated or of another format.
     """
-    lmdb = import_lmdb()
     data = os.path.join(root, 'data.mdb')
     if not os.path.isfile(data):
         raise MissingFileError(
             f'{root}: got no data.mdb in it, expected a store of packed crops; make it with '
             f'{PACK}, or set data_prefix to the folder of the crops'
         )
-    try:
-        # No locks: nobody writes to a finished store, and network file systems lack them.
-        env = lmdb.open(root, readonly=True, lock=False, readahead=readahead)
-    except lmdb.Error as error:
-        raise InvalidValueError(
-            f'{root}: opening the store failed ({error}), expected a finished store; run {PACK} '
-            'again to continue, or copy the store again if it is a copy'
-        ) from error
-    try:
-        with explain_store_damage(root):
-            problem = _find_problem(env, os.path.getsize(data))
-            if problem:
-                raise InvalidValueError(f'{root}: {problem}')
-    except InvalidValueError:
-        env.close()
-        raise
-    return env
+    with explain_store_damage(root):
+        store = StorePages(data)
+        problem = _find_problem(store)
+    if problem:
+        raise InvalidValueError(f'{root}: {problem}')
+    return store
 
 
-def _find_problem(env: 'lmdb.Environment', size: int) -> str | None:
-    """Return why a store of ``size`` bytes cannot be read, or None."""
-    expected = (env.info()['last_pgno'] + 1) * env.stat()['psize']
-    if size < expected:  # reading beyond the end would kill the process
+def _find_problem(store: StorePages) -> str | None:
+    """Return why a store cannot be read, or None."""
+    if store.size < store.expected_size:
         return (
-            f'got {size} bytes of data.mdb, expected {expected}; the copy was cut off, copy the '
-            f'store again, or remove it and run {PACK} again'
+            f'got {store.size} bytes of data.mdb, expected {store.expected_size}; the copy was cut '
+            f'off, copy the store again, or remove it and run {PACK} again'
         )
-    with env.begin() as txn:
-        mark = txn.get(STORE_KEY)
+    mark = store.get(STORE_KEY)
     if mark is None:
         return (
             'got an unfinished store, expected one with all clips of its folder; run '
@@ -118,39 +81,35 @@ def _find_problem(env: 'lmdb.Environment', size: int) -> str | None:
         )
     if not mark.startswith(FORMAT + b' '):
         return (
-            f'got a store marked {mark!r}, expected the format {FORMAT.decode()}; it was made by '
-            f'another version of abaw_mm or is damaged, remove it and run {PACK} again'
+            f'got a store marked {shorten_text(mark)}, expected the format {FORMAT.decode()}; it '
+            f'was made by another version of abaw_mm or is damaged, remove it and run {PACK} again'
         )
     return None
 
 
-_opened: dict[str, tuple[int, 'lmdb.Environment']] = {}  # real path to process and environment
-_opening = threading.Lock()  # clips are listed in threads, and lmdb opens a store only once
+@contextmanager
+def explain_store_damage(root: str) -> Iterator[None]:
+    """Turn what reading a damaged store raises into one error that a user can read."""
+    fix = f'copy the store again if it is a copy, or remove it and run {PACK} again'
+    with explain_damage(root, 'a store of packed crops', fix):
+        yield
+
+
+_opened: dict[str, StorePages] = {}  # real path to store; memory maps survive a fork
 _real_path = functools.lru_cache(maxsize=None)(os.path.realpath)  # saves a stat of every parent
 
 
-def get_shared_store(root: str) -> 'lmdb.Environment':
-    """Return the one environment of a store in this process; raises as :func:`open_store` does."""
+def get_shared_store(root: str) -> StorePages:
+    """Return a store that this process opens once; raises as :func:`open_store` does."""
     path = _real_path(os.path.abspath(root))
-    pid, env = _opened.get(path, (None, None))
-    if env is None or pid != os.getpid():
-        with _opening:
-            pid, env = _opened.get(path, (None, None))
-            if env is None or pid != os.getpid():
-                # An environment must not be used across a fork, and lmdb refuses a second one
-                # while it knows the parent's. Closing the child's copy keeps the parent's open.
-                if env is not None:
-                    env.close()
-                env = open_store(root)
-                _opened[path] = os.getpid(), env
-    return env
+    if path not in _opened:
+        _opened[path] = open_store(root)
+    return _opened[path]
 
 
 def close_store(root: str) -> None:
     """Close what :func:`get_shared_store` opened, as before writing; the next read reopens it."""
-    _, env = _opened.pop(_real_path(os.path.abspath(root)), (None, None))
-    if env is not None:
-        env.close()
+    _opened.pop(_real_path(os.path.abspath(root)), None)
 
 
 class PackedCrops(CropFolder):
@@ -165,14 +124,13 @@ class PackedCrops(CropFolder):
 
     def clips(self) -> list[str]:
         """Return the names of the clips, sorted."""
-        with explain_store_damage(self.root), get_shared_store(self.root).begin() as txn:
-            return sorted(read_records(txn))
+        with explain_store_damage(self.root):
+            return sorted(read_records(get_shared_store(self.root)))
 
     def names(self, clip: str) -> list[str]:
         """Return the names of a clip's crops; none if the store does not have the clip."""
         with explain_store_damage(self.root):
-            with get_shared_store(self.root).begin() as txn:
-                record = txn.get(clip_key(clip))
+            record = get_shared_store(self.root).get(clip_key(clip))
             return [] if record is None else parse_record(record)['names']
 
     def stamp(self, clip: str) -> tuple[int, ...]:
@@ -189,15 +147,13 @@ class PackedCrops(CropFolder):
         return f'{PREFIX}{self.root}/{clip}/{self.templates[spelling].name(frame_no)}'
 
 
-def read_records(txn: 'lmdb.Transaction') -> dict[str, bytes]:
-    """Return clip name to the stored record of each complete clip."""
-    records = {}
-    with txn.cursor() as cursor:
-        found = cursor.set_range(CLIP_KEY)
-        while found and bytes(cursor.key()).startswith(CLIP_KEY):
-            clip = os.fsdecode(bytes(cursor.key())[len(CLIP_KEY) :])
-            records[clip] = bytes(cursor.value())
-            found = cursor.next()
+def read_records(store: StorePages) -> dict[str, bytes]:
+    """Return clip name to the stored record of each complete clip.
+
+    Raises:
+        ValueError: If a name could leave a folder.
+    """
+    records = {os.fsdecode(key[len(CLIP_KEY) :]): value for key, value in store.items(CLIP_KEY)}
     check_clip_names(records, 'store of packed crops')
     return records
 
@@ -213,18 +169,6 @@ def parse_record(record: bytes) -> dict:
     if [*map(type, parts)] != [list, int, str] or not all(type(n) is str for n in parts[0]):
         raise TypeError('a record of other types')
     return content
-
-
-@contextmanager
-def explain_store_damage(root: str) -> Iterator[None]:
-    """Turn what reading a damaged store raises into one error that a user can read."""
-    lmdb = import_lmdb()
-    fix = f'copy the store again if it is a copy, or remove it and run {PACK} again'
-    with explain_damage(root, 'a store of packed crops', fix):
-        try:
-            yield
-        except lmdb.Error as error:
-            raise ValueError(f'lmdb says {error}') from error
 
 
 def open_crops(root: str | os.PathLike, filename_tmpl: str = '{:05d}.jpg') -> CropFolder:
@@ -251,8 +195,8 @@ class PackedCropsBackend(BaseStorageBackend):
         root, *key = os.fspath(filepath).removeprefix(PREFIX).rsplit('/', 2)
         data = None
         if len(key) == 2:
-            with explain_store_damage(root), get_shared_store(root).begin() as txn:
-                data = txn.get(crop_key(*key))
+            with explain_store_damage(root):
+                data = get_shared_store(root).get(crop_key(*key))
         if data is None:
             raise MissingFileError(
                 f'{filepath}: no such crop, expected {PREFIX}<store>/<clip>/<name> of a crop in '

@@ -41,6 +41,7 @@ DAMAGED = (
 
 # Draft of a file: .<stem>.<host>-<process ID>.part<suffix>
 DRAFT = re.compile(r'\..+\.(?P<host>[^/]+)-(?P<pid>\d+)\.part(\.\w+)?')
+END_RECORD = struct.Struct('<4s6xH10s')  # of a zip archive: signature, number of members
 
 
 @contextmanager
@@ -124,11 +125,46 @@ def _open_draft(path: str | os.PathLike, mode: str, options: dict[str, Any]) -> 
 
 def sha256(path: str | os.PathLike) -> str:
     """Compute the SHA-256 checksum of a file, as ``sha256sum`` prints it."""
-    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        return sha256_of_stream(file)
+
+
+def sha256_of_stream(file: IO[bytes]) -> str:
+    """Compute the SHA-256 checksum of an open file, from its position to its end."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_zip(file: str | os.PathLike | IO[bytes]) -> None:
+    """Compare every member of a zip archive (.pth, .npz) with the checksum stored in the archive.
+
+    Neither torch nor NumPy compares all of them. An archive whose checksums are all zero has none,
+    as ``torch.serialization.set_crc32_options(False)`` writes it, and passes.
+
+    Raises:
+        zipfile.BadZipFile: If a member is damaged. zipfile may raise the other errors of
+            :data:`DAMAGED`.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        _check_count(archive, len(members))
+        damaged = archive.testzip() if any(member.CRC for member in members) else None
+    if damaged is not None:
+        raise zipfile.BadZipFile(f'{damaged} differs from its checksum')
+
+
+def _check_count(archive: zipfile.ZipFile, found: int) -> None:
+    """Compare the number of members with the record at the end of an archive without a comment.
+
+    A wrong length in the list of members hides those that follow, which zipfile accepts.
+    """
+    assert archive.fp is not None
+    archive.fp.seek(-END_RECORD.size, os.SEEK_END)
+    signature, count, _ = END_RECORD.unpack(archive.fp.read(END_RECORD.size))
+    if signature == b'PK\5\6' and count not in (found, 0xFFFF):  # 0xFFFF: stored elsewhere
+        raise zipfile.BadZipFile(f'got {found} of {count} members')
 
 
 @contextmanager
@@ -237,11 +273,7 @@ def read_npz(path: str | os.PathLike, expected: str, fix: str) -> dict[str, np.n
         ValueError: If it is damaged, or holds more than plain arrays.
     """
     with explain_damage(path, expected, fix):
-        with zipfile.ZipFile(path) as archive:
-            # np.load reads what the header of an array asks for, perhaps not up to the checksum.
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise ValueError(f'{damaged} differs from its checksum')
+        check_zip(path)  # np.load reads what an array's header asks for, perhaps not all of it
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         for name, array in arrays.items():

@@ -21,6 +21,7 @@ from PIL import Image
 import abaw_mm  # noqa: F401  patches and registers before any test imports mmpretrain
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
+from abaw_mm.errors import UserError
 from abaw_mm.evaluation import Predictions
 
 REPO = Path(__file__).parents[1]
@@ -235,6 +236,32 @@ def write_frame_list() -> Callable:
         return path
 
     return write
+
+
+@pytest.fixture
+def count_flips() -> Callable:
+    """Return a function that flips bits of a file, one at a time, and counts what follows."""
+
+    def count(
+        path: Path, is_same: Callable[[Path], bool], flips: int = 200
+    ) -> tuple[int, int, int]:
+        """Count the flips after which the file is refused, read as before, and read otherwise."""
+        content, rng = path.read_bytes(), np.random.default_rng(0)
+        refused = equal = different = 0
+        for position in rng.integers(0, 8 * len(content), flips):
+            damaged = bytearray(content)
+            damaged[position // 8] ^= 1 << position % 8
+            path.write_bytes(damaged)
+            try:
+                same = is_same(path)
+            except UserError:
+                refused += 1
+            else:
+                equal, different = equal + same, different + (not same)
+        path.write_bytes(content)
+        return refused, equal, different
+
+    return count
 
 
 def _worker(rank: int, world_size: int, port: int, function: Callable, args: tuple) -> None:

@@ -21,12 +21,11 @@ from torch.utils.data import DataLoader
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.config_errors import convert_config_errors
-from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.all_crops import AllCropsDataset
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.files import sha256
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.structures import FrameTable
 
@@ -92,7 +91,7 @@ def extract_features(
     first = next(dataset for dataset, clip_rows in rows.values() if len(clip_rows))
     meta = dict(
         config=Path(config).stem,
-        sha256=sha256(checkpoint),
+        sha256=get_loaded_sha256(checkpoint),
         layer=layer,
         amp=amp,
         dim=network(collate([first[0]])).shape[1],

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 
 from abaw_mm.checkpoints.import_report import ImportReport
+from abaw_mm.checkpoints.load import get_loaded_sha256
 from abaw_mm.checkpoints.match import list_resizable, match_backbone, require_complete
 from abaw_mm.checkpoints.resnet_depth import DEPTHS, count_blocks
 from abaw_mm.errors import InvalidValueError, shorten
@@ -105,7 +106,7 @@ def write_backbone(converted: ConvertedBackbone, source: Path, out: Path) -> Non
     report = converted.report
     meta = dict(
         source=source.name,
-        sha256=sha256(source),
+        sha256=get_loaded_sha256(source) or sha256(source),
         layout=report.layout,
         prefix=report.prefix,
         matched=f'{report.matched} of {report.required}',

@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 import zipfile
 from collections.abc import Callable
 from importlib import import_module
@@ -14,26 +13,14 @@ import torch
 from mmengine.runner import checkpoint
 
 from abaw_mm.checkpoints.download import download_checkpoint, is_url
-from abaw_mm.checkpoints.safe_pickle import load_data
+from abaw_mm.checkpoints.safe_pickle import PICKLE, ZIP, load_data
 from abaw_mm.compat.patches import ModuleOverlay, replace_function
 from abaw_mm.errors import InvalidValueError, MissingFileError
+from abaw_mm.files import DAMAGED, sha256, sha256_of_stream
 
 mmengine_checkpoint: Any = checkpoint
 
-# What torch.load raises for a damaged file.
-_DAMAGED = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
-_ZIP = b'PK'
-_PICKLE = b'\x80'  # the first byte of a file from before torch 1.6; later files are zip archives
+_loaded: dict[str, str] = {}  # path or address to the SHA-256 of what was loaded from it last
 
 
 def load_checkpoint_file(
@@ -64,6 +51,17 @@ def load_checkpoint_file(
     return drop_config(loaded)
 
 
+def get_loaded_sha256(filename: str | os.PathLike) -> str:
+    """Return the SHA-256 of the bytes that this process loaded last from a path or an address.
+
+    The file at the path may have been replaced since, and a server may send another one.
+
+    Returns:
+        str: The checksum, ``''`` if nothing was loaded from there.
+    """
+    return _loaded.get(_normalise_name(filename), '')
+
+
 def find_checkpoint_file(filename: str | os.PathLike) -> Path:
     """Return the path of a checkpoint, after a download if necessary, without reading its content.
 
@@ -85,9 +83,9 @@ def find_checkpoint_file(filename: str | os.PathLike) -> Path:
     problem = None
     if not start:
         problem = 'an empty file'
-    elif start.startswith(_ZIP) and not zipfile.is_zipfile(path):
+    elif start.startswith(ZIP) and not zipfile.is_zipfile(path):
         problem = f'a truncated checkpoint ({path.stat().st_size} bytes)'
-    elif not start.startswith((_ZIP, _PICKLE)):
+    elif not start.startswith((ZIP, PICKLE)):
         problem = f'a file that begins with {start[:4]!r}'
     if problem:
         raise InvalidValueError(
@@ -179,7 +177,12 @@ def load_from_weights_only(filename: str, map_location: Any = None, **_: Any) ->
 
 def _torch_load(file: Any, *args: Any, **kwargs: Any) -> Any:
     """``torch.load`` for mmengine."""
-    return drop_config(load_data(file, *args, **kwargs))
+    return drop_config(_read_pickle(file, 'copy or download it again', *args, **kwargs))
+
+
+def _normalise_name(filename: str | os.PathLike) -> str:
+    filename = os.fspath(filename)
+    return filename if is_url(filename) else os.path.abspath(os.path.expanduser(filename))
 
 
 def _read_start(path: Path) -> bytes:
@@ -203,6 +206,7 @@ def _load_safetensors(filename: str | os.PathLike, path: Path, map_location: Any
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     try:
         with safetensors.safe_open(path, 'pt', device=str(device)) as file:
+            _loaded[_normalise_name(filename)] = sha256(path)
             return dict(
                 state_dict={name: file.get_tensor(name) for name in file.keys()},
                 meta=dict(file.metadata() or {}),
@@ -214,15 +218,22 @@ def _load_safetensors(filename: str | os.PathLike, path: Path, map_location: Any
         ) from error
 
 
+def _read_pickle(file: Any, advice: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return load_data(file, *args, **kwargs)
+    except DAMAGED as error:
+        raise InvalidValueError(
+            f'{getattr(file, "name", file)}: got a file that torch.load cannot read ({error!r}), '
+            f'expected a checkpoint written by torch.save; if it is damaged, {advice}'
+        ) from error
+
+
 def _load_pickle(filename: str | os.PathLike, path: Path, map_location: Any) -> dict:
     """Load a file that torch.save wrote."""
-    try:
-        loaded = load_data(str(path), map_location)
-    except _DAMAGED as error:
-        raise InvalidValueError(
-            f'{path}: got a file that torch.load cannot read ({error!r}), expected a checkpoint '
-            f'written by torch.save; if it is damaged, {_advise_new_copy(filename, path)}'
-        ) from error
+    with path.open('rb') as file:  # open once: a training may replace the file meanwhile
+        _loaded[_normalise_name(filename)] = sha256_of_stream(file)
+        file.seek(0)
+        loaded = _read_pickle(file, _advise_new_copy(filename, path), map_location)
     if not isinstance(loaded, dict):
         raise InvalidValueError(
             f'{path}: got a file with a {type(loaded).__name__}, expected a dict, such as '

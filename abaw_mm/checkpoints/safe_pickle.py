@@ -6,16 +6,17 @@ import re
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
+from abaw_mm.checkpoints.checks.plain_arrays import ARRAY_GLOBALS
 from abaw_mm.compat.versions import parse_release
 from abaw_mm.errors import UserError
+from abaw_mm.files import check_zip
 
 
 class UnsafeCheckpointError(UserError, pickle.UnpicklingError):
@@ -45,28 +46,17 @@ def _get_allowed_method(owner: Any, name: str) -> Callable:
     raise UnsafeCheckpointError(f'GLOBAL builtins.getattr of {name!r} of {owner!r}')
 
 
-_NUMPY_FUNCTIONS: list[Any] = [np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
-_DTYPE_NAMES = (
-    'bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 '
-    'complex128'
-).split()
-_DTYPE_CLASSES = [type(np.dtype(name)) for name in _DTYPE_NAMES]
-
 # What a checkpoint may refer to besides tensors, as pairs of an object and its name in the file:
-# the state of mmengine's Runner, and NumPy's arrays. NumPy's module `core` is `_core` from 2.0 on.
+# the state of mmengine's Runner, and stand-ins for NumPy's constructors.
 SAFE_GLOBALS: list[Any] = [
     (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_ONE_CYCLE, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
     (_get_allowed_method, 'builtins.getattr'),
-    (np.ndarray, 'numpy.ndarray'),
-    (np.dtype, 'numpy.dtype'),
-    *(
-        (function, f'numpy.{core}.multiarray.{function.__name__}')
-        for core in ('core', '_core')
-        for function in _NUMPY_FUNCTIONS
-    ),
-    *((dtype, f'numpy.dtypes.{dtype.__name__}') for dtype in _DTYPE_CLASSES),
+    *ARRAY_GLOBALS,
 ]
+
+ZIP = b'PK'
+PICKLE = b'\x80'  # the first byte of a file from before torch 1.6; later files are zip archives
 
 # What pickles of tensors and plain values refer to.
 PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w+Storage')
@@ -77,8 +67,11 @@ def load_data(file: Any, map_location: Any = None, pickle_module: Any = None, **
 
     Raises:
         UnsafeCheckpointError: If the file refers to a type that is not in :data:`SAFE_GLOBALS`.
+        zipfile.BadZipFile: If the content of a zip archive does not match its checksums.
+        Exception: Whatever torch.load raises for a damaged file.
     """
     kwargs['weights_only'] = True
+    _check_container(file)
     try:
         with _allow_safe_globals():
             return torch.load(file, map_location=map_location, **kwargs)
@@ -103,10 +96,36 @@ def _takes_safe_globals() -> bool:
     return parse_release(torch.__version__) >= (2, 6)
 
 
-def _allow_safe_globals() -> AbstractContextManager:
+@contextmanager
+def _allow_safe_globals() -> Iterator[None]:
+    """Allow :data:`SAFE_GLOBALS` and nothing else that anyone has added to torch's list."""
     if not _takes_safe_globals():
-        return nullcontext()
-    return torch.serialization.safe_globals(SAFE_GLOBALS)
+        yield
+        return
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        torch.serialization.add_safe_globals(SAFE_GLOBALS)
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(others)
+
+
+def _check_container(file: Any) -> None:
+    """Check the checksums of a zip archive, and refuse what is neither one nor a pickle.
+
+    torch.load would read a tar archive, the format before torch 0.1.10, as several pickles.
+    """
+    with nullcontext(file) if hasattr(file, 'seek') else open(file, 'rb') as stream:
+        position = stream.tell()
+        start = stream.read(2)
+        stream.seek(position)
+        if start == ZIP:
+            check_zip(stream)
+            stream.seek(position)
+        elif not start.startswith(PICKLE):
+            raise ValueError(f'the file begins with {start!r}')
 
 
 def _parse_refusal(message: str, file: Any) -> str:

@@ -1,7 +1,9 @@
 """Checkpoint files load or are refused, and mmengine has no other way to load them."""
 
 import functools
+import hashlib
 import http.server
+import os
 import pickle
 import threading
 import zipfile
@@ -11,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from hostile import save_hostile
+from mmengine.dist import get_rank
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader, Runner
@@ -23,6 +26,7 @@ from abaw_mm.checkpoints import (
     load_checkpoint_file,
     unwrap_state_dict,
 )
+from abaw_mm.checkpoints.load import get_loaded_sha256
 
 
 def save(content, path, zipped=True):
@@ -141,12 +145,112 @@ def test_url_is_downloaded_once(server, tmp_path):
         mmengine_checkpoint.load_from_http,
     ):
         assert load(f'{url}/good.pth')['w'].sum() == 2
-    assert len(requested) == 1 and (tmp_path / 'hub/checkpoints/good.pth').is_file()
+    assert len(requested) == 4  # one GET, and one HEAD for each load
+    assert len(list((tmp_path / 'hub/checkpoints').glob('*/good.pth'))) == 1
     with pytest.raises(OSError, match=r'gone\.pth: got .*404.*correct the address'):
         load_checkpoint_file(f'{url}/gone.pth')
     (folder / 'empty.pth').write_bytes(b'')
     with pytest.raises(ValueError, match=r'delete .*empty\.pth and run'):
         load_checkpoint_file(f'{url}/empty.pth')
+
+
+@pytest.fixture
+def save_at(server):
+    """Save a number under a name on the server, with a date of change."""
+    url, folder, _ = server
+
+    def save_number(name, number, date):
+        save(dict(w=torch.tensor(float(number))), folder / name)
+        os.utime(folder / name, (date, date))
+        return f'{url}/{name}'
+
+    return save_number
+
+
+def test_addresses_with_the_same_last_part_have_their_own_downloads(save_at):
+    base = save_at('uc', 1, 1e9)
+    assert load_checkpoint_file(f'{base}?id=a')['w'] == 1
+    save_at('uc', 2, 1e9)  # same date and size
+    assert load_checkpoint_file(f'{base}?id=b')['w'] == 2
+    assert load_checkpoint_file(f'{base}?id=a')['w'] == 1
+
+
+def test_changed_file_is_downloaded_again(save_at, logged_warnings):
+    url = save_at('a.pth', 1, 1e9)
+    assert load_checkpoint_file(url)['w'] == 1
+    first = get_loaded_sha256(url)
+    assert not logged_warnings
+    save_at('a.pth', 2, 1.1e9)
+    assert get_loaded_sha256(url) == first  # what was loaded, not what the server sends now
+    assert load_checkpoint_file(url)['w'] == 2
+    assert get_loaded_sha256(url) not in (first, '')
+    assert 'the file has changed since its last download' in logged_warnings[0]
+
+
+def test_newest_download_is_used_if_the_server_does_not_answer(
+    save_at, server, monkeypatch, logged_warnings
+):
+    url = save_at('a.pth', 1, 1e9)
+    load_checkpoint_file(url)
+    save_at('a.pth', 2, 1.1e9)
+    load_checkpoint_file(url)
+    (server[1] / 'a.pth').unlink()
+    assert load_checkpoint_file(url)['w'] == 2
+    assert 'cannot be asked whether the file has changed (HTTP Error 404' in logged_warnings[-1]
+
+
+def load_on_rank(url, number, hub):
+    torch.hub.set_dir(f'{hub}_{get_rank()}')  # as on two machines
+    assert load_checkpoint_file(url)['w'] == number
+
+
+def test_ranks_use_the_version_of_rank_0(save_at, tmp_path, run_distributed):
+    url = save_at('a.pth', 1, 1e9)
+    run_distributed(load_on_rank, url, 1, str(tmp_path / 'cache'))
+    names = [
+        sorted(p.relative_to(c) for p in c.glob('checkpoints/*/a.pth'))
+        for c in tmp_path.glob('cache_*')
+    ]
+    assert len(names) == 2 and names[0] == names[1] and len(names[0]) == 1
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_checksum_is_that_of_the_bytes_that_were_loaded(tmp_path, zipped):
+    path = tmp_path / 'a.pth'
+    assert get_loaded_sha256(path) == ''
+    content = save(dict(w=torch.ones(1)), path, zipped)
+    load_checkpoint_file(path)
+    save(dict(w=torch.zeros(1)), path, zipped)
+    assert get_loaded_sha256(str(path)) == hashlib.sha256(content).hexdigest()
+    safetensors.torch.save_file(dict(w=torch.ones(1)), path)
+    load_checkpoint_file(path)
+    assert get_loaded_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_flipped_bits_never_change_weights_in_silence(tmp_path, count_flips):
+    path = tmp_path / 'a.pth'
+    weights = dict(w=torch.randn(40, 50), b=torch.arange(10))
+    save(dict(state_dict=weights, meta=dict(epoch=1)), path)
+
+    def is_same(path):
+        found = load_checkpoint_file(path)
+        return found['meta'] == dict(epoch=1) and all(
+            torch.equal(found['state_dict'][name], value) for name, value in weights.items()
+        )
+
+    refused, _, different = count_flips(path, is_same)
+    assert different == 0 and refused > 150
+
+
+def test_checkpoint_without_checksums_loads(tmp_path):
+    if not hasattr(torch.serialization, 'set_crc32_options'):
+        pytest.skip('this torch always writes checksums')
+    torch.serialization.set_crc32_options(False)
+    try:
+        save(dict(w=torch.ones(3)), tmp_path / 'a.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_checkpoint_file(tmp_path / 'a.pth')['w'].sum() == 3
 
 
 def test_hostile_download_is_refused(server, tmp_path, monkeypatch):

@@ -1,19 +1,16 @@
 """Evaluator that writes the scores of every frame to a file."""
 
-import hashlib
-import os
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import get
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
+from abaw_mm.checkpoints.load import get_loaded_sha256
 from abaw_mm.checks import check_arguments
 from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
 from abaw_mm.evaluation.predictions.file import find_writer
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.files import sha256
 from abaw_mm.structures.frame_table import FrameTable
 
 
@@ -29,8 +26,8 @@ class DumpPredictions(FrameMetric):
             pred_label, pred_score, classes, scores, sha256, config``), ``.pkl`` (one dict per
             frame, for mmpretrain's analysis tools) or ``.csv``. ``gt_label`` is -1 where labels
             are hidden.
-        checkpoint (str, optional): Path or URL of the checkpoint, whose SHA-256 is stored in the
-            file. ``tools/test.py`` sets it.
+        checkpoint (str, optional): Path or URL of the checkpoint. The SHA-256 of what was loaded
+            from it is stored in the file. ``tools/test.py`` sets it.
         config (str): Name of the config, stored in the file.
         collect_device (str): See mmengine's ``BaseMetric``. Defaults to ``'cpu'``.
 
@@ -52,8 +49,7 @@ class DumpPredictions(FrameMetric):
         self.out_file_path = Path(out_file_path)
         find_writer(out_file_path)  # fail before the test rather than after it
         self.config = config
-        # Read now, because a running training may replace the checkpoint during the test.
-        self.sha256 = '' if checkpoint is None else _checksum(checkpoint)
+        self.checkpoint = checkpoint
 
     def compute_metrics(self, frames: FrameTable) -> dict:
         """Write the file on the main process; return no metrics."""
@@ -64,7 +60,7 @@ class DumpPredictions(FrameMetric):
                 frames.frame_no,
                 frames.columns,
                 classes=self.class_names(frames['pred_score'].shape[1]),
-                sha256=self.sha256,
+                sha256='' if self.checkpoint is None else get_loaded_sha256(self.checkpoint),
                 config=self.config,
             ).write(self.out_file_path)
             print_log(
@@ -72,10 +68,3 @@ class DumpPredictions(FrameMetric):
                 logger='current',
             )
         return {}
-
-
-def _checksum(checkpoint: str) -> str:
-    """Return the SHA-256 of a file or of the content of a URL."""
-    if os.path.isfile(checkpoint):
-        return sha256(checkpoint)
-    return hashlib.sha256(get(checkpoint)).hexdigest()

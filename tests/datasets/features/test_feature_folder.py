@@ -38,6 +38,17 @@ def test_open_reads_what_was_written(folder):
     assert json.loads((folder.path / 'meta.json').read_text())['sha256'] == 'ab'
 
 
+def test_flipped_bits_never_change_the_index_in_silence(folder, count_flips):
+    def is_same(path):
+        index = FeatureFolder.open(folder.path).index
+        return index.clips == folder.index.clips and np.array_equal(
+            index.frame_no, folder.index.frame_no
+        )
+
+    refused, _, different = count_flips(folder.path / 'index.npz', is_same, 400)
+    assert different == 0 and refused > 200
+
+
 def test_plan_lists_clips_without_features(folder):
     assert FeatureFolder.start(folder.path, META).plan(FRAMES) == ['a clip']
     # new clips are added, old ones kept

@@ -49,6 +49,26 @@ def test_written_file_is_read_back(save, tmp_path):
         np.testing.assert_array_equal(p['pred_score'], make_arrays()['pred_score'])
 
 
+@pytest.mark.parametrize('compressed', [True, False])
+def test_flipped_bits_never_change_predictions_in_silence(save, tmp_path, compressed, count_flips):
+    path = save(gt_label=np.array([0, 1, -1, 7]))
+    first = Predictions.read(path)
+    if compressed:
+        first.write(path)
+
+    def is_same(path):
+        found = Predictions.read(path)
+        return (
+            found.clips == first.clips
+            and found.classes == first.classes
+            and np.array_equal(found.frame_no, first.frame_no)
+            and all(np.array_equal(found[name], column) for name, column in first.columns.items())
+        )
+
+    refused, _, different = count_flips(path, is_same, 400)
+    assert different == 0 and refused > 200
+
+
 def test_minimal_file_in_any_order_is_sorted(save):
     p = Predictions.read(
         save(clip=np.array(['b c', 'a', 'b c', 'a']), frame_no=np.array([2, 3, 1, 1]))

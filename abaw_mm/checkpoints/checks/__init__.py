@@ -1,0 +1,1 @@
+"""Check what a checkpoint holds: arrays, values, classes, paths."""

@@ -50,6 +50,17 @@ def load_tool() -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture(scope='session')
+def kills() -> ModuleType:
+    """Import ``benchmarks/kill_and_resume.py``, which kills and resumes tiny runs."""
+    path = REPO / 'benchmarks/kill_and_resume.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def run_tool(load_tool: Callable, capsys: pytest.CaptureFixture) -> Callable:
     """Run a script of ``tools/`` in this process: exit status, standard output and error."""

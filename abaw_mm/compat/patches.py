@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import cached_property
 from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any
@@ -240,31 +241,40 @@ def patch_averaged_label() -> None:
     tta._merge_single_sample = merge
 
 
-class _ResumedIterator:
-    """Iterator of a training loop whose first ``steps`` items are None, without loading data."""
+class _LazyIterator(loops._InfiniteDataloaderIterator):
+    """Iterator of a training loop that starts the workers with the first batch that is loaded."""
 
-    def __init__(self, dataloader: Any, steps: int) -> None:
-        self.dataloader = dataloader
-        self.steps = steps
-        self.iterator: Any = None
+    skipped = 0  # items to come that are None, without loading data
 
-    def __iter__(self) -> '_ResumedIterator':
-        return self
+    def __init__(self, dataloader: Any) -> None:
+        self._dataloader = dataloader
+        self._epoch = 0
+
+    @cached_property
+    def _iterator(self) -> Any:
+        return iter(self._dataloader)
 
     def __next__(self) -> Any:
-        if self.steps > 0:
-            self.steps -= 1
+        if self.skipped > 0:
+            self.skipped -= 1
             return None
-        if self.iterator is None:
-            self.iterator = loops._InfiniteDataloaderIterator(self.dataloader)
-        return next(self.iterator)
+        return super().__next__()
+
+
+def can_skip(dataloader: Any) -> bool:
+    """Return whether a resumed iteration-based training skips past data without loading it."""
+    sampler = dataloader.sampler
+    return bool(dataloader.batch_size) and (
+        isinstance(sampler, InfiniteSampler) or hasattr(sampler, 'skip')
+    )
 
 
 def patch_resume() -> None:
-    """Resume an iteration-based training without decoding the past frames again.
+    """Start the workers of a training with its first batch, and skip past frames on resume.
 
-    Affects mmengine 0.10.7, whose loop loads the batches of all steps before the checkpoint. With
-    the patch, a sampler that has ``skip``, or mmengine's ``InfiniteSampler``, is advanced instead.
+    Affects mmengine 0.10.7. Its iteration-based loop starts the workers before hooks can prepare
+    the data, and on resume loads the batches of all steps before the checkpoint. With the patch, a
+    sampler that has ``skip``, or mmengine's ``InfiniteSampler``, is advanced instead.
     onedl-mmengine 0.10.12 has its own fix (``skip_iter``). Remove when earlier releases are no
     longer supported.
     """
@@ -273,21 +283,19 @@ def patch_resume() -> None:
         return
 
     def run(self: Any) -> Any:
-        sampler: Any = getattr(self.dataloader, 'sampler', None)
-        is_infinite = isinstance(sampler, InfiniteSampler)
-        can_skip = is_infinite or hasattr(sampler, 'skip')
-        if self._iter > 0 and self.dataloader.batch_size and can_skip:
+        sampler: Any = self.dataloader.sampler
+        if self._iter > 0 and can_skip(self.dataloader):
             passed = self._iter * self.dataloader.batch_size
-            if is_infinite:
-                # Restart the stream: the loop's first iterator has consumed some of `indices`.
+            if isinstance(sampler, InfiniteSampler):
                 sampler.indices = itertools.islice(sampler._indices_of_rank(), passed, None)
             else:
                 sampler.skip(passed)
-            self.dataloader_iterator = _ResumedIterator(self.dataloader, self._iter)
+            self.dataloader_iterator.skipped = self._iter
         return original(self)
 
     vars(run)['skips'] = True
     loops.IterBasedTrainLoop.run = run
+    loops._InfiniteDataloaderIterator = _LazyIterator
 
 
 def patch_writing() -> None:

@@ -14,7 +14,7 @@ from .hooks import (
     SyncBNStatisticsHook,
     UnreadableFramesHook,
 )
-from .resume import ResumedConfigHook
+from .resume import FinishValidationHook, RandomStreamsHook, ResumedConfigHook
 from .unwrap_model import unwrap_model
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     'ExportBackboneHook',
     'FeatureSourceHook',
     'FeatureWidthHook',
+    'FinishValidationHook',
     'FrameBatchHook',
     'PretrainedBackboneHook',
     'ProbeHook',
+    'RandomStreamsHook',
     'ResumeHook',
     'ResumedConfigHook',
     'StrictCheckpointHook',

@@ -20,6 +20,8 @@ default_hooks = dict(
     strict_checkpoint=dict(type='StrictCheckpointHook'),
     resume=dict(type='ResumeHook'),
     resumed_config=dict(type='ResumedConfigHook'),
+    random_streams=dict(type='RandomStreamsHook'),
+    finish_validation=dict(type='FinishValidationHook'),
     feature_width=dict(type='FeatureWidthHook'),
     sync_bn_statistics=dict(type='SyncBNStatisticsHook'),
     frame_batch=dict(type='FrameBatchHook'),

@@ -132,7 +132,7 @@ class FrameStrideSampler(Sampler):
         self.epoch = 0
         self._skipped = 0
         self._passed: list[int] = []  # frames up to the end of each epoch, if infinite
-        self._drawn: tuple[int, np.ndarray] | None = None
+        self._drawn: tuple[int, int, np.ndarray] | None = None  # seed, epoch, rows
 
         frames = get_frame_table(dataset)
         self._label = _get_labels(frames) if self.oversample_thr else None
@@ -147,9 +147,9 @@ class FrameStrideSampler(Sampler):
 
     def draw(self, epoch: int) -> np.ndarray:
         """Return all frames of an epoch, (E, ) rows of the dataset; the same on every rank."""
-        if self._drawn is None or self._drawn[0] != epoch:
-            self._drawn = epoch, self._draw(epoch)
-        return self._drawn[1]
+        if self._drawn is None or self._drawn[:2] != (self.seed, epoch):
+            self._drawn = self.seed, epoch, self._draw(epoch)
+        return self._drawn[2]
 
     def _draw(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch])
@@ -224,12 +224,6 @@ class FrameStrideSampler(Sampler):
         if not self.infinite and epoch != self.epoch:
             self.epoch = epoch
             self._skipped = 0
-
-    def reseed(self, seed: int) -> None:
-        """Set the seed, as a resumed run does before anything is drawn."""
-        self.seed = seed
-        self._drawn = None
-        self._passed.clear()
 
     def skip(self, num_samples: int) -> None:
         """Skip the next ``num_samples`` frames of this rank without reading them.

@@ -6,7 +6,10 @@ processes. Here a number is a hash of seed, epoch and position, as in counter-ba
 SplitMix64 (Steele, Lea and Flood 2014), whose output passes the usual tests for randomness.
 """
 
+import random
+
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's step, 2**64 over the golden ratio
@@ -44,3 +47,19 @@ def uniform(keys: np.ndarray, number: int) -> np.ndarray:
     counter = np.arange(1, number + 1, dtype=np.uint64) * GOLDEN
     bits = _mix(np.asarray(keys, np.uint64)[:, None] + counter)
     return (bits >> np.uint64(11)) * 2.0**-53  # a float64 holds 53 bits
+
+
+def seed_generators(key: np.uint64) -> None:
+    """Seed the global generators of Python, NumPy and torch with a key.
+
+    >>> seed_generators(random_keys(0)[0])
+    >>> first = random.random(), np.random.rand(), torch.rand(1)
+    >>> seed_generators(random_keys(0)[0])
+    >>> first == (random.random(), np.random.rand(), torch.rand(1))
+    True
+    """
+    random.seed(int(key))
+    np.random.seed(np.atleast_1d(key).view(np.uint32))  # its seeds have 32 bits each
+    torch.default_generator.manual_seed(int(key))
+    if torch.cuda.is_initialized():  # not in a worker; torch.manual_seed takes 1 ms without CUDA
+        torch.cuda.manual_seed_all(int(key))

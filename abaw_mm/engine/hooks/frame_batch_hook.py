@@ -39,12 +39,10 @@ class FrameBatchHook(Hook):
     priority = 'ABOVE_NORMAL'  # before FeatureWidthHook, which loads a frame
 
     def before_train(self, runner: Runner) -> None:
-        """Check loop, sampler and validation, and restore the seed of a resumed run."""
+        """Check loop, sampler and validation."""
         loader = runner.train_loop.dataloader
         if isinstance(loader.sampler, FrameStrideSampler):
             _check_infinite(loader.sampler, runner.train_loop)
-            if runner.iter > 0 and runner.cfg.train_dataloader.sampler.get('seed') is None:
-                loader.sampler.reseed(runner.seed)  # the seed of the checkpoint, not of the config
         elif uses_frame_batches(loader):
             raise InvalidValueError(
                 f'train_dataloader.sampler: got a {type(loader.sampler).__name__}, expected a '

@@ -1,5 +1,7 @@
-"""A resumed optimizer fits the memory layout, kernel and dtype of the current run."""
+"""A resumed run equals an unbroken one, and its optimizer fits the current run."""
 
+import itertools
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -68,3 +70,28 @@ def test_complete_run_warns_once(repo, tiny, tmp_path, logged_warnings):
     assert f'{path} is at iteration 1 of 1. ' in line
     assert 'raise train_cfg.max_iters' in line and 'tools/test.py' in line
     assert len([line for line in logged_warnings if 'random weights' in line]) == 1
+
+
+QUICK = [('fast', 1, 0), ('plain', 1, 2), ('contrawarping', 1, 0), ('temporal', 2, 1)]
+WAYS = ('fast', 'plain', 'contrawarping', 'byol', 'simsiam', 'temporal')
+TABLE = [
+    pytest.param(*row, marks=[] if row in QUICK else pytest.mark.slow)
+    for row in itertools.product(WAYS, (1, 2), (0, 1, 2))
+]
+
+
+@pytest.mark.parametrize(('way', 'processes', 'workers'), TABLE)
+def test_resumed_run_equals_unbroken_run(kills, tmp_path, way, processes, workers):
+    """Weights, optimizer, best checkpoint and all logged losses and scores, bit for bit."""
+    data = kills.make_data(tmp_path / 'data')
+
+    def run(name, **options):
+        return kills.run_once(way, data, tmp_path / name, processes, workers, **options)
+
+    assert run('whole') == 0
+    expected = kills.read_end(tmp_path / 'whole')
+    assert len(expected['log']) >= kills.ITERS
+    assert run('killed', moment=('between two steps', 7)) == -signal.SIGKILL
+    assert not (tmp_path / 'killed/iter_8.pth').is_file()
+    assert run('killed') == 0
+    assert list(kills.list_differences(expected, kills.read_end(tmp_path / 'killed'))) == []

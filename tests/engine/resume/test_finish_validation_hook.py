@@ -1,0 +1,86 @@
+"""No validation is lost, whenever a run is killed, and ``best_*`` is that of an unbroken run."""
+
+import signal
+
+import pytest
+import torch
+from mmengine.runner import Runner
+from tiny_run import tiny_cfg
+
+from abaw_mm.checkpoints.load import load_checkpoint_file
+
+
+@pytest.mark.parametrize('count', [1, 5, 6])  # the last validation is that of the last step
+@pytest.mark.parametrize(
+    'moment',
+    ['checkpoint, not yet validated', 'validated, best not saved', 'best saved, checkpoint not'],
+)
+def test_killed_run_ends_with_the_same_best_checkpoint(kills, tmp_path, moment, count):
+    data = kills.make_data(tmp_path / 'data')
+    assert kills.run_once('temporal', data, tmp_path / 'whole') == 0
+    expected = kills.read_end(tmp_path / 'whole')
+    best = [name for name in expected if name.startswith('best_')]
+    assert len(best) == 1
+    scores = [
+        line['affwild2/macro_f1'] for (_, kind), line in expected['log'].items() if kind != 'loss'
+    ]
+    assert len(scores) == kills.ITERS // kills.VALIDATE_EVERY
+    assert f'{max(scores)}' == expected['iter_12.pth'][2]['best_score']
+    status = kills.run_once('temporal', data, tmp_path / 'killed', moment=(moment, count))
+    assert status in (-signal.SIGKILL, 0)  # 0: fewer than count scores were the best so far
+    assert kills.run_once('temporal', data, tmp_path / 'killed') == 0
+    assert list(kills.list_differences(expected, kills.read_end(tmp_path / 'killed'))) == []
+
+
+def lose_validation(path):
+    """Turn a checkpoint into the one that is saved before the validation of its step."""
+    checkpoint = torch.load(path, weights_only=False)
+    info = checkpoint['message_hub']['runtime_info']
+    lost = {name: info.pop(name) for name in ('best_score', 'best_ckpt', 'validated_iter')}
+    torch.save(checkpoint, path)
+    return lost
+
+
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_lost_validation_of_a_complete_run_is_made_up_once(
+    repo, tiny, tmp_path, by_epoch, monkeypatch
+):
+    options = {'train_dataloader.sampler.infinite': not by_epoch}
+    cfg = tiny_cfg(repo, tiny, tmp_path, **options)
+    if by_epoch:
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=1)
+        cfg.param_scheduler = None
+        cfg.default_hooks.checkpoint.update(by_epoch=True)
+    Runner.from_cfg(cfg).train()
+    name = 'epoch_1.pth' if by_epoch else 'iter_1.pth'
+    best = tmp_path / f'best_affwild2_macro_f1_{name}'
+    weights = load_checkpoint_file(best)['state_dict']
+    lost = lose_validation(tmp_path / name)
+    best.unlink()
+
+    cfg.update(resume=True, load_from=str(tmp_path / name))
+    Runner.from_cfg(cfg).train()
+    found = load_checkpoint_file(tmp_path / name)['message_hub']['runtime_info']
+    assert {key: found[key] for key in lost} == lost
+    again = load_checkpoint_file(best)['state_dict']
+    assert all(torch.equal(again[key], value) for key, value in weights.items())
+
+    runner = Runner.from_cfg(cfg)
+    monkeypatch.setattr(runner.val_loop, 'run', lambda: pytest.fail('validated again'))
+    runner.train()
+
+
+def test_best_checkpoints_of_later_steps_are_removed_with_the_next_best(repo, tiny, tmp_path):
+    """A run that goes on from an older checkpoint ends with one best file, and leaves others."""
+    cfg = tiny_cfg(repo, tiny, tmp_path)
+    Runner.from_cfg(cfg).train()
+    lose_validation(tmp_path / 'iter_1.pth')
+    later = tmp_path / 'best_affwild2_macro_f1_iter_7.pth'
+    others = ['best_mine.pth', 'best_affwild2_macro_f1_iter_7_copy.pth', 'best_loss_iter_7.pth']
+    for path in (later, *(tmp_path / name for name in others)):
+        path.write_bytes(b'')
+    cfg.update(resume=True, load_from=str(tmp_path / 'iter_1.pth'))
+    Runner.from_cfg(cfg).train()
+    assert sorted(path.name for path in tmp_path.glob('best_*')) == sorted(
+        [*others, 'best_affwild2_macro_f1_iter_1.pth']
+    )

@@ -13,29 +13,24 @@ from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.datasets.samplers.seeded_batches import seed_batches
 
 
-def check_ranks_draw_other_frames(repo, tiny, work_dir, name, seed):
+def check_ranks_draw_other_frames(repo, tiny, work_dir, seed):
     """Compare the frames of a pass through the training set, in a fresh and a resumed run."""
 
     def train(max_iters, **options):
         options = {
             'randomness': dict(seed=seed, diff_rank_seed=True),
             'train_dataloader.batch_size': 2,
-            **({'train_dataloader.sampler.stride': 1} if 'srp' in name else {}),
+            'train_dataloader.sampler.stride': 1,
             **options,
         }
-        cfg = tiny_cfg(repo, tiny, work_dir, name, max_iters, 100, **options)
+        cfg = tiny_cfg(repo, tiny, work_dir, max_iters=max_iters, val_interval=100, **options)
         cfg.launcher = 'pytorch'
         runner = build_runner(cfg)
         seen = []
 
         class Collect(Hook):
             def before_train_iter(self, runner, batch_idx, data_batch):
-                samples = data_batch.get('data_samples')
-                seen.append(
-                    data_batch['sample_idx'].tolist()
-                    if samples is None
-                    else [sample.sample_idx for sample in samples]
-                )
+                seen.append(data_batch['sample_idx'].tolist())
                 seen.append((get_rank(), torch.rand(1).item()))
 
         runner.register_hook(Collect())
@@ -52,17 +47,13 @@ def check_ranks_draw_other_frames(repo, tiny, work_dir, name, seed):
 
 
 @pytest.mark.parametrize('seed', [0, None])
-@pytest.mark.parametrize('name', ['res18_srp_affwild2'])
-def test_processes_with_own_seeds_draw_other_frames(
-    repo, tiny, tmp_path, run_distributed, name, seed
-):
-    run_distributed(check_ranks_draw_other_frames, repo, tiny, tmp_path, name, seed)
+def test_processes_with_own_seeds_draw_other_frames(repo, tiny, tmp_path, run_distributed, seed):
+    run_distributed(check_ranks_draw_other_frames, repo, tiny, tmp_path, seed)
 
 
-@pytest.mark.parametrize('name', ['res18_srp_affwild2'])
-def test_random_numbers_of_a_step_do_not_depend_on_validations(repo, tiny, tmp_path, name):
+def test_random_numbers_of_a_step_do_not_depend_on_validations(repo, tiny, tmp_path):
     def collect(work_dir, val_interval):
-        cfg = tiny_cfg(repo, tiny, tmp_path / work_dir, name, 3, val_interval)
+        cfg = tiny_cfg(repo, tiny, tmp_path / work_dir, max_iters=3, val_interval=val_interval)
         runner, numbers = Runner.from_cfg(cfg), []
         step = runner.model.train_step
 

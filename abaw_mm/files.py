@@ -1,5 +1,7 @@
-"""Write files atomically, read files that may be damaged, and compute checksums."""
+"""Write files atomically, lock folders, read files that may be damaged, and compute checksums."""
 
+import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -7,6 +9,7 @@ import os
 import re
 import socket
 import struct
+import time
 import tokenize
 import zipfile
 import zlib
@@ -42,6 +45,7 @@ DAMAGED = (
 # Draft of a file: .<stem>.<host>-<process ID>.part<suffix>
 DRAFT = re.compile(r'\..+\.(?P<host>[^/]+)-(?P<pid>\d+)\.part(\.\w+)?')
 END_RECORD = struct.Struct('<4s6xH10s')  # of a zip archive: signature, number of members
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit of the size of a file
 
 
 @contextmanager
@@ -105,6 +109,59 @@ def remove_drafts(folder: str | os.PathLike) -> None:
     for path in Path(folder).glob('.*.part*'):
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock_folder(folder: str | os.PathLike, setting: str) -> Iterator[None]:
+    """Lock a folder for one process that writes into it, and delete the drafts left in it.
+
+    The lock belongs to the process: the system frees it when the process ends, also after
+    ``kill -9``, and a forked worker of a data loader does not keep it. The file ``.lock`` names the
+    holder, and remains. The lock works between machines on NFS, and on Lustre mounted with
+    ``flock``; a file system without locks is used without one.
+
+    Args:
+        folder: The folder. It is created if necessary.
+        setting (str): The setting or argument that gives it, for the message.
+
+    Raises:
+        FileAccessError: If another process holds the lock, the folder cannot be written to, or the
+            disk is full.
+    """
+    path = Path(folder, '.lock')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open('a+')
+    except OSError as error:
+        raise FileAccessError(
+            f'{setting}: {folder} cannot be written to: {error}; give a folder that can'
+        ) from error
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.seek(0)
+                raise FileAccessError(
+                    f'{setting}: {folder} is in use by {file.read().strip()}; wait until it ends, '
+                    'end it, or give another folder'
+                ) from None
+        now = time.strftime('%Y-%m-%d %H:%M:%S')
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()} since {now}\n')
+        file.flush()
+        remove_drafts(folder)
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, UserError) or error.errno not in FULL:
+                raise
+            raise FileAccessError(
+                f'{setting}: {error.filename or folder} cannot be written: {error.strerror}; free '
+                'disk space or give another folder'
+            ) from error
+        finally:
+            file.truncate(0)
 
 
 def open_atomic(

@@ -32,14 +32,29 @@ launch_dist() {
 
 # launch_slurm PARTITION JOB_NAME TOOL [arguments]: start GPUS processes on a cluster.
 launch_slurm() {
-    local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8} resources=()
-    if [ "$per_node" -gt "$gpus" ]; then per_node=$gpus; fi
-    if [ "$per_node" -gt 0 ]; then
-        resources=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")
-    fi
+    set_slurm_options "$1" "$2"
     # shellcheck disable=SC2086  # SRUN_ARGS holds several arguments
-    exec srun -p "$1" --job-name="$2" \
-        ${resources[@]+"${resources[@]}"} --ntasks="$gpus" --cpus-per-task="${CPUS_PER_TASK:-5}" \
-        --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    exec srun "${SLURM_OPTIONS[@]}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
         python -u "$TOOLS/$3" "${@:4}" --launcher=slurm
+}
+
+# submit_slurm PARTITION JOB_NAME TOOL [arguments]: submit a job of GPUS processes that Slurm may
+# start again.
+submit_slurm() {
+    set_slurm_options "$1" "$2"
+    # shellcheck disable=SC2086  # SRUN_ARGS holds several arguments
+    exec sbatch "${SLURM_OPTIONS[@]}" --requeue --open-mode=append ${SRUN_ARGS:-} \
+        "$TOOLS/_slurm_job.sh" "$TOOLS/$3" "${@:4}" --launcher=slurm
+}
+
+# set_slurm_options PARTITION JOB_NAME: options of srun and sbatch that describe a job. The tasks get
+# SIGTERM 60 seconds before the time limit.
+set_slurm_options() {
+    local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
+    if [ "$per_node" -gt "$gpus" ]; then per_node=$gpus; fi
+    SLURM_OPTIONS=(-p "$1" --job-name="$2")
+    if [ "$per_node" -gt 0 ]; then
+        SLURM_OPTIONS+=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")
+    fi
+    SLURM_OPTIONS+=(--ntasks="$gpus" --cpus-per-task="${CPUS_PER_TASK:-5}" --signal=TERM@60)
 }

@@ -13,7 +13,6 @@ means that a run failed. See docs/reproducing.md.
 import argparse
 import datetime
 import json
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -162,8 +161,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_rows(sweep, args.tables)
         return 0
     MMLogger.get_instance('reproduce_tables', log_level='WARNING')  # each run has its own log
-    # As Ctrl-C does, SIGTERM ends the running training, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     command = ['python', 'tools/reproduce_tables.py', *(sys.argv[1:] if argv is None else argv)]
     date = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
     run_sweep(sweep, command, date)

@@ -22,10 +22,14 @@ from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
+from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.all_crops import AllCropsDataset
+from abaw_mm.datasets.features.feature_folder import CLIPS
+from abaw_mm.engine.lock_run_folder import lock_run_folder
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.files import remove_drafts
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.structures import FrameTable
 
@@ -35,6 +39,7 @@ LAYERS = ('backbone', 'neck')
 ClipRows = dict[str, tuple[AllCropsDataset, range]]  # clip to its dataset and its rows there
 
 
+@end_process_group()
 def extract_features(
     config: str,
     checkpoint: str,
@@ -78,6 +83,7 @@ def extract_features(
         MissingFileError: If the config, the checkpoint or the data does not exist.
         InvalidValueError: If the checkpoint does not fit, or the folder has features of another
             checkpoint, layer or pipeline.
+        FileAccessError: If another extraction uses the folder, or it cannot be written to.
     """
     _check_arguments(layer, batch_size)
     cfg = load_config(config, launcher, work_dir, cfg_options)
@@ -99,25 +105,26 @@ def extract_features(
         pipeline=cfg.test_dataloader.dataset.pipeline,
         data_preprocessor=cfg.get('data_preprocessor', {}),
     )
-    folder = _open_folder(out, meta, rows)
-    remaining = _find_remaining(folder, rows)
-    size = cfg.test_dataloader.batch_size if batch_size is None else batch_size
-    for done, clip in enumerate(remaining, 1):
-        start = time.time()
-        _extract_clip(folder, clip, rows[clip], network, cfg, size)
-        frames = len(rows[clip][1])
+    with lock_run_folder(out, '--out'):
+        folder = _open_folder(out, meta, rows)
+        remaining = _find_remaining(folder, rows)
+        size = cfg.test_dataloader.batch_size if batch_size is None else batch_size
+        for done, clip in enumerate(remaining, 1):
+            start = time.time()
+            _extract_clip(folder, clip, rows[clip], network, cfg, size)
+            frames = len(rows[clip][1])
+            print_log(
+                f'{clip}: {frames} frames, {frames / (time.time() - start):.0f} per second; clip '
+                f'{done} of {len(remaining)}',
+                logger='current',
+            )
+        barrier()  # a process that exits early would abort those still writing
+        frames = sum(len(clip_rows) for _, clip_rows in rows.values())
         print_log(
-            f'{clip}: {frames} frames, {frames / (time.time() - start):.0f} per second; clip '
-            f'{done} of {len(remaining)}',
+            f'{out}: {folder.dim} features per frame, {frames} frames of {len(rows)} clips',
             logger='current',
         )
-    barrier()  # a process that exits early would abort those still writing
-    frames = sum(len(clip_rows) for _, clip_rows in rows.values())
-    print_log(
-        f'{out}: {folder.dim} features per frame, {frames} frames of {len(rows)} clips',
-        logger='current',
-    )
-    return folder
+        return folder
 
 
 def _check_arguments(layer: str, batch_size: int | None) -> None:
@@ -200,6 +207,7 @@ def _open_folder(out: str, meta: Mapping, rows: ClipRows) -> FeatureFolder:
     """Start or continue a folder on rank 0, and open it on all ranks."""
     rank, _ = get_dist_info()
     if rank == 0:
+        remove_drafts(Path(out, CLIPS))
         FeatureFolder.start(out, meta).plan(
             FrameTable.from_clips(
                 {

@@ -10,6 +10,7 @@ from mmengine.hooks import PrepareTTAHook
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.files import atomic_write
@@ -30,6 +31,7 @@ UNUSED = (
 )
 
 
+@end_process_group()
 def test(
     config: str,
     checkpoint: str,

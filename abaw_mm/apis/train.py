@@ -12,10 +12,14 @@ from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, log_batch, set_loader_flags
 from abaw_mm.checkpoints.find_latest import find_latest
 from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.compat.cpu import end_process_group
+from abaw_mm.engine.lock_run_folder import lock_run_folder
+from abaw_mm.engine.stop_hook import StopHook, detach_workers
 from abaw_mm.errors import InvalidValueError, MissingPackageError
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 
 
+@end_process_group()
 def train(
     config: str,
     work_dir: str | None = None,
@@ -52,7 +56,8 @@ def train(
     Raises:
         MissingFileError: If the config, ``checkpoint`` or ``resume`` does not exist.
         InvalidValueError: If the config has a mistake or lacks what an argument needs, or the
-            latest checkpoint is damaged.
+            work dir has checkpoints and none is complete.
+        FileAccessError: If another run uses the work dir, or it cannot be written to.
         MissingPackageError: If TensorBoard is requested and not installed.
     """
     cfg = load_config(config, launcher, work_dir, cfg_options)
@@ -68,7 +73,8 @@ def train(
     if tensorboard:
         _add_tensorboard(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers)
-    runner = build_runner(cfg)
+    with detach_workers():
+        runner = build_runner(cfg)
     enable_efficient_conv_bn_eval(runner.model, runner.cfg)
     log_batch(cfg)
     if resume == 'auto' and not cfg.resume:
@@ -77,7 +83,10 @@ def train(
             logger='current',
             level=logging.WARNING,
         )
-    model = runner.train()
+    stop = StopHook()
+    runner.register_hook(stop)
+    with lock_run_folder(cfg.work_dir, '--work-dir'), detach_workers(), stop.handle_errors(runner):
+        model = runner.train()
     barrier()  # a process that exits early would abort those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current')
     return model

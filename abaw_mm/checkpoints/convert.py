@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
 from abaw_mm.checkpoints.import_report import ImportReport
@@ -16,7 +17,7 @@ from abaw_mm.checkpoints.load import get_loaded_sha256
 from abaw_mm.checkpoints.match import list_resizable, match_backbone, require_complete
 from abaw_mm.checkpoints.resnet_depth import DEPTHS, count_blocks
 from abaw_mm.errors import InvalidValueError, shorten
-from abaw_mm.files import atomic_write, sha256
+from abaw_mm.files import open_atomic, sha256
 from abaw_mm.version import __version__
 
 
@@ -112,8 +113,8 @@ def write_backbone(converted: ConvertedBackbone, source: Path, out: Path) -> Non
         matched=f'{report.matched} of {report.required}',
         abaw_mm_version=__version__,
     )
-    with atomic_write(out) as draft:
-        if out.suffix == '.safetensors':
-            safetensors.torch.save_file(converted.state_dict, draft, metadata=meta)
-        else:
-            torch.save(dict(state_dict=converted.state_dict, meta=meta), draft)
+    if out.suffix == '.safetensors':
+        with open_atomic(out, 'wb') as file:
+            file.write(safetensors.torch.save(converted.state_dict, meta))
+    else:
+        save_checkpoint(dict(state_dict=converted.state_dict, meta=meta), str(out))

@@ -8,7 +8,7 @@ from abaw_mm.cli.report_errors import report
 
 EXIT_STATUS = (
     'exit status: 0 done, or what was checked is in order; 1 failed, or not in order;\n'
-    '2 wrong arguments; 130 interrupted'
+    '2 wrong arguments; 130 interrupted (Ctrl-C); 143 ended by SIGTERM'
 )
 
 

@@ -1,9 +1,14 @@
 """Report the errors of a command: one line for what a user can fix, a traceback for a bug."""
 
+import errno
 import functools
+import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +19,25 @@ from abaw_mm.errors import TRACEBACK, UserError
 
 LAUNCHED = 'ABAW_MM_LAUNCHED'  # set by tools/launch.py, which prints the first recorded failure
 
+FREE_SPACE = 'free disk space or give another path'
+PERMIT = 'change the permissions or give another path'
+ADVICE = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EFBIG: FREE_SPACE,
+    errno.EROFS: PERMIT,
+    errno.EACCES: PERMIT,
+    errno.ENOTDIR: 'give another path',
+}
+
 
 def report_errors(main: Callable[..., int | None]) -> Callable[..., int]:
     """Make the main function of a command return its exit status and report what it raises.
 
     A :class:`UserError` becomes one line and status 1, Ctrl-C ``interrupted`` and status 130. Any
     other exception passes through, so that Python shows its traceback and exits with status 1.
+    SIGTERM ends the command with status 143, after its temporary files are deleted. An OSError for
+    want of space or permission is reported as a UserError is.
 
     With several processes, ``tools/launch.py`` prints the first failure only. Started by torchrun
     or Slurm, each rank prints its own line. With ``ABAW_MM_TRACEBACK=1`` in the environment every
@@ -28,22 +46,37 @@ def report_errors(main: Callable[..., int | None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def command(*args: Any, **kwargs: Any) -> int:
+        logging.raiseExceptions = False  # a log that cannot be written is not reported line by line
         try:
-            return main(*args, **kwargs) or 0
+            with _exit_on_sigterm():
+                return main(*args, **kwargs) or 0
         except KeyboardInterrupt:
             if LAUNCHED not in os.environ:
                 print('interrupted', file=sys.stderr)
             return 130
-        except UserError as error:
-            if os.environ.get(TRACEBACK):
+        except (UserError, OSError) as error:
+            message = get_message(error)
+            if message is None or os.environ.get(TRACEBACK):
                 raise
             report(
-                f'{Path(sys.argv[0]).name}: {get_message(error)}\n'
-                f'({TRACEBACK}=1 shows where the error arose)'
+                f'{Path(sys.argv[0]).name}: {message}\n({TRACEBACK}=1 shows where the error arose)'
             )
             return 1
 
     return command
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, as SIGINT raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def report(text: str) -> None:
@@ -56,12 +89,19 @@ def report(text: str) -> None:
         print(f'{_rank_prefix()}{text}', file=sys.stderr)
 
 
-def get_message(error: UserError) -> str:
+def get_message(error: UserError | OSError) -> str | None:
     """Message of an error, without the traceback that a DataLoader adds to one of its workers.
+
+    None for an OSError that is a bug.
 
     >>> get_message(UserError('--width: got -1'))
     '--width: got -1'
+    >>> get_message(OSError(errno.ENOSPC, 'No space left on device', 'a.npz'))
+    'a.npz: No space left on device; free disk space or give another path'
     """
+    if not isinstance(error, UserError):
+        advice = ADVICE.get(error.errno or 0)
+        return advice and f'{error.filename or "a file"}: {error.strerror}; {advice}'
     text = str(error)
     if not text.startswith('Caught ') or '\nOriginal Traceback' not in text:
         return text

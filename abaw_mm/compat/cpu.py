@@ -68,6 +68,21 @@ def init_dist(launcher: str, **dist_cfg: Any) -> None:
     torch.distributed.init_process_group('gloo', **options)
 
 
+@contextmanager
+def end_process_group() -> Iterator[None]:
+    """Destroy the process group that the block initializes, however the block ends.
+
+    A process that ends beside a group in use can abort with SIGABRT. A group that was initialized
+    before remains.
+    """
+    was_initialized = torch.distributed.is_initialized()
+    try:
+        yield
+    finally:
+        if not was_initialized and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def _read_variable(name: str, launcher: str) -> str:
     if name not in os.environ:
         raise InvalidValueError(

@@ -83,7 +83,7 @@ def test_killed_packing_resumes(tmp_path, run):
         finally:
             second.kill()
         assert second.returncode == 1
-        assert 'another process is packing into this store' in errors
+        assert f'crops.lmdb is in use by process {packer.pid} on ' in errors
     finally:
         packer.kill()
         packer.communicate()

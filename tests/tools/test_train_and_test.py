@@ -350,7 +350,7 @@ def test_slurm_scripts_train_and_score_in_two_tasks(trained, fake_srun):
         .read_text()
         .startswith(
             '-p part --job-name=job --gres=gpu:2 --ntasks-per-node=2 --ntasks=2 --cpus-per-task=5 '
-            '--kill-on-bad-exit=1 --quotatype=auto --mem=4G python -u'
+            '--signal=TERM@60 --kill-on-bad-exit=1 --quotatype=auto --mem=4G python -u'
         )
     )
     assert 'batch: 2 x 2 x 2 accumulated steps = 8 frames per update' in result.stdout

@@ -4,13 +4,12 @@ Each clip is one transaction that ends with the clip's record. If packing is kil
 the clips packed so far and nothing of the current one; the next call continues from there.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import ModuleType
@@ -42,6 +41,7 @@ from abaw_mm.errors import (
     MissingPackageError,
     shorten,
 )
+from abaw_mm.files import lock_folder
 from abaw_mm.structures import FrameTable
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def pack_crops(
         )
     _make_folder(root)
     close_store(root)
-    with _locked(root), ThreadPoolExecutor(workers) as pool:
+    with lock_folder(root, 'OUT'), ThreadPoolExecutor(workers) as pool:
         try:
             with closing(lmdb.open(root, map_size=MAP_SIZE, lock=False)) as env:
                 _pack_clips(env, source, crops, pool, lambda done: report(done, len(crops)))
@@ -174,25 +174,12 @@ def _make_folder(root: str) -> None:
             'data_prefix distinguishes stores from folders; choose another name'
         )
     os.makedirs(root, exist_ok=True)
-    foreign = sorted(set(os.listdir(root)) - {'data.mdb', 'lock.mdb', 'pack.lock'})
+    foreign = sorted(set(os.listdir(root)) - {'data.mdb', 'lock.mdb', '.lock'})
     if foreign:
         raise InvalidValueError(
             f'{root}: got a folder with {shorten(foreign)}, expected a store, an empty folder or '
             'no folder; choose another store or move these files away'
         )
-
-
-@contextmanager
-def _locked(root: str) -> Iterator[None]:
-    """Lock out other packers. The system frees the lock if the process is killed."""
-    with open(os.path.join(root, 'pack.lock'), 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileAccessError(
-                f'{root}: another process is packing into this store; wait until it ends'
-            ) from None
-        yield
 
 
 # ------------------------------------------------------------------ packing

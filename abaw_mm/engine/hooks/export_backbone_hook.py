@@ -2,16 +2,14 @@
 
 import os
 
-import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import Runner, save_checkpoint
 from mmpretrain.registry import HOOKS
 
 from abaw_mm.checks import check_arguments
 from abaw_mm.engine.unwrap_model import unwrap_model
-from abaw_mm.files import atomic_write
 from abaw_mm.version import __version__
 
 
@@ -48,6 +46,5 @@ class ExportBackboneHook(Hook):
             abaw_mm_version=__version__,
         )
         path = os.path.join(runner.work_dir, self.filename)
-        with atomic_write(path) as temporary:
-            torch.save(dict(state_dict=state_dict, meta=meta), temporary)
+        save_checkpoint(dict(state_dict=state_dict, meta=meta), path)
         print_log(f'Backbone for fine-tuning: checkpoint={path}', logger='current')

@@ -184,7 +184,8 @@ def _check_keys(cfg: Config) -> None:
 
 def _advise(name: str, cfg: Config) -> str:
     """Say what to write instead of a name that nothing reads."""
-    closest = find_closest_setting(name)
+    similar = difflib.get_close_matches(name, RENAMED, 1, CUTOFF)
+    closest = find_closest_setting(name) or (RENAMED[similar[0]] if similar else None)
     if closest is not None:
         return f'did you mean {closest}?'
     paths = [path for setting in sorted(SETTINGS) for path in _find_key(name, cfg, setting)]

@@ -1,10 +1,13 @@
 """Mistakes in a config are reported when its Runner is built."""
 
 import pytest
+import torch
+from mmpretrain.registry import MODELS
 
 from abaw_mm.apis import load_config
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.necks import SpatialReservePooling
 
 
 def load(repo, tiny, tmp_path, **options):
@@ -60,3 +63,38 @@ def test_training_continues_from_what_was_built(repo, tiny, tmp_path, accumulate
     runner.train()
     assert runner.train_loop is loop and runner.optim_wrapper.optimizer is optimizer
     assert optimizer.param_groups[0]['lr'] == pytest.approx(lr)
+
+
+@MODELS.register_module(force=True)
+class NeckWithUnusedLayer(SpatialReservePooling):
+    """A neck with parameters that no loss depends on."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.unused = torch.nn.Linear(1, 1)
+
+
+def train_with_unused_parameters(repo, tiny, tmp_path, find):
+    """Train two steps in one of two processes."""
+    cfg = load(
+        repo,
+        tiny,
+        tmp_path,
+        model__neck__type='NeckWithUnusedLayer',
+        find_unused_parameters=find,
+        train_cfg__max_iters=2,
+        train_cfg__val_interval=9,
+        train_dataloader__batch_size=2,
+    )
+    cfg.launcher = 'pytorch'
+    runner = build_runner(cfg)
+    assert runner.model.find_unused_parameters is find
+    runner.train()
+    assert runner.iter == 2
+
+
+@pytest.mark.slow
+def test_unused_parameters_train_on_two_processes(repo, tiny, tmp_path, run_distributed):
+    run_distributed(train_with_unused_parameters, repo, tiny, tmp_path, True)
+    with pytest.raises(Exception, match='find_unused_parameters=True'):
+        run_distributed(train_with_unused_parameters, repo, tiny, tmp_path, False)

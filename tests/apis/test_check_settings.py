@@ -73,7 +73,7 @@ def test_misspelt_setting_is_an_error(tmp_path, text, options, closest):
         ("resume_from = 'x.pth'", 'load_from, with resume=True'),
         ('batch_size = 3', 'train_dataloader.batch_size'),
         ('max_iters = 100', 'train_cfg.max_iters'),
-        ('bach_size = 100', None),
+        ('bach_size = 100', 'train_dataloader.batch_size'),
         ('labels = 3', None),
         ("data_root = '/data'", None),
         ("custom_hook = dict(type='EMAHook')", 'custom_hooks'),

@@ -26,6 +26,9 @@ COMPARED = {*inspect.signature(Runner).parameters, 'checkpoint', 'efficient_conv
 }
 USED = 'used'
 EFFECTS = {
+    PROCESSES: f'{USED}; past steps count as steps of the new batch in the draw of frames',
+    'train_dataloader.batch_size': f'{USED}; past steps count as steps of the new batch in the '
+    'draw of frames',
     'checkpoint': 'ignored: the weights are those of the resumed checkpoint',
     'randomness.seed': 'ignored: a resumed run keeps its seed; set train_dataloader.sampler.seed',
 }
@@ -147,7 +150,7 @@ def _apply_schedule(runner: Runner, checkpoint: dict) -> list[str]:
     """Replace optimizer settings and schedule in the checkpoint if the config has others.
 
     Returns:
-        list: A line with the new learning rate, empty if nothing is replaced.
+        list: A line with the new learning rate if it is another one.
     """
     wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     state, old_schedulers = checkpoint.get('optimizer'), checkpoint.get('param_schedulers') or []
@@ -179,7 +182,10 @@ def _apply_schedule(runner: Runner, checkpoint: dict) -> list[str]:
         old.update({key: value for key, value in group.items() if key not in KERNELS})
     checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedulers]
     step = checkpoint['meta']['iter']
-    return [f'learning rate after step {step}: {before:.4g} -> {groups[0]["lr"]:.4g}, used']
+    after = groups[0].get('lr')
+    if before == after:
+        return []
+    return [f'learning rate after step {step}: {before:.4g} -> {after:.4g}, used']
 
 
 def _replay(schedulers: list, runner: Runner, meta: dict) -> None:

@@ -94,7 +94,8 @@ KEYS = {
     - {'self', 'kwargs'},
 }
 CUTOFF = 0.85  # similarity from which a name counts as misspelt: 'chekpoint' has 0.95
-MANY = 10  # fewer names may be in alphabetical order by chance
+MANY = 10  # names at the top level; a written config has more
+LITERALS = {'dict', 'float', 'inf', 'nan'}
 FORMATS = ('.py', '.json', '.yml', '.yaml')
 BASE_NAME = re.compile(r'_base_\.(\w+)')
 PLACEHOLDER = re.compile(r'\{\{[^{}]*\}\}')
@@ -107,7 +108,7 @@ class ConfigFile(NamedTuple):
     assigned: list[str]
     read: set[str]  # names that expressions of this file use
     read_of_base: set[str]  # variables of base files that this file uses
-    is_own: bool  # not part of an installed package, and not written by mmengine
+    is_own: bool  # not part of an installed package, and not written by a program
 
 
 def find_closest_setting(name: str) -> str | None:
@@ -129,8 +130,8 @@ def check_settings(cfg: Config, overrides: Iterable[str] = ()) -> None:
 
     A variable may have any name if another value of its file uses it, or a derived config as
     ``{{_base_.name}}``. An override of a variable of a base file has no effect, because the base
-    file has used its own value. Files that mmengine has written and files of installed packages may
-    contain further variables, unless they are similar to a setting.
+    file has used its own value. Files that a program has written and files of installed packages
+    may contain further variables, unless they are similar to a setting.
 
     Args:
         cfg (Config): Config, including the overrides.
@@ -235,7 +236,7 @@ def _parse_file(path: str, text: str) -> Iterator[ConfigFile]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    # mmengine writes all values of a config into one file, in alphabetical order. Users append.
-    is_written = assigned[:MANY] == sorted(assigned[:MANY]) and len(assigned) >= MANY
-    is_own = not (is_written and '_base_' not in assigned) and '.mim' not in Path(path).parts
+    # A written config has all settings as literals, and former variables among them.
+    is_written = len(assigned) >= MANY and '_base_' not in assigned and read <= LITERALS
+    is_own = not is_written and '.mim' not in Path(path).parts
     yield ConfigFile(path, assigned, read, set(BASE_NAME.findall(text)), is_own)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from abaw_mm.apis import load_config
 from abaw_mm.apis.check_settings import check_settings, find_closest_setting
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.paper.sweep import format_config
 
 
 @pytest.mark.parametrize(
@@ -127,10 +128,15 @@ def test_override_of_a_variable_of_the_base_file_is_an_error(tmp_path):
         load_config(path)
 
 
-def test_written_config_may_have_variables_that_nothing_reads(repo, tmp_path):
-    """mmengine writes all values of a config, those of variables as well, into the work dir."""
+@pytest.mark.parametrize('is_flat', [False, True])
+def test_written_config_may_have_variables_that_nothing_reads(repo, tmp_path, is_flat):
+    """mmengine and the sweep write all values of a config, those of former variables as well."""
+    cfg = load_config(str(repo / 'configs/res18_srp_demo.py'))
     written = tmp_path / 'written.py'
-    load_config(str(repo / 'configs/res18_srp_demo.py')).dump(str(written))
+    if is_flat:
+        written.write_text(format_config(cfg))
+    else:
+        cfg.dump(str(written))
     text = written.read_text()
     assert load_config(str(written)).data_root == 'data/affwild2'
     written.write_text(f'{text}\nlr_config = 3\n')

@@ -65,7 +65,7 @@ class ProbeHook(Hook):
 
     @check_arguments(
         'custom_hooks[...]',
-        interval=at_least(1),
+        interval=at_least(0),
         k=at_least(1),
         train_frames_per_class=at_least(1),
         val_frames=at_least(1),

@@ -26,6 +26,7 @@ from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError,
 # includes RecursionError and NotImplementedError, ValueError includes UnicodeError.
 DAMAGED = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     LookupError,

@@ -32,6 +32,7 @@ from abaw_mm.errors import shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
+from abaw_mm.files import read_text
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = Predictions.read(args.predictions)
     labels = None
     if args.ann_file:
-        clips = args.clips and args.clips.read_text(encoding='utf-8').splitlines()
+        clips = args.clips and read_text(args.clips, 'one name of a clip per line').split('\n')
         labels = read_annotation_folder(args.ann_file, [c for c in clips if c] if clips else None)
     filler = GapFiller(args.fill, args.start_class, args.empty_clip)
     scores = score_predictions(predictions, labels, filler, args.start_index, args.absent)

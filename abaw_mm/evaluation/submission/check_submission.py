@@ -9,7 +9,8 @@ import numpy as np
 
 from abaw_mm.datasets.annotations import EXPRESSIONS, HEADER, LIST_HEADER, read_frame_list
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import MissingFileError, shorten
+from abaw_mm.errors import MissingFileError, shorten, shorten_text
+from abaw_mm.files import explain_damage
 
 LAST = len(EXPRESSIONS) - 1
 
@@ -141,7 +142,8 @@ def check_folder(folder: Path, wanted: dict[str, int]) -> list[str]:
 
 def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str]]]:
     """Return the problems of a file's text, and its numbered lines after the header."""
-    data = path.read_bytes()
+    with explain_damage(path, 'a text file', 'correct the path'):
+        data = path.read_bytes()
     if not data.strip():
         return ['the file is empty'], []
     problems = []
@@ -159,7 +161,7 @@ def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str
         text = text.replace('\r\n', '\n').replace('\r', '\n')
     lines = list(enumerate(text.removesuffix('\n').split('\n'), start=1))
     if lines[0][1] != header:
-        problems.append(f'line 1: got the header {lines[0][1]!r}, expected {header!r}')
+        problems.append(f'line 1: got the header {shorten_text(lines[0][1])}, expected {header!r}')
     # A first line that ends in a digit is not a header, not even a wrong one.
     if not re.search(r'[0-9]\s*$', lines[0][1]):
         lines = lines[1:]
@@ -188,5 +190,5 @@ def _check_labels(labels: Sequence[tuple[int, str]]) -> list[str]:
 def _describe_lines(lines: Sequence[tuple[int, str]], what: str, expected: str) -> str:
     """Count lines with the same problem in one sentence and quote the first three."""
     count = '1 line' if len(lines) == 1 else f'{len(lines)} lines'
-    first = ', '.join(f'line {number}: {text!r}' for number, text in lines[:3])
+    first = ', '.join(f'line {number}: {shorten_text(text)}' for number, text in lines[:3])
     return f'{count} {what}, expected {expected}: {first}' + (', ...' if len(lines) > 3 else '')

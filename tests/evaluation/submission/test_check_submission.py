@@ -3,6 +3,7 @@
 import pytest
 
 from abaw_mm.datasets.annotations import HEADER, LIST_HEADER
+from abaw_mm.errors import UserError
 from abaw_mm.evaluation.submission.check_submission import check_submission
 
 GOOD = [
@@ -112,3 +113,19 @@ def test_folder_problems_name_the_file(tmp_path, check):
     ]
     (folder / '.DS_Store').unlink()
     assert '1 files, expected 2, one per clip' in check_submission(folder, tmp_path / 'list.txt')
+
+
+def test_long_lines_are_quoted_in_short(tmp_path, write_frame_list):
+    frames = write_frame_list(tmp_path / 'list.txt')
+    path = tmp_path / 'submission.txt'
+    path.write_text('x' * 9000 + '\n' + 'y' * 9000)
+    problems = check_submission(path, frames)
+    assert len(problems) >= 3 and max(map(len, problems)) < 600
+    assert any('(9000 characters)' in problem for problem in problems)
+
+
+def test_folder_in_the_place_of_a_clip_is_named(tmp_path, write_frame_list):
+    frames = write_frame_list(tmp_path / 'list.txt')
+    (tmp_path / 'out/a b.txt').mkdir(parents=True)
+    with pytest.raises(UserError, match=r'a b\.txt: cannot be read \(Is a directory\)'):
+        check_submission(tmp_path / 'out', frames)

@@ -431,10 +431,10 @@ def make_array_formats(root: Path) -> dict[str, Format]:
 def make_checkpoint_formats(root: Path) -> dict[str, Format]:
     """Checkpoints of torch, new and old, and of safetensors."""
     generator = torch.Generator().manual_seed(0)
+    values = torch.rand(112, generator=generator)  # one storage: old files sort them by address
     tensors = {
-        'backbone.conv1.weight': torch.randn(4, 3, 3, 3, generator=generator),
-        'backbone.bn1.running_var': torch.rand(4, generator=generator),
-        'backbone.bn1.num_batches_tracked': torch.tensor(7),
+        'backbone.conv1.weight': values[:108].view(4, 3, 3, 3),
+        'backbone.bn1.running_var': values[108:],
     }
     checkpoint = dict(
         meta=dict(iter=10, seed=1, dataset_meta=dict(classes=('a', 'b'))),
@@ -444,6 +444,10 @@ def make_checkpoint_formats(root: Path) -> dict[str, Format]:
     )
     torch.save(checkpoint, root / 'new.pth')
     torch.save(checkpoint, root / 'old.pth', _use_new_zipfile_serialization=False)
+    address = str(values.untyped_storage()._cdata).encode()  # differs from run to run
+    old = (root / 'old.pth').read_bytes()
+    (root / 'old.pth').write_bytes(old.replace(address, b'1' * len(address)))
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     safetensors.torch.save_file(tensors, root / 'x.safetensors', metadata=dict(by='timm'))
 
     def mutate_header(data: bytes, rng: random.Random) -> bytes:

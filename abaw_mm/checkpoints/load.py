@@ -16,7 +16,7 @@ from abaw_mm.checkpoints.download import download_checkpoint, is_url
 from abaw_mm.checkpoints.safe_pickle import PICKLE, ZIP, load_data
 from abaw_mm.compat.patches import ModuleOverlay, replace_function
 from abaw_mm.errors import InvalidValueError, MissingFileError
-from abaw_mm.files import DAMAGED, sha256, sha256_of_stream
+from abaw_mm.files import DAMAGED, sha256, sha256_of_stream, summarize
 
 mmengine_checkpoint: Any = checkpoint
 
@@ -83,7 +83,7 @@ def find_checkpoint_file(filename: str | os.PathLike) -> Path:
     problem = None
     if not start:
         problem = 'an empty file'
-    elif start.startswith(ZIP) and not zipfile.is_zipfile(path):
+    elif start.startswith(ZIP) and not _ends_as_zip(path):
         problem = f'a truncated checkpoint ({path.stat().st_size} bytes)'
     elif not start.startswith((ZIP, PICKLE)):
         problem = f'a file that begins with {start[:4]!r}'
@@ -185,6 +185,13 @@ def _normalise_name(filename: str | os.PathLike) -> str:
     return filename if is_url(filename) else os.path.abspath(os.path.expanduser(filename))
 
 
+def _ends_as_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # a damaged end
+        return False
+
+
 def _read_start(path: Path) -> bytes:
     with path.open('rb') as file:
         return file.read(9)
@@ -223,7 +230,8 @@ def _read_pickle(file: Any, advice: str, *args: Any, **kwargs: Any) -> Any:
         return load_data(file, *args, **kwargs)
     except DAMAGED as error:
         raise InvalidValueError(
-            f'{getattr(file, "name", file)}: got a file that torch.load cannot read ({error!r}), '
+            f'{getattr(file, "name", file)}: got a file that torch.load cannot read '
+            f'({summarize(error)}), '
             f'expected a checkpoint written by torch.save; if it is damaged, {advice}'
         ) from error
 

@@ -18,6 +18,7 @@ replaced. Outcomes:
 """
 
 import argparse
+import faulthandler
 import io
 import json
 import logging
@@ -553,6 +554,7 @@ def work(form: Format, name: str, numbers: range, seed: int, pipe: int) -> None:
     """Judge mutations in a child process; sends one line for each."""
     MMLogger.get_current_instance().setLevel(logging.CRITICAL)
     logging.disable(logging.CRITICAL)
+    faulthandler.disable()  # pytest's would print the stack of a crash that is counted
     form.path.write_bytes(form.data)
     original = form.read()
     sys.stdout = sys.stderr = open(os.devnull, 'w')

@@ -1,13 +1,18 @@
 """What a command prints when it fails, and its exit status."""
 
+import errno
 import json
+import os
+import signal
 import sys
+import time
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from abaw_mm.cli import report_errors
 from abaw_mm.errors import InvalidValueError, MissingFileError
+from abaw_mm.files import atomic_write
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +77,46 @@ def test_interrupt_has_status_130(capsys):
     assert capsys.readouterr().err == 'interrupted\n'
 
 
-@pytest.mark.parametrize('error', [ValueError('x'), KeyError('x'), RuntimeError('x')])
+def test_sigterm_deletes_drafts_and_has_status_143(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def main():
+        with atomic_write(tmp_path / 'a.npz') as draft:
+            draft.write_text('half')
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(SystemExit) as error:
+        report_errors(main)()
+    assert error.value.code == 143 and not os.listdir(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (
+            OSError(errno.ENOSPC, 'No space left on device'),
+            'a file: No space left on device; free disk space or give another path',
+        ),
+        (
+            PermissionError(errno.EACCES, 'Permission denied', 'out.npz'),
+            'out.npz: Permission denied; change the permissions or give another path',
+        ),
+        (
+            OSError(errno.EROFS, 'Read-only file system', 'out'),
+            'out: Read-only file system; change the permissions or give another path',
+        ),
+    ],
+)
+def test_full_disk_and_read_only_folder_are_one_line(capsys, error, line):
+    assert fail(error)() == 1
+    assert capsys.readouterr().err.splitlines()[0] == f'some.py: {line}'
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError('x'), KeyError('x'), RuntimeError('x'), FileNotFoundError(2, 'x')]
+)
 def test_other_exceptions_pass_through(error):
     with pytest.raises(type(error)):
         fail(error)()

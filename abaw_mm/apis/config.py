@@ -1,10 +1,7 @@
 """Read and prepare a config: settings, processes, data loaders."""
 
-import ctypes
 import logging
 import os
-import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -15,10 +12,10 @@ from mmengine.logging import print_log
 from abaw_mm.apis.check_settings import check_settings
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.compat.cpu import LAUNCHERS, init_dist
+from abaw_mm.compat.end_with_parent import end_with_parent
 from abaw_mm.errors import InvalidValueError, MissingFileError
 
 MAX_SEED = 2**32 - 1  # of NumPy
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 def load_config(
@@ -70,18 +67,7 @@ def _prepare_process(launcher: str) -> None:
     elif world_size in os.environ:
         os.environ['WORLD_SIZE'] = os.environ[world_size]
     if launcher == 'pytorch':
-        _end_with_parent()
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends (Linux only).
-
-    torchrun starts its processes in sessions of their own. After a ``kill -9`` of everything that a
-    terminal or a sweep has started, they would continue to train and write into the work dir, where
-    a resumed run writes as well.
-    """
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
 
 
 def _check_seed(cfg: Config) -> None:

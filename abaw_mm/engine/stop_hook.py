@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +15,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+
+from abaw_mm.compat.end_with_parent import end_with_parent
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,7 +63,8 @@ class StopHook(Hook):
         """Start to note signals."""
         if get_world_size() > 1:  # of numbers on the CPU, which no GPU has to wait for
             self._group = dist.new_group(backend='gloo')
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():  # others cannot set handlers
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Stop if any process has received a signal and the weights have been updated."""
@@ -131,7 +135,7 @@ def detach_workers() -> Iterator[None]:
     """Keep the signals of a terminal, ``timeout`` or torchrun from the workers of data loaders.
 
     They go to a process group. A worker that ends would break the step that its process wants to
-    finish, so each process that the block forks gets a group of its own.
+    finish, so each process that the block forks gets a group of its own. It ends with its process.
     """
     global _detaches
     before, _detaches = _detaches, True
@@ -144,6 +148,7 @@ def detach_workers() -> Iterator[None]:
 def _detach() -> None:
     if _detaches:
         os.setpgrp()
+        end_with_parent()
 
 
 os.register_at_fork(after_in_child=_detach)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from fault_run import (
@@ -142,6 +143,20 @@ def test_second_interrupt_stops_at_once(tmp_path, processes):
     assert status == 130 and 'Traceback' not in output, output
     assert time.monotonic() - begin < 30
     assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_training(tmp_path):
+    marker = tmp_path / 'marker'
+    config = write_config(tmp_path, **hooks(step=3, marker=str(marker), seconds=60))
+    process = start('train.py', config, '--work-dir', tmp_path / 'run')
+    wait_for(marker, process)
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    assert children
+    process.kill()
+    process.wait()
+    time.sleep(1)  # a worker of PyTorch itself looks for its process every 5 seconds
+    assert not [child for child in children if Path(f'/proc/{child}').exists()]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import logging
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError, UserError
 
@@ -119,7 +121,7 @@ def lock_folder(folder: str | os.PathLike, setting: str) -> Iterator[None]:
     The lock belongs to the process: the system frees it when the process ends, also after
     ``kill -9``, and a forked worker of a data loader does not keep it. The file ``.lock`` names the
     holder, and remains. The lock works between machines on NFS, and on Lustre mounted with
-    ``flock``; a file system without locks is used without one.
+    ``flock``; on a file system without locks there is only a warning.
 
     Args:
         folder: The folder. It is created if necessary.
@@ -147,6 +149,12 @@ def lock_folder(folder: str | os.PathLike, setting: str) -> Iterator[None]:
                     f'{setting}: {folder} is in use by {file.read().strip()}; wait until it ends, '
                     'end it, or give another folder'
                 ) from None
+            print_log(
+                f'{setting}: the file system of {folder} has no locks ({error.strerror}); a second '
+                'run there would not be noticed',
+                logger='current',
+                level=logging.WARNING,
+            )
         now = time.strftime('%Y-%m-%d %H:%M:%S')
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()} since {now}\n')

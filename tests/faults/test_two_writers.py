@@ -1,5 +1,6 @@
 """A second run in a folder is refused, and no lock outlives its holder."""
 
+import errno
 import os
 import re
 import signal
@@ -61,6 +62,16 @@ def test_lock_names_its_holder_and_ends_with_it(tmp_path, hold):
     holder.wait()
     with lock_folder(tmp_path, '--out'):  # its forked worker lives on
         assert f'process {os.getpid()} on ' in (tmp_path / '.lock').read_text()
+
+
+def test_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, logged_warnings):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', refuse)
+    with lock_folder(tmp_path, '--out'):
+        pass
+    assert f'--out: the file system of {tmp_path} has no locks (No loc' in logged_warnings[-1]
 
 
 def test_second_training_in_a_work_dir_is_refused(tmp_path, hold):

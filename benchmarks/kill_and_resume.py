@@ -33,9 +33,11 @@ from typing import Any
 import abaw_mm  # noqa: F401  patches what the import of mmpretrain needs
 
 # isort: split
-import matplotlib.pyplot  # noqa: F401  once, not in each run
+import matplotlib.pyplot  # noqa: F401  imported once, not in each run
 import mmengine.config.config
 import numpy as np
+import sklearn.linear_model
+import sklearn.pipeline  # noqa: F401
 import torch
 import torch.distributed as dist
 from mmengine.hooks import CheckpointHook
@@ -173,7 +175,7 @@ def make_options(way: str, data: Path, workers: int) -> dict:
         faces = loaders == ['train_dataloader']
         options[f'{loader}.dataset.data_root'] = str(data / 'cropped_aligned' if faces else data)
         options[f'{loader}.num_workers'] = workers
-        options[f'{loader}.batch_size'] = 4
+        options[f'{loader}.batch_size'] = 4 if loader == 'train_dataloader' else 40
         if way == 'temporal':
             options[f'{loader}.dataset.feature_dir'] = str(data / 'features')
             for name, frames in dict(window=8, context=3).items():
@@ -258,6 +260,7 @@ def _train_distributed(
 def _train(config: str, work_dir: Path, settings: dict, launcher: str) -> None:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
+    sys.stdout = open(os.devnull, 'w')
     warnings.simplefilter('ignore')
     # Formatting the config, for each checkpoint, would be two thirds of a run.
     mmengine.config.config.FormatCode = lambda code, **kwargs: (code, True)
@@ -384,7 +387,7 @@ def kill_and_resume(
         causes: list[str] = []
         for _ in range(min(rng.randint(1, 3), kills - len(rows))):
             if rng.random() < 0.5:
-                cause, plan = 'random time', dict(seconds=rng.uniform(0.1, 1.0) * duration)
+                cause, plan = 'random time', dict(seconds=rng.uniform(0.2, 1.0) * duration)
             else:
                 cause = rng.choice(moments)
                 plan = dict(moment=(cause, rng.randint(1, 3)))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Kill training at random moments, resume it, and compare the end with an unbroken run bit for bit.
+"""Kill commands at random moments, resume them, and compare the end with an unbroken run.
 
     python benchmarks/kill_and_resume.py --kills 100 --json kills.json
 
@@ -8,8 +8,9 @@ no and two workers. All processes of a run are killed with SIGKILL, at a random 
 the tricky moments in ``MOMENTS``; then the run is resumed, until it is complete. A run that was
 killed up to three times is equal if all of these are those of the unbroken run: names of the
 checkpoints, weights, optimizer state and best score in them, weights of ``best_*`` and of the
-exported backbone, and each line of the log, also of steps that were run twice. The runs are forked
-from a process that has imported everything, so that 100 kills take minutes.
+exported backbone, and each line of the log, also of steps that were run twice. The extraction of
+features and the packing of crops are killed at random times, and compared byte for byte. The runs
+are forked from a process that has imported everything, so that a kill takes seconds.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from typing import Any
 import abaw_mm  # noqa: F401  patches what the import of mmpretrain needs
 
 # isort: split
+import lmdb
 import matplotlib.pyplot  # noqa: F401  imported once, not in each run
 import mmengine.config.config
 import numpy as np
@@ -40,15 +42,18 @@ import sklearn.linear_model
 import sklearn.pipeline  # noqa: F401
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop, Runner, ValLoop
+from mmpretrain.registry import MODELS
 from PIL import Image
 
-from abaw_mm.apis import train
+from abaw_mm.apis import extract_features, train
 from abaw_mm.checkpoints.load import load_checkpoint_file
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.annotations import HEADER
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
+from abaw_mm.datasets.crops.crop_packer import pack_crops
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
@@ -131,6 +136,30 @@ WAYS: dict[str, tuple[str, dict]] = {
 }
 
 
+def extract(data: Path, work_dir: Path) -> None:
+    """Extract the features of all crops with random weights."""
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    extract_features(
+        str(CONFIGS / 'res18_srp_demo.py'),
+        str(data / 'weights.pth'),
+        str(work_dir / 'features'),
+        batch_size=2,
+        work_dir=str(work_dir / 'log'),
+        cfg_options={
+            **{f'{loader}.dataset.data_root': str(data) for loader in loaders},
+            **{f'{loader}.num_workers': 0 for loader in loaders},
+        },
+    )
+
+
+def pack(data: Path, work_dir: Path) -> None:
+    """Pack all crops into a store."""
+    pack_crops(CropFolder(data / 'cropped_aligned'), str(work_dir / 'crops.lmdb'))
+
+
+JOBS: dict[str, Callable[[Path, Path], None]] = {'extract': extract, 'pack': pack}
+
+
 def make_data(root: Path) -> Path:
     """Draw crops with labels, and write features of them."""
     rng = np.random.default_rng(0)
@@ -152,6 +181,9 @@ def make_data(root: Path) -> Path:
     for clip in folder.plan(list_crops([crops], crops.clips())):
         shape = len(folder.frame_numbers(clip)), FEATURES
         folder.write(clip, rng.standard_normal(shape).astype(np.float16))
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(CONFIGS / 'res18_srp_demo.py').model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), root / 'weights.pth')
     return root
 
 
@@ -201,7 +233,7 @@ def run_once(
     """Start or resume a run in forked processes, kill them if asked to, and return the status.
 
     Args:
-        way: Key of ``WAYS``.
+        way: Key of ``WAYS`` or ``JOBS``.
         data: Folder of ``make_data``.
         work_dir: Work dir of the run.
         processes: Number of training processes.
@@ -210,17 +242,33 @@ def run_once(
         seconds: Kill after this time.
         **options: Further settings.
     """
-    settings = {**make_options(way, data, workers), **options}
     work_dir.mkdir(exist_ok=True)
-    leader = mp.get_context('fork').Process(
-        target=_lead, args=(WAYS[way][0], work_dir, processes, settings, moment)
-    )
+    if way in JOBS:
+        leader = mp.get_context('fork').Process(target=_run_job, args=(way, data, work_dir))
+    else:
+        settings = {**make_options(way, data, workers), **options}
+        leader = mp.get_context('fork').Process(
+            target=_lead, args=(WAYS[way][0], work_dir, processes, settings, moment)
+        )
     leader.start()
     leader.join(seconds)
     if leader.exitcode is None:
         os.killpg(leader.pid, signal.SIGKILL)
         leader.join()
     return leader.exitcode or 0
+
+
+def _run_job(job: str, data: Path, work_dir: Path) -> None:
+    os.setpgid(0, 0)
+    _be_quiet()
+    JOBS[job](data, work_dir)
+
+
+def _be_quiet() -> None:
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter('ignore')
+    sys.stdout = open(os.devnull, 'w')
 
 
 def _lead(
@@ -258,10 +306,7 @@ def _train_distributed(
 
 
 def _train(config: str, work_dir: Path, settings: dict, launcher: str) -> None:
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    sys.stdout = open(os.devnull, 'w')
-    warnings.simplefilter('ignore')
+    _be_quiet()
     # Formatting the config, for each checkpoint, would be two thirds of a run.
     mmengine.config.config.FormatCode = lambda code, **kwargs: (code, True)
     train(
@@ -323,8 +368,15 @@ def read_log(work_dir: Path) -> dict[tuple[int, bool], dict]:
     return lines
 
 
-def read_end(work_dir: Path) -> dict[str, object]:
+def read_end(work_dir: Path) -> dict[Any, object]:
     """Read what two equal runs have in common."""
+    if (work_dir / 'crops.lmdb').is_dir():
+        with lmdb.open(str(work_dir / 'crops.lmdb'), readonly=True, lock=False) as env:
+            with env.begin() as transaction:
+                return dict(transaction.cursor())
+    if (work_dir / 'features').is_dir():
+        files = [path for path in (work_dir / 'features').rglob('*') if path.is_file()]
+        return {str(path.relative_to(work_dir)): path.read_bytes() for path in files}
     end: dict[str, object] = {'log': read_log(work_dir)}
     for path in sorted(work_dir.glob('*.pth')):
         checkpoint = load_checkpoint_file(path)
@@ -376,17 +428,19 @@ def kill_and_resume(
         raise RuntimeError(f'{way}: the unbroken run failed')
     duration = time.monotonic() - start
     expected = read_end(whole)
-    selfsup = not any(name.startswith('best') for name in expected)
-    moments = [m for m, place in MOMENTS.items() if not selfsup or 'Val' not in place + m]
-    if selfsup:
-        moments = [m for m in moments if 'best' not in MOMENTS[m]]
+    validates = any(str(name).startswith('best') for name in expected)
+    moments = [
+        moment
+        for moment, place in MOMENTS.items()
+        if validates or not ('ValLoop' in place or 'best' in place)
+    ]
     rows: list[dict] = []
     run = 0
     while len(rows) < kills:
         work_dir, run = folder / f'run{run}', run + 1
         causes: list[str] = []
         for _ in range(min(rng.randint(1, 3), kills - len(rows))):
-            if rng.random() < 0.5:
+            if way in JOBS or rng.random() < 0.5:
                 cause, plan = 'random time', dict(seconds=rng.uniform(0.2, 1.0) * duration)
             else:
                 cause = rng.choice(moments)
@@ -428,7 +482,7 @@ def summarize(rows: list[dict]) -> str:
 def main() -> None:
     """Run the experiment; ways that the JSON file already has are not run again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--ways', nargs='+', default=list(WAYS), choices=list(WAYS))
+    parser.add_argument('--ways', nargs='+', default=[*WAYS, *JOBS], choices=[*WAYS, *JOBS])
     parser.add_argument('--kills', type=int, default=100, help='for each way')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', type=Path, help='write a row for each kill to this file')
@@ -437,7 +491,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = make_data(Path(folder, 'data'))
         for way in args.ways:
-            for number, (processes, workers) in enumerate([(1, 0), (1, 2), (2, 0), (2, 2)]):
+            combinations = [(1, 0)] if way in JOBS else [(1, 0), (1, 2), (2, 0), (2, 2)]
+            for number, (processes, workers) in enumerate(combinations):
                 done = [
                     r
                     for r in rows
@@ -445,7 +500,7 @@ def main() -> None:
                 ]
                 if done:
                     continue
-                kills = (args.kills + number) // 4
+                kills = (args.kills + number) // len(combinations)
                 place = Path(folder, f'{way}_{processes}_{workers}')
                 place.mkdir()
                 rng = random.Random(f'{args.seed} {way} {number}')

@@ -88,6 +88,11 @@ def describe(status: int) -> str:
     return signal.Signals(-code).name if code < 0 else f'exit {code}'
 
 
+def count_clean(ends: dict[str, Counter]) -> int:
+    """Count the runs of all commands whose two processes ended with status 0."""
+    return sum(counts['exit 0, exit 0'] for counts in ends.values())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, count and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
@@ -114,9 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             for rank in range(2):
                 log = (folder / f'{command}{number}.{rank}.log').read_text(errors='replace')
                 print(*log.splitlines()[-8:], sep='\n', flush=True)
+        if (number + 1) % 20 == 0:
+            print(f'{count_clean(ends)} of {number + 1} runs ended cleanly', flush=True)
     for command, counts in ends.items():
         print(f'{command}: ' + '; '.join(f'{n} x ({end})' for end, n in counts.items()))
-    clean = sum(counts['exit 0, exit 0'] for counts in ends.values())
+    clean = count_clean(ends)
     print(f'{clean} of {args.runs} runs ended cleanly, in {time.monotonic() - start:.0f} s')
     return int(clean < args.runs)
 

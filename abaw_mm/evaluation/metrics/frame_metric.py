@@ -1,9 +1,12 @@
 """Base class of metrics over frames."""
 
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -25,8 +28,8 @@ class FrameMetric(BaseMetric):
     arrays, not as an object per frame.
 
     Data samples need ``clip`` and ``frame_no``, or at least ``img_path``, to identify frames: list
-    them in ``meta_keys`` of ``PackInputs``. With ``img_path`` alone, the path is the clip name and
-    the frame number is 0.
+    them in ``meta_keys`` of ``PackInputs``. With ``img_path`` alone, the clip is named after the
+    file, with a hash of its path, and the frame number is 0.
 
     Attributes:
         targets (dict): Target columns and the value that marks a hidden target in each. A value of
@@ -132,7 +135,7 @@ class FrameMetric(BaseMetric):
         if 'clip' in sample and 'frame_no' in sample:
             return sample['clip'], sample['frame_no']
         if 'img_path' in sample:
-            return sample['img_path'], 0
+            return _name_image(sample['img_path']), 0
         raise KeyError(
             f'{type(self).__name__}: got a data sample with {sorted(sample)}, expected clip and '
             "frame_no; set meta_keys=('sample_idx', 'img_path', 'clip', 'frame_no') of PackInputs "
@@ -191,3 +194,9 @@ def _to_numpy(column: torch.Tensor) -> np.ndarray:
     elif column.dtype == torch.int64:
         column = column.int()
     return column.cpu().numpy()
+
+
+def _name_image(path: str) -> str:
+    """Name an image that belongs to no clip. A path itself is no name of a clip."""
+    name = quote(os.path.basename(path), safe=' ')[-100:]
+    return f'{name} {blake2b(os.fsencode(path), digest_size=8).hexdigest()}'

@@ -151,9 +151,15 @@ def test_identifies_frames_by_path_if_clip_is_missing():
     with pytest.raises(KeyError, match='KeepFrames: .* meta_keys'):
         KeepFrames().process(None, [sample])
     metric = KeepFrames()
-    metric.process(None, [dict(sample, img_path='a.jpg')])
-    metric.evaluate(1)
-    assert metric.frames.name_frames() == ['a.jpg/0']
+    paths = ['/data/x/a.jpg', '/data/y/a.jpg', '../z/b.jpg', '/data/y/a.jpg', '/' + 'long/' * 99]
+    metric.process(None, [dict(sample, img_path=path) for path in paths])
+    metric.evaluate(5)
+    names = metric.frames.clips
+    assert len(names) == 4 and [name.split()[0] for name in names if '.' in name] == [
+        'a.jpg',
+        'a.jpg',
+        'b.jpg',
+    ]
 
 
 def test_accepts_data_samples_of_mmpretrain():

@@ -25,6 +25,7 @@ COMPARED = {*inspect.signature(Runner).parameters, 'checkpoint', 'efficient_conv
     *('cfg', 'experiment_name', 'launcher', 'load_from', 'resume', 'work_dir')
 }
 USED = 'used'
+UNSET = 'unset'
 EFFECTS = {
     PROCESSES: f'{USED}; past steps count as steps of the new batch in the draw of frames',
     'train_dataloader.batch_size': f'{USED}; past steps count as steps of the new batch in the '
@@ -92,11 +93,30 @@ def _find_changes(runner: Runner, checkpoint: dict) -> dict[str, tuple[Any, Any]
     if META_KEY in meta:
         old[PROCESSES], new[PROCESSES] = repr(meta[META_KEY]), repr(get_world_size())
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return {
-        key: (old.get(key, 'unset'), new.get(key, 'unset'))
-        for key in changed
-        if key == PROCESSES or key.split('.')[0].split('[')[0] in COMPARED
-    }
+    return merge_sections(
+        {
+            key: (old.get(key, UNSET), new.get(key, UNSET))
+            for key in changed
+            if key == PROCESSES or key.split('.')[0].split('[')[0] in COMPARED
+        }
+    )
+
+
+def merge_sections(changes: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """List a section that one config leaves empty once, without its keys.
+
+    >>> merge_sections({'a': ('unset', 'None'), 'a.b': ('1', 'unset'), 'ab': ('1', '2')})
+    {'a': ('dict(...)', 'None'), 'ab': ('1', '2')}
+    """
+    merged = {}
+    for key, (old, new) in changes.items():
+        parents = [key[:end] for end in range(len(key)) if key[end] in '.[']
+        if any(UNSET in changes.get(parent, ()) for parent in parents):
+            continue
+        if any(other.startswith((f'{key}.', f'{key}[')) for other in changes):
+            old, new = ('dict(...)' if value == UNSET else value for value in (old, new))
+        merged[key] = old, new
+    return merged
 
 
 def flatten_config(text: str) -> dict[str, str]:

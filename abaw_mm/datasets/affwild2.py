@@ -14,7 +14,7 @@ from mmpretrain.registry import DATASETS
 
 from abaw_mm.checks import at_least, check_arguments, one_of
 from abaw_mm.datasets.annotations import EXPRESSIONS
-from abaw_mm.datasets.crops.crop_folder import crop_path, list_crops
+from abaw_mm.datasets.crops.crop_folder import crop_path, explain_names, list_crops
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.frame_index import FrameIndex, FrameReader, join_paths
@@ -210,7 +210,11 @@ class AffWild2Dataset(BaseDataset):
         return cache.load() or frames  # a memory map, which all processes share
 
     def _list_crops(self, clips: Sequence[str]) -> FrameTable:
-        return list_crops(self.roots, clips)
+        crops = list_crops(self.roots, clips)
+        names = '' if len(crops) else explain_names(self.roots, clips)
+        if names:
+            raise MissingFileError(f'{type(self).__name__}: {names} of all datasets')
+        return crops
 
     def _log_summary(self) -> None:
         counts, frames = self.frames.counts, self.frames
@@ -228,11 +232,16 @@ class AffWild2Dataset(BaseDataset):
             line += ' (' + ', '.join(f'{name} {number}' for name, number in pairs) + ')'
         print_log(line, logger='current')
         if counts['no_folder']:
+            names = explain_names(self.roots, counts['no_folder'])
+            advice = (
+                f'{names}, if all crops are named so, or rename them'
+                if names
+                else 'Some archives come in parts (such as cropped_aligned_new_50_vids): unpack '
+                'them into one folder, or list both in data_prefix=dict(img_path=[...])'
+            )
             print_log(
                 f'{len(counts["no_folder"])} of {counts["clips"]} clips have no crop at all: '
-                f'{shorten(counts["no_folder"])}. Some archives come in parts (such as '
-                'cropped_aligned_new_50_vids): unpack them into one folder, or list both in '
-                'data_prefix=dict(img_path=[...]).',
+                f'{shorten(counts["no_folder"])}. {advice}.',
                 logger='current',
                 level=logging.WARNING,
             )

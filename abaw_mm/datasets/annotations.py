@@ -30,6 +30,7 @@ UNLABELLED = -1  # 'not annotated' in the official files; also stands for hidden
 HEADER = ','.join(EXPRESSIONS)
 HEADER_7 = ','.join(EXPRESSIONS[:7])  # the first edition has no 'Other'
 LIST_HEADER = f'image_location,{HEADER}'
+LIST_TEMPLATE = '{:05d}.jpg'  # of the frames in the list
 
 PathOrPaths = str | os.PathLike | Sequence[str | os.PathLike]
 
@@ -259,7 +260,10 @@ def read_clip_names(clips: Sequence[str] | str | None, owner: str) -> list[str] 
 
 
 def read_frame_list(
-    path: str | os.PathLike, filename_tmpl: str = '{:05d}.jpg', clips: Sequence[str] | None = None
+    path: str | os.PathLike,
+    filename_tmpl: str = LIST_TEMPLATE,
+    clips: Sequence[str] | None = None,
+    other_tmpl: str = LIST_TEMPLATE,
 ) -> FrameTable:
     """Read the challenge's list of frames, which names every frame that a submission must answer.
 
@@ -271,6 +275,8 @@ def read_frame_list(
         path: The list.
         filename_tmpl: File name of a frame.
         clips: Names of the clips to keep. Defaults to all.
+        other_tmpl: File name of a frame that is accepted as well. Defaults to the challenge's, for
+            crops that have other names than their list says.
 
     Returns:
         FrameTable: Clips and rows in the order of the list; no columns.
@@ -283,7 +289,7 @@ def read_frame_list(
     while lines and not lines[-1].strip():
         lines.pop()
     _check_list_header(path, lines)
-    template = FilenameTemplate(filename_tmpl)
+    template, other = FilenameTemplate(filename_tmpl), FilenameTemplate(other_tmpl)
     wanted = None if clips is None else set(clips)
     number_of: dict[str, int] = {}  # 30 thousand names for a million rows
     id_of: dict[str, int] = {}
@@ -295,7 +301,7 @@ def read_frame_list(
         number = number_of.get(name)
         if number is None:
             with _name_line(path, at):
-                number = number_of[name] = template.number(name)
+                number = number_of[name] = max(template.number(name), other.number(name))
         if clip and clip not in id_of:
             with _name_line(path, at):
                 check_clip_names([clip])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from abaw_mm.datasets import AffWild2Dataset
+
 REPO = Path(__file__).parents[2]
 TOOL = 'misc/verify_affwild2.py'
 MAX_ROWS = 20  # as in the tool
@@ -150,6 +152,54 @@ def test_clips_without_crops_are_a_warning(healthy, report):
     found = report(healthy)
     assert {'no_clip_crops', 'stray_unmatched'} <= set(kinds(found, 'warning'))
     assert found['status'] == 0 and found['strays'] == {'face_clip_3': 20}
+
+
+OTHER_NAMES = {
+    '{:05d}.JPG': 'video11_right/00001.JPG',
+    '{:05d}.jpeg': 'video11_right/00001.jpeg',
+    '{:d}.jpg': 'video11_right/1.jpg',
+    'frame_{:05d}.jpg': 'video11_right/frame_00001.jpg',
+}
+
+
+def rename_crops(folder, template):
+    for path in folder.rglob('*.jpg'):
+        path.rename(path.with_name(template.format(int(path.stem))))
+
+
+@pytest.mark.parametrize('template', OTHER_NAMES)
+def test_other_names_of_crops_are_named_with_the_option_that_fits(healthy, report, template):
+    rename_crops(healthy / 'cropped_aligned', template)
+    found = report(healthy)
+    assert kinds(found, 'error') == ['names']
+    (text,) = [f['text'] for f in found['findings'] if f['split'] == 'val' and f['kind'] == 'names']
+    assert f'{OTHER_NAMES[template]}: --filename-tmpl {template!r} here, ' in text
+    assert f'filename_tmpl={template!r} of the datasets' in text
+    assert '--filename-tmpl' in found['verdict'] and 'unpack' not in found['verdict']
+    assert report(healthy, '--filename-tmpl', template)['status'] == 0
+    # A dataset names the same value.
+    cfg = dict(data_root=str(healthy), ann_file=f'{ANNOTATIONS}/Validation_Set')
+    with pytest.raises(FileNotFoundError) as error:
+        len(AffWild2Dataset(**cfg))
+    assert str(error.value).endswith(f'; set filename_tmpl={template!r} of all datasets')
+    dataset = AffWild2Dataset(**cfg, filename_tmpl=template)
+    assert len(dataset) == 16 and dataset[0]['img_path'].endswith(OTHER_NAMES[template])
+
+
+def test_crops_of_one_clip_with_other_names(healthy, report):
+    rename_crops(healthy / 'cropped_aligned/face clip 3', '{:05d}.JPG')
+    found = report(healthy)
+    assert kinds(found, 'error') == ['other_names'] and 'rename' in found['verdict']
+    (text,) = [f['text'] for f in found['findings'] if f['kind'] == 'other_names']
+    assert text == 'crops are named such as 00001.JPG, expected 00001.jpg'
+
+
+def test_list_of_frames_keeps_its_names_if_the_crops_have_others(tiny, report):
+    rename_crops(tiny / 'cropped_aligned', '{:05d}.JPG')
+    found = report(tiny, '--frames', 'test_set_format.txt', '--filename-tmpl', '{:05d}.JPG')
+    assert found['splits'][-1]['crops'] == 3
+    cfg = dict(data_root=str(tiny), ann_file='test_set_format.txt', filename_tmpl='{:05d}.JPG')
+    assert AffWild2Dataset(**cfg).get_data_info(0)['img_path'].endswith('video65/00001.JPG')
 
 
 def test_missing_crops_are_an_error(healthy, report):

@@ -20,6 +20,8 @@ from abaw_mm.structures import FrameTable, check_clip_names
 OTHER_SUFFIX = {'.jpg': '.png', '.png': '.jpg'}
 SPELLINGS = 2  # of a frame's file name in one root
 MAX_NUMBER = np.iinfo(np.int32).max  # of a frame, so that tables stay small
+# Ends of image files, which Pillow reads.
+NUMBERED_IMAGE = re.compile(r'(.*?)(\d{1,9})(\.(?:jpe?g|png|bmp|webp))', re.IGNORECASE)
 LISTING_THREADS = 16  # listing waits for the disk or the network, not for the processor
 
 
@@ -92,6 +94,23 @@ class FilenameTemplate:
         return np.where(matches, number, -1).astype(np.int32)
 
 
+def guess_template(names: Iterable[str]) -> str | None:
+    """Guess the template of a clip's files, None if they do not share one.
+
+    >>> guess_template(['00001.JPG', '00002.JPG']), guess_template(['1.jpg', '10.jpg'])
+    ('{:05d}.JPG', '{:d}.jpg')
+    >>> guess_template(['frame_001.jpg', 'notes.txt']), guess_template(['a1.jpg', 'b1.jpg'])
+    ('frame_{:03d}.jpg', None)
+    """
+    hits = [hit for hit in map(NUMBERED_IMAGE.fullmatch, names) if hit]
+    if len({(hit[1], hit[3]) for hit in hits}) != 1 or '{' in hits[0][1] or '}' in hits[0][1]:
+        return None
+    width = max((len(hit[2]) for hit in hits if hit[2].startswith('0')), default=1)
+    template = f'{hits[0][1]}{{:{"" if width == 1 else f"0{width}"}d}}{hits[0][3]}'
+    numbers = FilenameTemplate(template).numbers([hit[0] for hit in hits])
+    return template if np.all(numbers >= 0) else None
+
+
 class CropFolder:
     """A root of crops, ``<root>/<clip>/00001.jpg``.
 
@@ -143,6 +162,15 @@ class CropFolder:
         spellings = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])
         numbers, first = np.unique(np.concatenate(parts), return_index=True)
         return numbers, spellings[first]
+
+    def find_other_names(self, clip: str) -> tuple[str, str] | None:
+        """Return a file of a clip and the template that fits, if none of its files is a crop."""
+        names = self.names(clip)
+        template = None if len(self.frames(clip)[0]) else guess_template(names)
+        if template is None:
+            return None
+        number = FilenameTemplate(template).number
+        return min(name for name in names if number(name) >= 0), template
 
     def stamp(self, clip: str) -> tuple[int, ...]:
         """Return the times in ns at which a clip's folder changed, 0 without a folder.
@@ -199,6 +227,20 @@ def _map_clips(function: Callable[[str], Any], clips: list[str]) -> dict[str, An
     """Call a function for each clip, many at once; returns clip name to result."""
     with ThreadPoolExecutor(LISTING_THREADS) as pool:
         return dict(zip(clips, pool.map(function, clips), strict=True))
+
+
+def explain_names(roots: Sequence[CropFolder], clips: Iterable[str]) -> str:
+    """Say how the files of the first clip without crops are named; empty if it has no images."""
+    for clip in clips:
+        for root in roots:
+            found = root.find_other_names(clip)
+            if found:
+                name, template = found
+                return (
+                    f'{os.path.join(root.root, clip)}: got files such as {name}, expected '
+                    f'{root.templates[0].name(1)}; set filename_tmpl={template!r}'
+                )
+    return ''
 
 
 def crop_path(roots: Sequence[CropFolder], clip: str, frame_no: int, source: int) -> str:

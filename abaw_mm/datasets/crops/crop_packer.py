@@ -19,6 +19,7 @@ import numpy as np
 
 from abaw_mm.datasets.crops.crop_folder import (
     CropFolder,
+    explain_names,
     list_crops,
 )
 from abaw_mm.datasets.crops.packed_crops import (
@@ -101,6 +102,9 @@ def pack_crops(
     lmdb = import_lmdb()
     crops = list_crops([source], source.clips())
     if not len(crops):
+        names = explain_names([source], source.clips())
+        if names:
+            raise InvalidValueError(f'{names} (--filename-tmpl)')
         raise MissingFileError(
             f'{source.root}: got {len(crops.clips)} sub-folders and no crop, expected '
             f'<clip>/{source.templates[0].name(1)} in it; give the folder that holds the clips, '

@@ -141,6 +141,10 @@ def check_download(
         for split in splits
         for clip, lines in split.lines.items()
     ]
+    for clip_report in reports:
+        if not clip_report.crops:
+            found = (store.find_other_names(clip_report.clip) for store in download.stores)
+            clip_report.other_name, clip_report.template = next(filter(None, found), ('', ''))
     if workers:
         _decode(download.stores, crops.select_clips(sorted(listed)), reports, workers, report)
     roots = [store.root for store in download.stores]

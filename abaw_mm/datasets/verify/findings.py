@@ -7,6 +7,15 @@ LEVELS = ('error', 'warning', 'note')  # worst first
 KINDS = {
     'annotation': ('error', 'download the annotations of the expression track (EXPR) again'),
     'no_crops': ('error', 'unpack cropped_aligned, or name its folder with --crops'),
+    'names': (
+        'error',
+        'give the --filename-tmpl that is named above, and set filename_tmpl of all datasets of '
+        'the config to it',
+    ),
+    'other_names': (
+        'error',
+        'rename these crops to the names of --filename-tmpl, 00001.jpg by default',
+    ),
     'no_labels': ('error', 'use annotations and crops of the same edition'),
     'start_index': (
         'error',

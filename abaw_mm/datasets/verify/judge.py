@@ -38,6 +38,8 @@ class ClipReport:
     per_class: list[int] | None  # frames with label and crop
     sizes: dict[str, int] = field(default_factory=dict)  # '112x112' to crops; only if decoded
     broken: dict[str, str] = field(default_factory=dict)  # path to reason; only if decoded
+    other_name: str = ''  # a file of a clip without crops, if its images have another template
+    template: str = ''  # which they have
 
 
 def check_clip(
@@ -85,7 +87,9 @@ def judge_clip(report: ClipReport, hidden: bool = False, usual_size: str = '') -
         usual_size (str): Size of most crops of all clips, such as ``'112x112'``.
     """
     r, found = report, {}
-    if not r.crops:
+    if not r.crops and r.template:
+        found['other_names'] = f'crops are named such as {r.other_name}, expected 00001.jpg'
+    elif not r.crops:
         found['no_clip_crops'] = f'no crop for {r.lines} lines'
     elif r.missing > MANY_MISSING_IN_CLIP * r.lines:
         found['missing'] = (
@@ -220,6 +224,14 @@ def _judge_clips_and_split(
     split: Split, reports: Sequence[ClipReport], usual_size: str
 ) -> list[Finding]:
     own = [r for r in reports if r.split == split.name]
+    named = [r for r in own if r.template]
+    if len({r.template for r in named}) == 1 and not any(r.crops for r in own):
+        template = repr(named[0].template)
+        text = (
+            f'crops are named such as {named[0].clip}/{named[0].other_name}: --filename-tmpl '
+            f'{template} here, filename_tmpl={template} of the datasets'
+        )
+        return [Finding('names', text, split.name)]
     of_split = judge_split(sum_clips(split, own))
     of_clips = [f for r in own for f in judge_clip(r, split.hidden, usual_size)]
     if any(f.kind == 'no_crops' for f in of_split):  # one finding instead of one per clip
@@ -231,7 +243,7 @@ def give_verdict(findings: Sequence[Finding], decoded: bool) -> str:
     """Return one sentence that says what to do next."""
     train = (
         f'train with python tools/train.py {HEADLINE_CONFIG}, which reads data/affwild2: link the '
-        'data there, or set data_root'
+        'data there, or set data_root of all datasets'
     )
     hint = '' if decoded else ' (pixels were not read, --decode does)'
     for level in ('error', 'warning'):

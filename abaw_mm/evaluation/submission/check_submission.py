@@ -39,7 +39,7 @@ def check_submission(
                 f'{file}: no such file, expected a submission and the list of frames that it '
                 'answers; correct the path'
             )
-    table = read_frame_list(frames, filename_tmpl)
+    table = read_frame_list(frames, filename_tmpl, other_tmpl=filename_tmpl)
     if os.path.isdir(path):
         counts = table.count_by_clip().tolist()
         return check_folder(Path(path), dict(zip(table.clips, counts, strict=True)))

@@ -47,7 +47,9 @@ class Submission(FrameTable):
         Raises:
             ValueError: If the list is not valid, or as :meth:`GapFiller.fill` does.
         """
-        table = filler.fill(predictions, read_frame_list(frames, filename_tmpl))
+        table = filler.fill(
+            predictions, read_frame_list(frames, filename_tmpl, other_tmpl=filename_tmpl)
+        )
         return cls(table.clips, table.clip_id, table.frame_no, table.columns, filename_tmpl)
 
     def write_list(self, path: Path) -> None:

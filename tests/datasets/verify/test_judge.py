@@ -165,7 +165,7 @@ def test_kinds_have_a_level_and_a_fix():
 def test_verdict_says_what_to_do():
     train = (
         'train with python tools/train.py configs/res50_srp_affwild2.py, which reads '
-        'data/affwild2: link the data there, or set data_root'
+        'data/affwild2: link the data there, or set data_root of all datasets'
     )
     notes = [Finding('gaps', '')]
     assert give_verdict(notes, decoded=True) == f'Healthy: {train}.'

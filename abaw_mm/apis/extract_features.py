@@ -101,7 +101,7 @@ def extract_features(
         layer=layer,
         amp=amp,
         dim=network(collate([first[0]])).shape[1],
-        data_root=os.path.basename(os.path.abspath(os.path.expanduser(first.data_root))),
+        data_root=os.path.realpath(os.path.expanduser(first.data_root)),
         pipeline=cfg.test_dataloader.dataset.pipeline,
         data_preprocessor=cfg.get('data_preprocessor', {}),
     )

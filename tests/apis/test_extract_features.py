@@ -79,7 +79,7 @@ def test_features_equal_those_of_single_images(made):
             'res18_srp_demo',
             layer,
             dim,
-            'affwild2',
+            str((made / 'affwild2').resolve()),
         )
         features = folder.read('c')
         assert features.shape == (4, dim)

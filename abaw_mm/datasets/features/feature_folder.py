@@ -89,7 +89,8 @@ class FeatureFolder:
                 the config must equal that of an existing folder.
 
         Raises:
-            ValueError: If the features of the folder were made in another way.
+            ValueError: If the features of the folder were made in another way, or from the crops of
+                another data root.
         """
         meta = json.loads(json.dumps(dict(format=FORMAT, **meta)))  # turns tuples into lists
         path = Path(path)
@@ -97,9 +98,10 @@ class FeatureFolder:
             with atomic_write(path / META) as draft:
                 draft.write_text(json.dumps(meta, indent=1) + '\n', encoding='utf-8')
         folder = cls.open(path)
+        _check_data_root(folder, meta)
         differs = [
             f'{name}: the folder has {folder.meta.get(name)!r}, this run {meta.get(name)!r}'
-            for name in sorted({*folder.meta, *meta} - {'config'})
+            for name in sorted({*folder.meta, *meta} - {'config', 'data_root'})
             if folder.meta.get(name) != meta.get(name)
         ]
         if differs:
@@ -236,6 +238,20 @@ class FeatureFolder:
             )
         for clip in clips:
             self.read(clip)
+
+
+def _check_data_root(folder: FeatureFolder, meta: Mapping[str, Any]) -> None:
+    """Raise ValueError if a folder has features of another data root.
+
+    Folders of earlier versions only have the last part of its path.
+    """
+    got, expected = folder.meta.get('data_root'), meta.get('data_root')
+    if got != expected and (got is None or got != os.path.basename(expected or '')):
+        raise InvalidValueError(
+            f'--out {folder.path}: got a folder with features of the crops in {got}, expected '
+            f'{expected}, the data_root of this run; choose another folder, or if the data were '
+            f'moved, correct data_root in {folder.path / META}'
+        )
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

@@ -76,6 +76,26 @@ def test_start_rejects_features_of_another_network(folder, name, value):
         FeatureFolder.start(folder.path, {**META, name: value})
 
 
+def test_start_rejects_another_data_root_of_the_same_name(tmp_path):
+    meta = dict(META, data_root='/disk1/affwild2')
+    folder = FeatureFolder.start(tmp_path, meta)
+    folder.plan(FRAMES)
+    assert FeatureFolder.start(tmp_path, meta).index.clips == sorted(FRAMES.clips)
+    with pytest.raises(
+        ValueError,
+        match=r'features of the crops in /disk1/affwild2, expected /disk2/affwild2, .*'
+        r'choose another folder, or if the data were moved, correct data_root in .*meta\.json',
+    ) as error:
+        FeatureFolder.start(tmp_path, dict(meta, data_root='/disk2/affwild2'))
+    assert 'network' not in str(error.value)
+    # a folder of an earlier version
+    path = tmp_path / 'meta.json'
+    path.write_text(path.read_text().replace('/disk1/affwild2', 'affwild2'))
+    FeatureFolder.start(tmp_path, dict(meta, data_root='/disk2/affwild2'))
+    with pytest.raises(ValueError, match='crops in affwild2, expected /disk2/affwild'):
+        FeatureFolder.start(tmp_path, dict(meta, data_root='/disk2/affwild'))
+
+
 def test_write_rejects_numbers_beyond_float16_and_other_shapes(folder):
     with pytest.raises(ValueError, match="'b': got numbers that are not finite .* for frame 5"):
         folder.write('b', np.array([[0, 0, 0], [0, 0, 6e4], [0, 7e4, 0]]))

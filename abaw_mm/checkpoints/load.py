@@ -229,9 +229,15 @@ def _read_pickle(file: Any, advice: str, *args: Any, **kwargs: Any) -> Any:
     try:
         return load_data(file, *args, **kwargs)
     except DAMAGED as error:
+        name = getattr(file, 'name', file)
+        if 'TorchScript' in str(error):
+            raise InvalidValueError(
+                f'{name}: got a TorchScript program, expected a checkpoint written by torch.save; '
+                "if you trust its author, write its tensors with torch.save(torch.jit.load('IN', "
+                "map_location='cpu').state_dict(), 'OUT.pth') and give OUT.pth"
+            ) from error
         raise InvalidValueError(
-            f'{getattr(file, "name", file)}: got a file that torch.load cannot read '
-            f'({summarize(error)}), '
+            f'{name}: got a file that torch.load cannot read ({summarize(error)}), '
             f'expected a checkpoint written by torch.save; if it is damaged, {advice}'
         ) from error
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmpretrain.models import VisionTransformer
 from torch import nn
@@ -59,6 +60,8 @@ class Encoder(NamedTuple):
 def flatten_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Collect the tensors of a nested checkpoint, except those of an optimizer.
 
+    Arrays of NumPy become tensors. Modules, which only a trusted pickle holds, give their tensors.
+
     >>> list(flatten_checkpoint(dict(state_dict={'a.w': torch.ones(1)}, epoch=3)))
     ['state_dict.a.w']
     """
@@ -73,6 +76,10 @@ def flatten_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]
         for key, value in node.items():
             if not isinstance(key, str) or (not path and key.startswith('optim')):
                 continue
+            if isinstance(value, nn.Module):
+                value = value.state_dict()
+            if isinstance(value, np.ndarray) and value.dtype.kind in 'fiu':
+                value = torch.from_numpy(value.astype(value.dtype.newbyteorder('=')))
             if isinstance(value, torch.Tensor):
                 tensors[path + key] = value
             elif isinstance(value, Mapping):

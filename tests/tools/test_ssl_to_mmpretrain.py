@@ -3,6 +3,8 @@
 import argparse
 import hashlib
 import os
+import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+import torchvision
 from mmpretrain.models import ResNet
 
 import abaw_mm
@@ -213,6 +216,58 @@ def test_only_a_trusted_pickle_is_executed(run, tmp_path, weights):
     status, _, error = run(path, tmp_path / 'a.pth', '--trust-pickle')
     assert status == 0 and 'system' in error and sentinel.exists()
     load_checkpoint_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'save',
+    {
+        'whole module': lambda w, path: torch.save(make_module(w), path),
+        'module in a dict': lambda w, path: torch.save(dict(model=make_module(w)), path),
+        'pickle of arrays': lambda w, path: path.write_bytes(pickle.dumps(to_arrays(w))),
+        'pickle of tensors': lambda w, path: path.write_bytes(pickle.dumps(dict(w), protocol=4)),
+    }.values(),
+)
+def test_trust_pickle_reads_modules_and_plain_pickles(run, tmp_path, weights, save):
+    path, out = tmp_path / 'in.pth', tmp_path / 'out.pth'
+    save(weights, path)
+    status, _, error = run(path, out)
+    assert status == 1 and '--trust-pickle' in error
+    status, _, error = run(path, out, '--trust-pickle')
+    assert status == 0, error
+    saved = load_checkpoint_file(out)['state_dict']
+    assert saved.keys() == {f'backbone.{name}' for name in weights}
+    assert all(torch.equal(saved[f'backbone.{name}'], value) for name, value in weights.items())
+
+
+def make_module(weights):
+    module = ResNet(18)
+    module.load_state_dict(weights)
+    return module
+
+
+def to_arrays(weights):
+    return {name: value.numpy() for name, value in weights.items()}
+
+
+def test_arrays_of_numpy_need_no_trust(run, tmp_path, weights):
+    torch.save(to_arrays(weights), tmp_path / 'arrays.pth')
+    status, _, error = run(tmp_path / 'arrays.pth', tmp_path / 'out.pth')
+    assert status == 0, error
+    saved = load_checkpoint_file(tmp_path / 'out.pth')['state_dict']
+    assert torch.equal(saved['backbone.conv1.weight'], weights['conv1.weight'])
+
+
+def test_torchscript_is_named_with_a_way_that_works(run, tmp_path, weights):
+    model = torchvision.models.resnet18()
+    model.load_state_dict(weights, strict=False)
+    torch.jit.script(model).save(str(tmp_path / 'script.pt'))
+    status, _, error = run(tmp_path / 'script.pt', tmp_path / 'out.pth', '--trust-pickle')
+    assert status == 1 and 'got a TorchScript program' in error and 'weights_only' not in error
+    advice = re.search(r'torch\.save\(.*\)', error)[0]
+    code = advice.replace("'IN'", repr(str(tmp_path / 'script.pt')))
+    exec(code.replace("'OUT.pth'", repr(str(tmp_path / 'plain.pth'))), dict(torch=torch))
+    status, _, error = run(tmp_path / 'plain.pth', tmp_path / 'out.pth')
+    assert status == 0, error
 
 
 def test_trusted_pickle_with_missing_code(run, tmp_path, weights, monkeypatch):

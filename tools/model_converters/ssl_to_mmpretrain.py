@@ -12,6 +12,7 @@ import argparse
 import pickle
 import sys
 import types
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,14 +76,20 @@ def read(path: Path, trust_pickle: bool) -> dict:
             raise
         print(f'WARNING: --trust-pickle: {error}', file=sys.stderr)
     checkpoint = run_pickle(path)
+    if isinstance(checkpoint, torch.nn.Module):  # torch.save(model)
+        return checkpoint.state_dict()
     if not isinstance(checkpoint, dict):
-        raise InvalidTypeError(f'{path}: got a {type(checkpoint).__name__}, expected a dict')
+        raise InvalidTypeError(
+            f'{path}: got a {type(checkpoint).__name__}, expected a dict or a module; save its '
+            'tensors with torch.save(dict(state_dict=...), PATH)'
+        )
     return checkpoint
 
 
 def run_pickle(path: Path) -> object:
-    """Call ``torch.load`` without safeguards, and print each type before it is imported.
+    """Read a file of torch, or any pickle, without safeguards.
 
+    Prints each type before it is imported.
     This function is in the tool instead of the package, so that no config can reach it.
     """
     printed = set()
@@ -102,6 +109,11 @@ def run_pickle(path: Path) -> object:
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load(),
     )
     try:
+        if not zipfile.is_zipfile(path):  # a pickle, or a file of torch from before 1.6
+            with path.open('rb') as file:
+                first = Unpickler(file).load()
+            if not isinstance(first, int):  # the mark of torch
+                return first
         return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False)
     except (ImportError, AttributeError) as error:
         raise InvalidValueError(

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from abaw_mm.errors import InvalidValueError, UserError
 
@@ -18,6 +19,8 @@ CONFIG_ERRORS = (
     TypeError,
     ValueError,
 )
+# What freezing more stages than there are raises in mmpretrain's backbones.
+FREEZING_ERRORS = (AttributeError, IndexError)
 
 
 @contextmanager
@@ -39,14 +42,37 @@ def convert_config_errors(config: str | None) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except FREEZING_ERRORS as error:
+        backbone = _find_frozen_backbone(error)
+        if backbone is None:
+            raise
+        stages = getattr(backbone, 'num_stages', getattr(backbone, 'num_layers', 'its last stage'))
+        raise InvalidValueError(
+            f'{config or "config"}: frozen_stages: got {backbone.frozen_stages} for '
+            f'{type(backbone).__name__}, expected -1 (none) to {stages}; set '
+            'model.backbone.frozen_stages'
+        ) from error
     except CONFIG_ERRORS as error:
         raise InvalidValueError(f'{config or "config"}: {_describe(error)}') from error
+
+
+def _find_frozen_backbone(error: BaseException) -> Any:
+    """Return the backbone whose method ``_freeze_stages`` raised an error, None for another."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_freeze_stages':
+            return frame.f_locals.get('self')
+    return None
 
 
 def _describe(error: Exception) -> str:
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # str() would add quotes
     if str(error):
-        return str(error)
+        # The key may come from a base config, as SGD's momentum for AdamW does.
+        inherited = 'unexpected keyword argument' in str(error)
+        advice = '; if the key is inherited, put _delete_=True into this dict' * inherited
+        return str(error) + advice
     frame = traceback.extract_tb(error.__traceback__)[-1]  # a bare assert: show its source
     return f'{type(error).__name__} in {frame.name}: {frame.line}'

@@ -48,6 +48,39 @@ def test_mistake_is_a_user_error_that_names_its_place(repo, tiny, tmp_path, opti
         build_runner(load(repo, tiny, tmp_path, **options))
 
 
+VIT = dict(_delete_=True, type='VisionTransformer', arch='deit-tiny', frozen_stages=13)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            dict(model__backbone__frozen_stages=5),
+            'got 5 for ResNet, expected -1 .none. to 3; set model.backbone.frozen_stages',
+        ),
+        (dict(model__backbone=VIT), 'got 13 for VisionTransformer, expected -1 .none. to 12; set'),
+        (
+            dict(model__head__loss=dict(class_weight=[1.0] * 7)),
+            r'len\(model.head.loss.class_weight\)=7, .*expected the same number everywhere',
+        ),
+        (
+            dict(optim_wrapper__optimizer=dict(type='AdamW', lr=1e-3)),
+            "'(momentum|nesterov)'.*; if the key is inherited, put _delete_=True into this dict",
+        ),
+    ],
+)
+def test_mistake_is_reported_with_its_fix(repo, tiny, tmp_path, options, message):
+    with pytest.raises(InvalidValueError, match=message) as error:
+        build_runner(load(repo, tiny, tmp_path, **options))
+    assert '\n' not in str(error.value)
+
+
+def test_advice_on_an_inherited_optimizer_works(repo, tiny, tmp_path):
+    optimizer = dict(_delete_=True, type='AdamW', lr=1e-3)
+    runner = build_runner(load(repo, tiny, tmp_path, optim_wrapper__optimizer=optimizer))
+    assert type(runner.optim_wrapper.optimizer).__name__ == 'AdamW'
+
+
 @pytest.mark.parametrize(('accumulated', 'lr'), [(1, 0.05), (2, 0.1), (3, 0.15)])
 def test_training_continues_from_what_was_built(repo, tiny, tmp_path, accumulated, lr):
     """The learning rate is scaled once by the batch of an update; schedulers start from it."""

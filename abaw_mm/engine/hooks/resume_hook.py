@@ -9,6 +9,18 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
+from abaw_mm.errors import InvalidValueError
+
+# Settings of an optimizer that differ between versions of torch and do not change a step.
+IMPLEMENTATION = {
+    'capturable',
+    'decoupled_weight_decay',
+    'differentiable',
+    'foreach',
+    'fused',
+    'maximize',
+}
+
 
 @HOOKS.register_module()
 class ResumeHook(Hook):
@@ -20,7 +32,9 @@ class ResumeHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Drop the state of a disabled loss scaler."""
+        """Drop the state of a disabled loss scaler; raise if the optimizer is another one."""
+        if runner._resume:
+            _check_optimizer(runner, checkpoint.get('optimizer', {}))
         if runner._resume and not checkpoint.get('optimizer', {}).get('loss_scaler', True):
             del checkpoint['optimizer']['loss_scaler']
 
@@ -32,6 +46,22 @@ class ResumeHook(Hook):
             adapt_optimizer(optimizer)
         if runner.iter >= runner.max_iters:
             _warn_of_complete_run(runner)
+
+
+def _check_optimizer(runner: Runner, state: dict) -> None:
+    """Raise InvalidValueError if a checkpoint lacks settings that the optimizer reads."""
+    groups = state.get('param_groups')
+    if not groups or not isinstance(runner.optim_wrapper, OptimWrapper):
+        return
+    optimizer = runner.optim_wrapper.optimizer
+    lacks = sorted({*optimizer.defaults} - {*groups[0]} - IMPLEMENTATION)
+    if lacks:
+        raise InvalidValueError(
+            f'--resume: got a checkpoint whose optimizer has no {", ".join(lacks)}, expected one '
+            f'of {type(optimizer).__name__}, the optimizer of the config; set '
+            'optim_wrapper.optimizer to that of the checkpoint, or start a new run from its '
+            'weights with load_from=...'
+        )
 
 
 def _warn_of_complete_run(runner: Runner) -> None:

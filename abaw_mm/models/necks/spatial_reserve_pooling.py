@@ -130,7 +130,13 @@ class SpatialReservePooling(BaseModule):
         return (self.conv2(self.conv1(x)).flatten(1),)
 
     def _check_map(self, x: torch.Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
+        if x.dim() != 4:
+            raise InvalidValueError(
+                f'SpatialReservePooling: got features of shape {tuple(x.shape)}, expected a map '
+                "(N, C, H, W); set model.backbone.out_type='featmap' of a vision transformer, or "
+                'gap_before_final_norm=False of a ConvNeXt'
+            )
+        if x.shape[1] != self.in_channels:
             raise InvalidValueError(
                 f'SpatialReservePooling: got a map of shape {tuple(x.shape)}, expected '
                 f'(N, {self.in_channels}, H, W); set model.neck.in_channels to the channels of '

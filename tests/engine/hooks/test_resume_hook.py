@@ -59,6 +59,25 @@ def test_state_of_a_disabled_loss_scaler_is_dropped(enabled):
     assert ('loss_scaler' in checkpoint['optimizer']) == enabled
 
 
+@pytest.mark.parametrize(
+    ('saved', 'current', 'lacks'),
+    [('SGD', 'AdamW', 'amsgrad, betas, eps'), ('AdamW', 'SGD', 'dampening, momentum, nesterov')],
+)
+def test_another_optimizer_is_refused(saved, current, lacks):
+    conv = nn.Conv2d(4, 5, 3)
+    before = getattr(torch.optim, saved)(conv.parameters(), 0.1)
+    wrapper = OptimWrapper(getattr(torch.optim, current)(conv.parameters(), 0.1))
+    runner = SimpleNamespace(_resume=True, optim_wrapper=wrapper)
+    with pytest.raises(
+        ValueError,
+        match=f'has no {lacks}, expected one of {current}, .*optim_wrapper.optimizer .*load_from',
+    ):
+        ResumeHook().after_load_checkpoint(runner, dict(optimizer=before.state_dict()))
+    ResumeHook().after_load_checkpoint(runner, dict(optimizer=wrapper.state_dict()))
+    runner._resume = False  # load_from
+    ResumeHook().after_load_checkpoint(runner, dict(optimizer=before.state_dict()))
+
+
 def test_complete_run_warns_once(repo, tiny, tmp_path, logged_warnings):
     Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path / 'run')).train()
     logged_warnings.clear()

@@ -74,3 +74,28 @@ def test_other_channels_raise():
 def test_invalid_kernel_sizes_raise(kernels):
     with pytest.raises(UserError, match='got kernel_sizes='):
         SpatialReservePooling(4, kernel_sizes=kernels)
+
+
+ARCH = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
+CONVNEXT = dict(type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[4, 8, 12, 16]))
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'fix'),
+    [
+        (dict(type='VisionTransformer', arch=ARCH, img_size=112), dict(out_type='featmap')),
+        (
+            dict(type='VisionTransformer', arch=ARCH, img_size=112, out_type='raw'),
+            dict(out_type='featmap'),
+        ),
+        (CONVNEXT, dict(gap_before_final_norm=False)),
+    ],
+)
+def test_features_that_are_no_map_are_refused_with_the_setting_that_helps(backbone, fix):
+    neck = MODELS.build(dict(type='SpatialReservePooling', in_channels=16))
+    images = torch.zeros(2, 3, 224, 224)
+    with pytest.raises(ValueError, match='got features of shape') as error:
+        neck(MODELS.build(backbone)(images))
+    ((name, value),) = fix.items()
+    assert f'{name}={value!r}' in str(error.value) and 'in_channels' not in str(error.value)
+    assert neck(MODELS.build({**backbone, **fix})(images))[0].dim() == 2

@@ -12,7 +12,8 @@ from mmengine.config import Config
 from modelindex.load_model_index import load
 
 from abaw_mm import model_index
-from abaw_mm.apis import model_stats
+from abaw_mm.apis import load_config, model_stats
+from abaw_mm.errors import MissingFileError
 
 REPO = Path(__file__).parents[1]
 CONFIGS = sorted((REPO / 'configs').glob('*.py'))
@@ -43,7 +44,7 @@ def test_entries_claim_no_weights_and_no_results(models):
 
 
 def test_parameters_and_flops_equal_model_stats(models):
-    for name in ('abaw_res18_gap_affwild2', 'abaw_res50_srp_affwild2', 'abaw_res18_byol_faces'):
+    for name in ('abaw_res18_gap_affwild2', 'abaw_res50_srp_112_affwild2', 'abaw_res18_byol_faces'):
         stats = model_stats(Config.fromfile(str(REPO / models[name].config)))
         data = models[name].metadata.data
         assert (data['Parameters'], data['FLOPs']) == (stats['total'], stats['flops'])
@@ -54,6 +55,37 @@ def test_get_model_builds_config_with_overrides():
     assert type(model).__name__ == 'FrameClassifier' and model.neck.kernel_sizes == (1, 3)
     assert model._dataset_meta['classes'][0] == 'Neutral'
     model_index.register_model_index()  # a second call has no effect
+
+
+INHERITED = """_base_ = ['abaw_mm::res50_srp_affwild2.py']
+model = dict(backbone=dict(frozen_stages=1))
+"""
+
+
+def test_config_elsewhere_inherits_by_name(tmp_path):
+    path = tmp_path / 'my.py'
+    path.write_text(INHERITED)
+    inherited = load_config(str(path))
+    plain = load_config(str(REPO / 'configs/res50_srp_affwild2.py'))
+    assert inherited.model.backbone.frozen_stages == 1
+    inherited.model.backbone.frozen_stages = plain.model.backbone.frozen_stages
+    for key in ('model', 'train_dataloader', 'optim_wrapper', 'test_evaluator', 'custom_imports'):
+        assert inherited[key] == plain[key], key
+    # parts, as the configs themselves inherit them
+    path.write_text("_base_ = ['abaw_mm::_base_/models/res18_srp.py']")
+    assert (
+        Config.fromfile(str(path)).model
+        == Config.fromfile(str(REPO / 'configs/res18_srp_affwild2.py')).model
+    )
+
+
+def test_unknown_name_of_a_config_is_one_error(tmp_path):
+    path = tmp_path / 'my.py'
+    path.write_text("_base_ = 'abaw_mm::res50_srp.py'")
+    with pytest.raises(MissingFileError, match=r"got 'abaw_mm::res50_srp.py', .* such as apvit_"):
+        load_config(str(path))
+    path.write_text("_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'")
+    assert Config.fromfile(str(path)).model.backbone.depth == 18  # as without us
 
 
 @pytest.mark.slow
@@ -78,11 +110,14 @@ def test_wheel_finds_its_own_configs(tmp_path):
     for path in (*(REPO / 'configs').rglob('*.py'), REPO / 'configs/metafile.yml'):
         assert (site / 'abaw_mm/.mim' / path.relative_to(REPO)).is_file()
     assert not (REPO / 'abaw_mm/.mim').exists()  # building leaves the source unchanged
+    (tmp_path / 'my.py').write_text(INHERITED)
     code = (
-        'import abaw_mm, mmpretrain, sys; '
+        'import abaw_mm, mmengine, mmpretrain, sys; '
         'names = mmpretrain.list_models("abaw"); '
         'config = mmpretrain.apis.model.ModelHub.get(names[0]).config; '
-        'print(abaw_mm.__file__, len(names), names[0], config.filename)'
+        'inherited = mmengine.Config.fromfile("my.py"); '
+        'print(abaw_mm.__file__, len(names), names[0], config.filename, '
+        'inherited.model.backbone.depth, inherited.model.backbone.frozen_stages)'
     )
     out = subprocess.run(
         [sys.executable, '-c', code],
@@ -93,4 +128,5 @@ def test_wheel_finds_its_own_configs(tmp_path):
         stdout=subprocess.PIPE,
     ).stdout.split()
     assert out[0] == str(site / 'abaw_mm/__init__.py') and int(out[1]) == len(CONFIGS)
+    assert out[4:] == ['50', '1']
     assert Path(out[3]) == site / f'abaw_mm/.mim/configs/{out[2].removeprefix("abaw_")}.py'

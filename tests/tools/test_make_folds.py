@@ -78,8 +78,7 @@ def test_config_of_the_docs_trains_on_a_fold(root, tmp_path, run_tool):
         r'```python\n(_base_[^`]*?fold0of5_[^`]*)```', (REPO / 'docs/data.md').read_text()
     )
     config = tmp_path / 'fold.py'
-    base = os.path.relpath(REPO / 'configs/res18_srp_affwild2.py', tmp_path)
-    text = text.replace('configs/res50_srp_affwild2.py', base)
+    text = text.replace('res50', 'res18')
     for name in ('train', 'val'):
         text += f'{name}_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)\n'
         text += f"{name}_dataloader['dataset']['data_root'] = {str(root)!r}\n"

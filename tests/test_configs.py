@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 
 from abaw_mm import compat
 from abaw_mm.apis.config import (
@@ -192,6 +193,23 @@ def test_released_configs_at_112_pixels(name):
         assert cfg.model.backbone.keep_rates == (1,) * 4 + (0.9,) * 4
     whole = cfg.default_hooks.pretrained_backbone.get('module', 'backbone') == 'backbone'
     assert whole == (name != 'apvit')
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_resnet_at_112_pixels_has_the_map_and_the_tensors_of_224(depth):
+    large, small = (
+        Config.fromfile(CONFIGS[0].parent / f'res{depth}_srp{size}affwild2.py')
+        for size in ('_', '_112_')
+    )
+    assert (small.data_preprocessor.crop_size, small.data_preprocessor.resize_edge) == (112, 128)
+    backbones = [MODELS.build(cfg.model.backbone).eval() for cfg in (large, small)]
+    shapes = [{k: v.shape for k, v in b.state_dict().items()} for b in backbones]
+    assert shapes[0] == shapes[1]
+    assert backbones[1](torch.zeros(1, 3, 112, 112))[-1].shape[2:] == (7, 7)
+    small.model.backbone.strides = large.model.backbone.get('strides', (1, 2, 2, 2))
+    large.model.backbone.strides = (1, 2, 2, 2)
+    for key in ('model', 'optim_wrapper', 'train_cfg', 'train_dataloader', 'val_evaluator'):
+        assert small[key] == large[key], key
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 8])

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPO = Path(__file__).parents[1]
-SOURCES = [*(REPO / 'abaw_mm').rglob('*.py'), *(REPO / 'tools').rglob('*.py')]
-TORCHRUN = {'--nproc_per_node', '--standalone'}
+SOURCES = [path for name in ('abaw_mm', 'tools', 'demo') for path in (REPO / name).rglob('*.py')]
+OTHERS = {'--nproc_per_node', '--standalone', '--signal'}  # of torchrun and sbatch
 
 
 def list_texts() -> Iterator[tuple[Path, str]]:
@@ -31,7 +31,7 @@ def list_options() -> set[str]:
 
 
 def test_every_option_that_is_named_exists():
-    options = list_options() | TORCHRUN
+    options = list_options() | OTHERS
     named = {
         (str(path), option)
         for path, text in list_texts()

@@ -202,7 +202,7 @@ def test_resnet_at_112_pixels_has_the_map_and_the_tensors_of_224(depth):
         for size in ('_', '_112_')
     )
     assert (small.data_preprocessor.crop_size, small.data_preprocessor.resize_edge) == (112, 128)
-    backbones = [MODELS.build(cfg.model.backbone).eval() for cfg in (large, small)]
+    backbones = [MODELS.build(cfg.model.backbone) for cfg in (large, small)]
     shapes = [{k: v.shape for k, v in b.state_dict().items()} for b in backbones]
     assert shapes[0] == shapes[1]
     assert backbones[1](torch.zeros(1, 3, 112, 112))[-1].shape[2:] == (7, 7)

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
+from abaw_mm.checkpoints.checks.values import check_values
 from abaw_mm.checkpoints.import_report import ImportReport
 from abaw_mm.checkpoints.load import get_loaded_sha256
 from abaw_mm.checkpoints.match import list_resizable, match_backbone, require_complete
@@ -90,6 +91,11 @@ def convert_backbone(
     network = f'{cfg["type"]}-{cfg["depth"]}' if 'depth' in cfg else str(cfg['type'])
     report = match_backbone(backbone.state_dict(), found, prefix, list_resizable(backbone))
     require_complete(report, f'{source} -> {network}', found, allow_partial)
+    check_values(
+        {name: found[key] for name, key in report.sources.items()},
+        backbone.state_dict(),
+        f'{source} -> {network}',
+    )
     # Tensors are copied: a file with a view would hold all of the view's storage.
     state_dict = {
         f'backbone.{name}': found[key].detach().clone(memory_format=torch.contiguous_format)

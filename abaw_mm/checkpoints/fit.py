@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from abaw_mm.checkpoints.checks.values import check_values
 from abaw_mm.checkpoints.import_report import ImportReport
 from abaw_mm.checkpoints.layouts import map_classifier_names
 from abaw_mm.checkpoints.load import unwrap_state_dict
@@ -34,7 +35,8 @@ def check_fit(
         tuple: A text for the log with the table of matched tensors, and whether all tensors match.
 
     Raises:
-        InvalidValueError: If a tensor that must fit is missing or has another shape.
+        InvalidValueError: If a tensor that must fit is missing or has another shape, or has values
+            that no trained network has.
     """
     wanted = model.state_dict()
     found = unwrap_state_dict(checkpoint)
@@ -47,6 +49,9 @@ def check_fit(
     report = compare_tensors(wanted, found, resizable=resizable)
     table = f'{name or "checkpoint"} -> {type(model).__name__}\n{report.table()}'
     problems = _list_problems(report, wanted)
+    check_values(
+        {own: found[key] for own, key in report.sources.items()}, wanted, name or 'checkpoint'
+    )
     if not problems:
         return table, True
     listed = ', '.join(problems[:MAX_LISTED])

@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
+from abaw_mm.checkpoints.checks.values import check_values
 from abaw_mm.checkpoints.load import load_checkpoint_file
 from abaw_mm.checkpoints.match import (
     flatten_checkpoint,
@@ -61,6 +62,7 @@ class SSLPretrained:
             level=logging.INFO if report.complete else logging.WARNING,
         )
         state_dict = {name: found[key] for name, key in report.sources.items()}
+        check_values(state_dict, module.state_dict(), what)
         module.load_state_dict(state_dict, strict=False)
         _keep_weights(module, self.checkpoint)
 

@@ -1,13 +1,15 @@
 """Build the classifier of a config and load a checkpoint into it, without a Runner."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import DATASETS, MODELS
 
 from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.checkpoints.checks.classes import match_classes
 from abaw_mm.checkpoints.fit import check_fit
 from abaw_mm.checkpoints.load import load_checkpoint_file, unwrap_state_dict
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
@@ -24,7 +26,8 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
 
     Raises:
         MissingFileError: If there is no such checkpoint.
-        InvalidValueError: If the config has no classifier, or the checkpoint does not fit it.
+        InvalidValueError: If the config has no classifier, or the checkpoint does not fit it or has
+            other classes.
     """
     cfg = adapt_cfg_to_cpu(copy.deepcopy(cfg), 'none')
     if cfg.get('data_preprocessor') is not None:
@@ -38,7 +41,17 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
         )
     found = load_checkpoint_file(checkpoint)
     check_fit(model, found, checkpoint)
+    strict = cfg.get('default_hooks', {}).get('strict_checkpoint') or {}
+    match_classes(found, _get_classes(cfg), checkpoint, strict.get('reorder_classes', False))
     # A test ignores further tensors as well.
     model.load_state_dict(unwrap_state_dict(found), strict=False)
     enable_efficient_conv_bn_eval(model, cfg)
     return model.eval().to('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def _get_classes(cfg: Config) -> Sequence[str] | None:
+    """Return the classes of the config's data, without reading it."""
+    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
+    dataset = loader.get('dataset') or {}
+    declared = getattr(DATASETS.get(dataset.get('type', '')), 'METAINFO', {})
+    return {**declared, **(dataset.get('metainfo') or {})}.get('classes')

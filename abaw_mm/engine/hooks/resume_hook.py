@@ -1,14 +1,16 @@
 """Adapt the state of a resumed run to the current run."""
 
 import logging
+import os
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
+from abaw_mm.checkpoints.checks.best_checkpoint import keep_own_best
 from abaw_mm.errors import InvalidValueError
 
 # Settings of an optimizer that differ between versions of torch and do not change a step.
@@ -28,13 +30,15 @@ class ResumeHook(Hook):
 
     The momenta get the memory layout of the current parameters, and the optimizer uses the kernels
     of the current config (:func:`adapt_optimizer`). The state of a disabled loss scaler, as of a
-    run in bfloat16, is dropped, so that the run can continue in float16.
+    run in bfloat16, is dropped, so that the run can continue in float16. Best checkpoints outside
+    the work dir are dropped, since mmengine would delete them (:func:`keep_own_best`).
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Drop the state of a disabled loss scaler; raise if the optimizer is another one."""
+        """Drop what a resumed run must not keep; raise if the optimizer is another one."""
         if runner._resume:
             _check_optimizer(runner, checkpoint.get('optimizer', {}))
+            _drop_other_best(runner, checkpoint)
         if runner._resume and not checkpoint.get('optimizer', {}).get('loss_scaler', True):
             del checkpoint['optimizer']['loss_scaler']
 
@@ -61,6 +65,23 @@ def _check_optimizer(runner: Runner, state: dict) -> None:
             f'of {type(optimizer).__name__}, the optimizer of the config; set '
             'optim_wrapper.optimizer to that of the checkpoint, or start a new run from its '
             'weights with load_from=...'
+        )
+
+
+def _drop_other_best(runner: Runner, checkpoint: dict) -> None:
+    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    folder = runner.work_dir
+    if hook is not None and hook.out_dir not in (None, folder):  # as CheckpointHook joins them
+        folder = os.path.join(hook.out_dir, os.path.basename(folder.rstrip(os.sep)))
+    state = checkpoint.get('message_hub')
+    info = state.get('runtime_info') if isinstance(state, dict) else None
+    dropped = keep_own_best(info, folder) if isinstance(info, dict) else []
+    if dropped:
+        print_log(
+            f'--resume: {", ".join(dropped)} of the checkpoint are dropped: they name no best '
+            f'checkpoint in {folder}, so that the next score is the best one',
+            logger='current',
+            level=logging.WARNING,
         )
 
 

@@ -57,6 +57,8 @@ class PretrainedBackboneHook(Hook):
         if checkpoint:
             module = _get_module(model, self.module)
             module.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
+        elif not runner._resume:
+            _import_pretrained(model)
         self.random = not (
             checkpoint
             or any(_has_weights(module) for module in (model, getattr(model, 'backbone', None)))
@@ -103,6 +105,33 @@ class PretrainedBackboneHook(Hook):
         )
 
 
+def _import_pretrained(model: Any) -> None:
+    """Replace OpenMMLab's ``Pretrained`` of the backbone by our import, which loads all or fails.
+
+    ``Pretrained`` loads whatever tensors have the right name, if only none, without an error.
+
+    Raises:
+        InvalidValueError: If ``Pretrained`` is to fill the whole model.
+    """
+    if any(cfg.get('type') == 'Pretrained' for cfg in _list_init_cfgs(model)):
+        raise InvalidValueError(
+            "model.init_cfg (or model.pretrained): got type 'Pretrained', which ignores tensors "
+            'that do not match; set load_from for a whole model, or checkpoint for a backbone'
+        )
+    backbone: Any = getattr(model, 'backbone', None)
+    init_cfgs = [_translate_init_cfg(cfg) for cfg in _list_init_cfgs(backbone)]
+    if init_cfgs:
+        backbone.init_cfg = init_cfgs
+
+
+def _translate_init_cfg(cfg: dict) -> dict:
+    if cfg.get('type') != 'Pretrained':
+        return cfg
+    prefix = (cfg.get('prefix') or '').rstrip('.')
+    chosen = dict(prefix=prefix) if prefix else {}
+    return dict(type='SSLPretrained', checkpoint=cfg['checkpoint'], **chosen)
+
+
 def _get_module(model: nn.Module, name: str) -> Any:
     """Return a module of the model by its dotted name."""
     try:
@@ -116,6 +145,9 @@ def _get_module(model: nn.Module, name: str) -> Any:
 
 def _has_weights(module: object) -> bool:
     """Return whether the ``init_cfg`` of a module reads weights from a file."""
+    return any('checkpoint' in cfg for cfg in _list_init_cfgs(module))
+
+
+def _list_init_cfgs(module: object) -> list[dict]:
     init_cfg = getattr(module, 'init_cfg', None) or []
-    init_cfg = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-    return any('checkpoint' in cfg for cfg in init_cfg)
+    return [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg)

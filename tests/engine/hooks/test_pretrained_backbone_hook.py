@@ -39,3 +39,28 @@ def test_checkpoint_fills_frozen_stages(repo, tiny, tmp_path, logged_warnings):
 def test_missing_checkpoint_is_an_error(repo, tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match="checkpoint='gone.pth': no such file"):
         Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path, checkpoint='gone.pth')).train()
+
+
+@pytest.mark.parametrize('prefix', ['backbone.', 'backbone', None])
+def test_pretrained_of_mmengine_fills_the_whole_backbone(repo, tiny, tmp_path, prefix):
+    wanted = save_backbone(tmp_path / 'ssl.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'ssl.pth'), prefix=prefix)
+    cfg = tiny_cfg(repo, tiny, tmp_path / 'run')
+    cfg.model.backbone.init_cfg = init_cfg
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    weight = runner.model.backbone.layer1[0].conv1.weight
+    assert torch.equal(weight, wanted['backbone.layer1.0.conv1.weight'])
+
+
+def test_pretrained_of_mmengine_that_matches_nothing_is_refused(repo, tiny, tmp_path):
+    save_backbone(tmp_path / 'ssl.pth', prefix='encoder.')
+    cfg = tiny_cfg(repo, tiny, tmp_path / 'run')
+    options = dict(type='Pretrained', checkpoint=str(tmp_path / 'ssl.pth'))
+    cfg.model.backbone.init_cfg = dict(options, prefix='backbone.')
+    with pytest.raises(ValueError, match='got 0 of the 100 tensors of the backbone'):
+        Runner.from_cfg(cfg).train()
+    del cfg.model.backbone['init_cfg']
+    cfg.model.init_cfg = options
+    with pytest.raises(ValueError, match='set load_from for a whole model'):
+        Runner.from_cfg(cfg).train()

@@ -55,10 +55,20 @@ def with_dtype(*args):
     return lambda: Array((1, (2,), 'D', False, bytes(16)), Dtype(*args))
 
 
+FIELDS = {'a': (np.dtype('f8'), 0)}
+FAR_FIELDS = {'a': (np.dtype('f8'), 2**30)}
+SUBARRAY = np.dtype('f8'), (2**20,)
+
 # Many of them crash the process where NumPy sets the state.
 CRAFTED = {
     'fields': with_dtype('V8', (3, '|', None, ('a',), {'a': (np.dtype('f8'), 2**40)}, 8, 1, 0)),
     'fields of another type': with_dtype('f8', (3, '<', None, ('a',), {'a': 1}, -1, -1, 0)),
+    'fields of numbers': with_dtype('f8', (3, '<', None, ('a',), FIELDS, 8, 1, 0)),
+    'fields far away': with_dtype('f8', (3, '<', None, ('a',), FAR_FIELDS, 8, 1, 0)),
+    'subarray of numbers': with_dtype('f8', (3, '<', SUBARRAY, None, None, 8, 1, 0)),
+    'item size of numbers': with_dtype('f8', (3, '<', None, None, None, 2**30, 1, 0)),
+    'flags of numbers': with_dtype('f8', (3, '<', None, None, None, -1, -1, 1)),
+    'fields and flags': with_dtype('f8', (3, '<', None, ('a',), FIELDS, 2**30, 1, 27)),
     'object flags': with_dtype('f8', (3, '<', None, None, None, -1, -1, 63)),
     'item size': with_dtype('V8', (3, '|', None, None, None, 2**40, 1, 0)),
     'negative item size': with_dtype('V8', (3, '|', None, None, None, -8, 1, 0)),

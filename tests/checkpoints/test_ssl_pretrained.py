@@ -40,7 +40,7 @@ def backbone(checkpoint=None, depth=18, **kwargs):
 def moco(weights):
     return dict(
         state_dict={
-            **{f'module.encoder_k.{k}': torch.zeros_like(v) for k, v in weights.items()},
+            **{f'module.encoder_k.{k}': v + 1 for k, v in weights.items()},
             **{f'module.encoder_q.{k}': v for k, v in weights.items()},
             'module.queue': torch.zeros(3),
         }
@@ -114,7 +114,7 @@ def test_prefix_chooses_the_encoder(tmp_path, weights):
     torch.save(moco(weights), tmp_path / 'ssl.pth')
     model = backbone(tmp_path / 'ssl.pth', prefix='encoder_k')
     model.init_weights()
-    assert not model.conv1.weight.any()
+    assert torch.equal(model.conv1.weight, weights['conv1.weight'] + 1)
     with pytest.raises(ValueError, match=r'got 0 of the 100[^\n]*\n  layout  .*none of'):
         backbone(tmp_path / 'ssl.pth', prefix='encoder').init_weights()
 

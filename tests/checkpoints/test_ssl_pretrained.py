@@ -16,7 +16,7 @@ def weights():
     torch.manual_seed(3)
     backbone = MODELS.build(dict(type='ResNet', depth=18))
     return {
-        key: torch.randn_like(value) if value.is_floating_point() else value + 7
+        key: torch.rand_like(value) if value.is_floating_point() else value + 7
         for key, value in backbone.state_dict().items()
     }
 

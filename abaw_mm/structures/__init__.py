@@ -2,15 +2,17 @@
 
 from .collate_frames import collate_frames
 from .frame_batch import FrameBatch, is_frame_batch, uses_frame_batches
-from .frame_table import FrameTable, chain_tables, check_clip_names, merge_tables
+from .frame_table import MAX_INT, FrameTable, chain_tables, check_clip_names, merge_tables, to_int32
 
 __all__ = [
     'FrameBatch',
+    'MAX_INT',
     'FrameTable',
     'chain_tables',
     'check_clip_names',
     'collate_frames',
     'is_frame_batch',
     'merge_tables',
+    'to_int32',
     'uses_frame_batches',
 ]

@@ -12,6 +12,7 @@ import numpy as np
 from abaw_mm.errors import InvalidValueError, shorten_text
 
 Table = TypeVar('Table', bound='FrameTable')
+MAX_INT = np.iinfo(np.int32).max
 CHUNK = 1 << 18  # frames looked up at once; bounds the memory of temporary arrays
 # A clip is a folder of crops, '<clip>.txt' and '<clip>.npy': its name must never leave a folder.
 CLIP_NAME = re.compile(r'(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+')
@@ -50,6 +51,29 @@ def _is_clip_name(clip: str) -> bool:
         return CLIP_NAME.fullmatch(clip) is not None and len(os.fsencode(clip)) <= MAX_NAME
     except UnicodeEncodeError:
         return False
+
+
+def to_int32(numbers: Any, name: str) -> np.ndarray:
+    """Convert integers of any origin to int32, which would wrap numbers beyond it.
+
+    Args:
+        numbers (ndarray | Sequence[int]): (F, ...) integers.
+        name (str): What they are, for the message.
+
+    Raises:
+        ValueError: If a number is beyond int32 or is not an integer.
+
+    >>> to_int32([1, 2], 'frame_no')
+    array([1, 2], dtype=int32)
+    """
+    array = np.asarray(numbers)
+    if array.dtype == np.int32 or not array.size:
+        return array.astype(np.int32, copy=False)
+    beyond = (array < -MAX_INT - 1) | (array > MAX_INT) if array.dtype.kind in 'iubO' else True
+    if np.any(beyond):
+        worst = array[np.broadcast_to(beyond, array.shape)].flat[0]
+        raise InvalidValueError(f'got {name} {worst}, expected integers of up to {MAX_INT}')
+    return array.astype(np.int32)
 
 
 @dataclass(eq=False)
@@ -100,7 +124,7 @@ class FrameTable:
             FrameTable: A plain table, whichever subclass is asked.
         """
         clips = list(frame_no)
-        numbers = [np.asarray(frame_no[clip], np.int32) for clip in clips]
+        numbers = [to_int32(frame_no[clip], f'frame number of {clip!r}') for clip in clips]
         return FrameTable(
             clips,
             np.repeat(np.arange(len(clips), dtype=np.int32), [len(part) for part in numbers]),
@@ -136,7 +160,7 @@ class FrameTable:
         return FrameTable(
             clips.tolist(),
             run_id.astype(np.int32)[np.cumsum(starts) - 1],
-            np.asarray(frame_no, np.int32),
+            to_int32(frame_no, 'frame number'),
             {name: np.asarray(column) for name, column in columns.items()},
         )
 

@@ -107,6 +107,11 @@ def test_read_frame_list(tmp_path, tail):
         ([LIST_HEADER, 'a/00001.jpg0'], 'line 2'),
         ([LIST_HEADER, 'a/00001.jpg,', 'a/1.jpg,'], "line 3: got 'a/1.jpg,'"),
         ([LIST_HEADER, '00001.jpg,'], 'line 2'),
+        ([LIST_HEADER, 'a/4294967297.jpg,'], 'line 2: got the frame number .*at most 2147483647'),
+        (
+            [LIST_HEADER, f'a/{"9" * 5000}.jpg,'],
+            'line 2: got the frame number .*at most 2147483647',
+        ),
         ([LIST_HEADER, 'a/00001.jpg,3'], 'line 2'),
         ([LIST_HEADER, 'a/00001.jpg,', '', 'a/00002.jpg,'], 'line 3'),
         (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abaw_mm.structures import FrameTable, chain_tables, merge_tables
+from abaw_mm.structures import FrameTable, chain_tables, merge_tables, to_int32
 
 NAN = float('nan')
 
@@ -186,3 +186,21 @@ def test_merge_compares_targets_of_copies(first, second, differ):
             merge_tables(parts, targets=['va'])
     else:
         assert len(merge_tables(parts, targets=['va'])) == 1
+
+
+@pytest.mark.parametrize('number', [2**31, 2**32, 2**64, -(2**31) - 1, 0.5, 'x'])
+def test_numbers_beyond_int32_are_refused_not_wrapped(number):
+    for make in (
+        lambda: to_int32([1, number], 'n'),
+        lambda: FrameTable.from_clips({'a': [1, number]}),
+        lambda: FrameTable.from_rows(['a', 'a'], [1, number]),
+    ):
+        with pytest.raises(ValueError, match='expected integers of up to 2147483647'):
+            make()
+
+
+def test_numbers_within_int32_keep_their_value():
+    for dtype in (np.uint8, np.int64, np.uint64, bool):
+        assert to_int32(np.array([0, 1], dtype), 'n').tolist() == [0, 1]
+    assert to_int32([2**31 - 1, -(2**31)], 'n').tolist() == [2**31 - 1, -(2**31)]
+    assert to_int32([], 'n').dtype == np.int32

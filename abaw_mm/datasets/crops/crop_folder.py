@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from abaw_mm.errors import InvalidValueError, shorten_text
-from abaw_mm.structures import FrameTable, check_clip_names
+from abaw_mm.structures import MAX_INT, FrameTable, check_clip_names
 
 OTHER_SUFFIX = {'.jpg': '.png', '.png': '.jpg'}
 SPELLINGS = 2  # of a frame's file name in one root
-MAX_NUMBER = np.iinfo(np.int32).max  # of a frame, so that tables stay small
 # Ends of image files, which Pillow reads.
 NUMBERED_IMAGE = re.compile(r'(.*?)(\d{1,9})(\.(?:jpe?g|png|bmp|webp))', re.IGNORECASE)
 LISTING_THREADS = 16  # listing waits for the disk or the network, not for the processor
@@ -68,9 +67,9 @@ class FilenameTemplate:
             return -1
         if len(digits) > self._width and digits[0] == '0':
             return -1
-        if len(digits) > 10 or int(digits) > MAX_NUMBER:
+        if len(digits.lstrip('0')) > 10 or int(digits) > MAX_INT:
             raise InvalidValueError(
-                f'got the frame number {shorten_text(digits)}, expected at most {MAX_NUMBER}; '
+                f'got the frame number {shorten_text(digits)}, expected at most {MAX_INT}; '
                 'rename the file, or set filename_tmpl if the digits are not a frame number'
             )
         return int(digits)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from abaw_mm.datasets.crops.crop_folder import MAX_NUMBER
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten, shorten_text
 from abaw_mm.files import atomic_write, explain_damage, read_json, read_npz
-from abaw_mm.structures import FrameTable, chain_tables, check_clip_names
+from abaw_mm.structures import MAX_INT, FrameTable, chain_tables, check_clip_names
 
 META, INDEX, CLIPS = 'meta.json', 'index.npz', 'clips'
 FORMAT = 1  # of the folder; folders with another number are rejected
@@ -292,7 +291,7 @@ def _parse_index(clips: np.ndarray, length: np.ndarray, frame_no: np.ndarray) ->
         raise ValueError(f'{length.dtype} and {frame_no.dtype} instead of integers')
     if length.shape != clips.shape or length.sum() != len(frame_no) or np.any(length < 0):
         raise ValueError('its arrays do not fit each other')
-    if len(frame_no) and not 0 <= frame_no.min() <= frame_no.max() <= MAX_NUMBER:
+    if len(frame_no) and not 0 <= frame_no.min() <= frame_no.max() <= MAX_INT:
         raise ValueError(f'frame numbers {frame_no.min()} to {frame_no.max()}')
     clip_id = np.repeat(np.arange(len(clips), dtype=np.int32), length)
     table = FrameTable(clips.tolist(), clip_id, frame_no.astype(np.int32))

@@ -37,6 +37,14 @@ def test_filename_template(template, name, number):
         assert filenames.name(number) == name
 
 
+@pytest.mark.parametrize('template', ['{:05d}.jpg', '{:010d}.jpg', '{:025d}.jpg', '{}.jpg'])
+@pytest.mark.parametrize('number', [0, 7, 2**31 - 1])
+def test_numbers_up_to_int32_keep_their_value(template, number):
+    filenames = FilenameTemplate(template)
+    name = filenames.name(number)
+    assert filenames.number(name) == filenames.numbers([name])[0] == number
+
+
 def test_many_names_give_the_numbers_of_each():
     names = ['00012.jpg', '99999.jpg', '00012.png', '0001a.jpg', 'ü0012.jpg', '00/12.jpg']
     template = FilenameTemplate('{:05d}.jpg')

@@ -1,9 +1,13 @@
 """tools/analysis_tools/score_predictions.py."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
+
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
 
 TOOL = 'analysis_tools/score_predictions.py'
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
@@ -45,6 +49,38 @@ def test_both_figures_are_printed_and_written(folder, run_tool):
 def test_only_one_figure_without_annotations(folder, run_tool):
     status, out, _ = run_tool(TOOL, 'predictions.npz', '--absent', 'skip')
     assert status == 0 and '66.67' in out and '--ann-file adds the figure' in out
+
+
+def test_csv_has_the_counts_of_each_clip_and_class(folder, run_tool, make_noisy):
+    predictions = make_noisy(3)
+    predictions['gt_label'][5:9] = -1
+    predictions.write('noisy.npz')
+    status, out, _ = run_tool(TOOL, 'noisy.npz', '--csv', 'tables')
+    assert status == 0 and 'source: res18, checkpoint ab\n' in out
+    clips = list(csv.DictReader((folder / 'tables/clips.csv').open(newline='')))
+    assert [row['clip'] for row in clips] == ['v00', 'v01', 'v02']
+    label, pred = predictions['gt_label'], predictions['pred_label']
+    for i, row in enumerate(clips):
+        at = (predictions.clip_id == i) & (label != -1)
+        assert int(row['frames']) == at.sum() == (60 if i else 56)
+        assert row['accuracy'] == f'{100 * (label == pred)[at].mean():.2f}'
+        for c, name in enumerate(HEADER.split(',')):
+            expected = [np.sum(label[at] == c), np.sum(pred[at] == c)]
+            expected.append(np.sum((label[at] == c) & (pred[at] == c)))
+            kinds = ('labelled', 'predicted', 'correct')
+            assert [int(row[f'{kind}_{name}']) for kind in kinds] == expected
+    matrix = list(csv.reader((folder / 'tables/confusion.csv').open(newline='')))
+    known = label != -1
+    expected = confusion_matrix(label[known], pred[known], labels=range(8))
+    assert [list(map(int, row[1:])) for row in matrix[1:]] == expected.tolist()
+    assert matrix[3][0] == 'Disgust' and matrix[0][3] == 'predicted_Disgust'
+
+
+def test_postprocessing_is_named(folder, run_tool, make_noisy):
+    Postprocess(width=5, hold=3)(make_noisy(3)).write('smooth.npz')
+    status, out, _ = run_tool(TOOL, 'smooth.npz', '--json', 'out.json')
+    assert status == 0 and 'checkpoint ab, smooth box 5, hold 3\n' in out
+    assert json.loads((folder / 'out.json').read_text())['steps'] == ['smooth box 5', 'hold 3']
 
 
 def test_user_errors(folder, run_tool):

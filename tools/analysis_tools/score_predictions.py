@@ -5,15 +5,18 @@
         --ann-file data/affwild2/annotations/EXPR_Recognition_Challenge/Validation_Set
 
 Both figures are found in publications. Frames without a crop are filled as by
-tools/make_submission.py. Without --ann-file only the first figure is known.
+tools/make_submission.py. Without --ann-file only the first figure is known. --csv DIR writes the
+confusion matrix and the counts of each clip.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 from abaw_mm.cli import (
@@ -27,12 +30,13 @@ from abaw_mm.cli import (
     start_index_argument,
     write_json,
 )
-from abaw_mm.datasets.annotations import read_annotation_folder
-from abaw_mm.errors import shorten
+from abaw_mm.datasets.annotations import UNLABELLED, read_annotation_folder
+from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
-from abaw_mm.files import read_text
+from abaw_mm.files import atomic_write, read_text
+from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,6 +49,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--clips', type=Path, help='file with one clip per line: the fold that was tested'
+    )
+    parser.add_argument(
+        '--csv',
+        type=Path,
+        metavar='DIR',
+        help='folder for clips.csv and confusion.csv, of the labelled frames with a crop',
     )
     args = parser.parse_args(argv)
     if args.clips and not args.ann_file:
@@ -71,6 +81,32 @@ def make_score_table(scores: Scores, classes: Sequence[str]) -> Table:
     return make_table(header, rows)
 
 
+def write_csv(predictions: Predictions, folder: Path) -> None:
+    """Write the confusion matrix, and for each clip its accuracy and its counts per class."""
+    known = predictions.take(predictions['gt_label'] != UNLABELLED)
+    if not len(known):
+        raise InvalidValueError(
+            '--csv: got predictions without labels, expected those of an annotated set'
+        )
+    classes = known.classes
+    per_clip = confusion_per_clip(known, len(classes))
+    kinds = ('labelled', 'predicted', 'correct')
+    clips = [['clip', 'frames', 'accuracy', *(f'{k}_{name}' for k in kinds for name in classes)]]
+    for clip, counts in zip(known.clips, per_clip, strict=True):
+        frames = int(counts.sum())
+        if frames:
+            parts = np.concatenate([counts.sum(1), counts.sum(0), counts.diagonal()]).tolist()
+            clips.append([clip, frames, f'{100 * counts.trace() / frames:.2f}', *parts])
+    confusion = [['label', *(f'predicted_{name}' for name in classes)]]
+    confusion += [[name, *row] for name, row in zip(classes, per_clip.sum(0).tolist(), strict=True)]
+    for name, rows in (('clips', clips), ('confusion', confusion)):
+        with (
+            atomic_write(folder / f'{name}.csv') as draft,
+            open(draft, 'w', newline='', encoding='utf-8') as file,
+        ):
+            csv.writer(file).writerows(rows)
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures."""
@@ -83,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     filler = GapFiller(args.fill, args.start_class, args.empty_clip)
     scores = score_predictions(predictions, labels, filler, args.start_index, args.absent)
     console = make_console()
+    console.print(f'source: {predictions.source}')
     console.print(make_score_table(scores, predictions.classes))
     if scores.all_labelled is None:
         console.print('note: --ann-file adds the figure on all labelled frames')
@@ -93,7 +130,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if scores.empty_clips:
         console.print(f'note: clips without any prediction: {shorten(scores.empty_clips)}')
     if args.json:
-        write_json(args.json, asdict(scores))
+        source = {name: getattr(predictions, name) for name in ('config', 'sha256', 'steps')}
+        write_json(args.json, asdict(scores) | source)
+    if args.csv:
+        write_csv(predictions, args.csv)
 
 
 if __name__ == '__main__':

@@ -72,6 +72,7 @@ def make(args: argparse.Namespace) -> None:
     else:
         with atomic_write(args.out) as draft:
             submission.write_list(draft)
+    print(f'source: {predictions.source}')
     print_summary(submission, find_empty_clips(predictions, submission.clips), args)
 
 

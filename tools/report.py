@@ -25,7 +25,7 @@ from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.verify.read_download import find_crops
-from abaw_mm.errors import MissingFileError
+from abaw_mm.errors import MissingFileError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.files import atomic_write
@@ -131,7 +131,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         labels = read_annotation_folder(args.ann_file)
         check_complete(runs[0], args.predictions[0], labels, pictures.roots, args.start_index)
     smoothing = None
-    if args.smoothing:
+    done = sorted({step for run in runs for step in run.steps})
+    if args.smoothing and done:
+        print(f'note: no smoothing is added, because of the step {shorten(done)} in the files')
+    elif args.smoothing:
         smoothing = Postprocess(method=args.method, width=args.width, hold=args.hold)
     page = make_report(runs, args.names, smoothing, pictures, args.absent)
     with atomic_write(args.out) as draft:

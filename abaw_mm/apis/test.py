@@ -13,6 +13,7 @@ from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 from abaw_mm.files import atomic_write
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.structures import uses_frame_batches
@@ -97,11 +98,11 @@ def test(
     if tta:
         _augment(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers=True)
-    for name in UNUSED:
-        cfg[name] = None
     dump = None
     if out is not None and out_item == 'pred':
-        dump = DumpPredictions(out, checkpoint, Path(config).stem)
+        dump = DumpPredictions(out, checkpoint, Path(config).stem, ClassBalance.from_config(cfg))
+    for name in UNUSED:
+        cfg[name] = None
     runner = build_runner(cfg)
     enable_efficient_conv_bn_eval(runner.model, runner.cfg)
     if tta:  # the hook wraps the model once the checkpoint is loaded

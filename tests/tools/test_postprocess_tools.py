@@ -7,6 +7,7 @@ import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
 
 TOOL = 'analysis_tools/postprocess_predictions.py'
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'
@@ -55,6 +56,16 @@ def test_mean_smoothing_and_prior(folder, run_tool):
     np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames of Neutral, 2 of Anger
 
 
+def test_smoothing_twice_is_refused(folder, run_tool):
+    assert run_tool(TOOL, '0.npz', '--out', 'smooth.npz', '--width', 3, '--hold', 2)[0] == 0
+    assert Predictions.read('smooth.npz').steps == ('smooth box 3', 'hold 2')
+    status, _, error = run_tool(TOOL, 'smooth.npz', '--out', 'twice.npz', '--width', 3)
+    assert status == 1 and "after 'smooth box 3', 'hold 2', expected none" in error
+    assert not (folder / 'twice.npz').exists()
+    status, _, error = run_tool('analysis_tools/search_smoothing.py', 'smooth.npz', '--folds', 3)
+    assert status == 1 and "after 'smooth box 3'" in error
+
+
 def test_search_reports_the_gain_on_clips_left_out(folder, run_tool):
     flags = ['--methods', 'box', 'median', '--widths', 2, 20, '--folds', 3, '--json', 'out.json']
     status, out, _ = run_tool('analysis_tools/search_smoothing.py', '0.npz', *flags)
@@ -72,9 +83,11 @@ def test_search_reports_the_gain_on_clips_left_out(folder, run_tool):
         (['--out', 'x.npz', '--tau', 1], 1, '--tau: got 1.0 without a prior'),
         (['--out', 'x.npz', '--prior-from', 'ann'], 2, '--prior-from: got no --tau'),
         (['--out', 'x.json'], 1, 'ends in one of .npz'),
+        (['smooth.npz', '--out', 'x.npz'], 1, "mean with smooth.npz: got predictions after 'smoo"),
     ],
 )
 def test_user_errors(folder, run_tool, args, status, message):
+    Postprocess(width=3)(Predictions.read('0.npz')).write('smooth.npz')
     got, _, error = run_tool(TOOL, '0.npz', *args)
     assert got == status and message in error
     assert not list(folder.glob('x.*'))

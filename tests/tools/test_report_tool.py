@@ -13,6 +13,7 @@ from abaw_mm.evaluation import (
     MacroF1,
     Predictions,
 )
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
 
 TOOL = 'report.py'
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -200,3 +201,13 @@ def test_runs_are_named_by_what_differs_in_their_paths(load_tool, run_tool):
     assert make_names(['a/x.npz', 'a/y.npz']) == ['x', 'y']
     assert make_names(['lr_0.005', 'lr_0.001.npz']) == ['lr_0.005', 'lr_0.001']
     assert run_tool(TOOL, 'a.npz', 'a.npz', '--out', 'x.html')[0] == 2
+
+
+def test_postprocessed_file_is_named_and_not_smoothed_again(folder, run_tool, tmp_path):
+    smooth = tmp_path / 'smooth.npz'
+    Postprocess(width=3, hold=2)(Predictions.read(folder / '0.npz')).write(smooth)
+    out = tmp_path / 'report.html'
+    status, printed, _ = run_tool(TOOL, folder / '0.npz', smooth, '--out', out)
+    assert status == 0 and "because of the step 'hold 2', 'smooth box 3' in the files" in printed
+    text = out.read_text(encoding='utf-8')
+    assert text.count('<dd>smooth box 3, hold 2</dd>') == 1 and 'Before and after' not in text

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     changed = np.count_nonzero(out['pred_label'] != mean['pred_label'])
     source = f'the mean of {len(parts)} files' if len(parts) > 1 else args.predictions[0]
     print(f'{args.out}: {len(out)} frames, {changed} with another class than in {source}')
+    print(f'source: {out.source}')
 
 
 if __name__ == '__main__':

@@ -68,9 +68,13 @@ def repeat_factors(labels: np.ndarray, oversample_thr: float) -> np.ndarray:
     if not len(labels):
         return np.ones(0, np.int64)
     share = np.bincount(labels) / len(labels)
-    with np.errstate(divide='ignore'):
-        factor = np.maximum(1.0, np.sqrt(oversample_thr / share))
-    return np.ceil(factor[labels]).astype(np.int64)
+    return repeat_factors_of_shares(share, oversample_thr)[labels].astype(np.int64)
+
+
+def repeat_factors_of_shares(share: np.ndarray, oversample_thr: float) -> np.ndarray:
+    """Return how often the frames of each class are used, (C, ), given the shares (C, )."""
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.ceil(np.maximum(1.0, np.sqrt(oversample_thr / share)))
 
 
 @DATA_SAMPLERS.register_module()

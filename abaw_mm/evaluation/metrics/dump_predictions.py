@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
@@ -9,6 +10,7 @@ from mmpretrain.registry import METRICS
 from abaw_mm.checkpoints.load import get_loaded_sha256
 from abaw_mm.checks import check_arguments
 from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 from abaw_mm.evaluation.predictions.file import find_writer
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.structures.frame_table import FrameTable
@@ -23,12 +25,13 @@ class DumpPredictions(FrameMetric):
 
     Args:
         out_file_path (str): File to write: ``.npz`` (arrays ``clip, frame_no, gt_label,
-            pred_label, pred_score, classes, scores, sha256, config``), ``.pkl`` (one dict per
-            frame, for mmpretrain's analysis tools) or ``.csv``. ``gt_label`` is -1 where labels
-            are hidden.
+            pred_label, pred_score, sample_idx, classes, scores, sha256, config, steps, balance``),
+            ``.pkl`` (one dict per frame, for mmpretrain's analysis tools) or ``.csv``.
+            ``gt_label`` is -1 where labels are hidden.
         checkpoint (str, optional): Path or URL of the checkpoint. The SHA-256 of what was loaded
             from it is stored in the file. ``tools/test.py`` sets it.
         config (str): Name of the config, stored in the file.
+        balance (ClassBalance, optional): How the training balanced the classes, stored in the file.
         collect_device (str): See mmengine's ``BaseMetric``. Defaults to ``'cpu'``.
 
     Raises:
@@ -36,6 +39,7 @@ class DumpPredictions(FrameMetric):
     """
 
     default_prefix = 'predictions'  # required by mmengine; there are no metrics to prefix
+    numbers = ('sample_idx',)
 
     @check_arguments('test_evaluator')
     def __init__(
@@ -43,25 +47,31 @@ class DumpPredictions(FrameMetric):
         out_file_path: str,
         checkpoint: str | None = None,
         config: str = '',
+        balance: ClassBalance | None = None,
         collect_device: str = 'cpu',
     ) -> None:
         super().__init__(collect_device=collect_device)
         self.out_file_path = Path(out_file_path)
         find_writer(out_file_path)  # fail before the test rather than after it
-        self.config = config
+        self.config, self.balance = config, balance
         self.checkpoint = checkpoint
 
     def compute_metrics(self, frames: FrameTable) -> dict:
         """Write the file on the main process; return no metrics."""
         if is_main_process():
+            columns = dict(frames.columns)
+            rows = columns['sample_idx']
+            if rows.min() < 0 or len(np.unique(rows)) < len(rows):
+                del columns['sample_idx']  # the parts of a ConcatDataset count by themselves
             Predictions(
                 frames.clips,
                 frames.clip_id,
                 frames.frame_no,
-                frames.columns,
+                columns,
                 classes=self.class_names(frames['pred_score'].shape[1]),
                 sha256='' if self.checkpoint is None else get_loaded_sha256(self.checkpoint),
                 config=self.config,
+                balance=self.balance,
             ).write(self.out_file_path)
             print_log(
                 f'Wrote the scores of {len(frames)} frames to {self.out_file_path}',

@@ -17,7 +17,9 @@ from mmengine.logging import print_log
 from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures.frame_batch import is_frame_batch
-from abaw_mm.structures.frame_table import FrameTable, merge_tables
+from abaw_mm.structures.frame_table import FrameTable, merge_tables, to_int32
+
+SAMPLE = 'sample'  # clip name of samples that only have a number
 
 
 class FrameMetric(BaseMetric):
@@ -27,9 +29,10 @@ class FrameMetric(BaseMetric):
     clip name and frame number. Every process computes the same metrics. A batch is kept as a few
     arrays, not as an object per frame.
 
-    Data samples need ``clip`` and ``frame_no``, or at least ``img_path``, to identify frames: list
-    them in ``meta_keys`` of ``PackInputs``. With ``img_path`` alone, the clip is named after the
-    file, with a hash of its path, and the frame number is 0.
+    Data samples need ``clip`` and ``frame_no`` to identify frames: list them in ``meta_keys`` of
+    ``PackInputs``. Samples of other datasets are identified by ``img_path``: the clip is named
+    after the file, with a hash of its path, and the frame number is 0. Without it, ``sample_idx``
+    is the frame number in a clip ``sample``.
 
     Attributes:
         targets (dict): Target columns and the value that marks a hidden target in each. A value of
@@ -37,11 +40,13 @@ class FrameMetric(BaseMetric):
         outputs (tuple[str]): Columns that the model predicts. ``pred_score`` (F, C) adds the column
             ``pred_label``, the class with the highest score. The ``pred_label`` of data samples is
             not read, because test-time augmentation may change only the scores.
+        numbers (tuple[str]): Further integers of the data samples to keep, -1 where absent.
         unused (tuple[str]): Outputs that are checked for NaN and then dropped, to save memory.
     """
 
     targets: ClassVar[dict[str, Any]] = {'gt_label': UNLABELLED}
     outputs: ClassVar[tuple[str, ...]] = ('pred_score',)
+    numbers: ClassVar[tuple[str, ...]] = ()
     unused: ClassVar[tuple[str, ...]] = ()
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
@@ -52,8 +57,7 @@ class FrameMetric(BaseMetric):
             data_samples: One dict per frame, or one dict with the arrays of a ``FrameBatch``.
 
         Raises:
-            KeyError: If a data sample does not identify its frame.
-            ValueError: If an output is not finite.
+            ValueError: If a data sample does not identify its frame, or an output is not finite.
         """
         if not data_samples:
             return
@@ -77,7 +81,8 @@ class FrameMetric(BaseMetric):
             size (int): Number of frames in the dataset. Logs a warning if fewer were scored.
 
         Raises:
-            ValueError: If no frame was scored, or a frame has two different targets.
+            ValueError: If no frame was scored, a frame has two different targets, or ``sample_idx``
+                does not identify the samples.
         """
         empty = FrameTable([], np.empty(0, np.int32), np.empty(0, np.int32))
         own = merge_tables(self.results or [empty], list(self.targets))
@@ -106,29 +111,32 @@ class FrameMetric(BaseMetric):
 
     def _tabulate_batch(self, batch: dict) -> FrameTable:
         """Make a table of the arrays of a ``FrameBatch``."""
-        clip_id, frame_no = _to_numpy(batch['clip_id']), _to_numpy(batch['frame_no'])
-        columns = {name: _to_numpy(batch[name]) for name in self.outputs}
+        columns = {name: _to_numpy(batch[name], name) for name in self.outputs}
+        size = len(batch['frame_no'])
+        for name in self.numbers:
+            columns[name] = _to_numpy(batch.get(name, _repeat(-1, size)), name)
         for name, hidden in self.targets.items():
-            if name in batch:
-                columns[name] = _to_numpy(batch[name])
-            else:
-                columns[name] = _to_numpy(_repeat(hidden, len(frame_no)))
+            column = batch[name] if name in batch else _repeat(hidden, size)
+            columns[name] = _to_numpy(column, name)
+        clip_id, frame_no = (_to_numpy(batch[name], name) for name in ('clip_id', 'frame_no'))
         return FrameTable(list(batch['clips']), clip_id, frame_no, columns)
 
     def _tabulate_samples(self, samples: Sequence[dict]) -> FrameTable:
         """Make a table of one dict per frame."""
         clip, frame_no = zip(*map(self._identify, samples), strict=True)
-        columns = {name: _stack([sample[name] for sample in samples]) for name in self.outputs}
+        columns = {name: _stack([s[name] for s in samples], name) for name in self.outputs}
+        for name in self.numbers:
+            columns[name] = to_int32([sample.get(name, -1) for sample in samples], name)
         for name, hidden in self.targets.items():
             known = [sample[name] for sample in samples if name in sample]
             if not known:
-                columns[name] = _to_numpy(_repeat(hidden, len(samples)))
+                columns[name] = _to_numpy(_repeat(hidden, len(samples)), name)
                 continue
             value = torch.as_tensor(hidden, device=known[0].device).reshape(known[0].shape)
-            columns[name] = _stack([sample.get(name, value) for sample in samples])
+            columns[name] = _stack([sample.get(name, value) for sample in samples], name)
         id_of = {name: clip_id for clip_id, name in enumerate(dict.fromkeys(clip))}
         clip_id = np.array([id_of[name] for name in clip], np.int32)
-        return FrameTable(list(id_of), clip_id, np.array(frame_no, np.int32), columns)
+        return FrameTable(list(id_of), clip_id, to_int32(frame_no, 'frame_no'), columns)
 
     def _identify(self, sample: dict) -> tuple[str, int]:
         """Return the clip name and the frame number of a data sample."""
@@ -136,10 +144,12 @@ class FrameMetric(BaseMetric):
             return sample['clip'], sample['frame_no']
         if 'img_path' in sample:
             return _name_image(sample['img_path']), 0
-        raise KeyError(
+        if 'sample_idx' in sample:
+            return SAMPLE, sample['sample_idx']
+        raise InvalidValueError(
             f'{type(self).__name__}: got a data sample with {sorted(sample)}, expected clip and '
-            "frame_no; set meta_keys=('sample_idx', 'img_path', 'clip', 'frame_no') of PackInputs "
-            'in the pipeline'
+            "frame_no, img_path or sample_idx; set meta_keys=('sample_idx', 'img_path', 'clip', "
+            "'frame_no') of PackInputs in the pipeline"
         )
 
     def _check_finite(self, table: FrameTable) -> None:
@@ -161,6 +171,12 @@ class FrameMetric(BaseMetric):
             raise InvalidValueError(
                 f'{name}: got no frame, expected at least one; check the dataset of the evaluation'
             )
+        if len(frames) < size and SAMPLE in frames.clips:
+            raise InvalidValueError(
+                f'{name}: got {len(frames)} different sample_idx for the {size} samples of the '
+                'dataset, expected one per sample; each part of a ConcatDataset counts from 0: '
+                "score them separately, or add 'img_path' to meta_keys of PackInputs"
+            )
         if len(frames) < size:
             print_log(
                 f'{name}: only {len(frames)} of the {size} frames of the dataset were scored. '
@@ -177,23 +193,22 @@ def _repeat(value: Any, size: int) -> torch.Tensor:
     return tensor.expand(size, *tensor.shape)
 
 
-def _stack(values: Sequence[torch.Tensor]) -> np.ndarray:
+def _stack(values: Sequence[torch.Tensor], name: str) -> np.ndarray:
     """Stack the values of frames: (F,) for one number per frame, else (F, K).
 
     The tensors are stacked before they are copied from the device, so that it takes one copy.
     """
     if values[0].shape == (1,):  # a label in mmpretrain's form
-        return _to_numpy(torch.cat(list(values)))
-    return _to_numpy(torch.stack(list(values)))
+        return _to_numpy(torch.cat(list(values)), name)
+    return _to_numpy(torch.stack(list(values)), name)
 
 
-def _to_numpy(column: torch.Tensor) -> np.ndarray:
+def _to_numpy(column: torch.Tensor, name: str) -> np.ndarray:
     """Copy a tensor from the device; store float as float32 and int64 as int32."""
     if column.is_floating_point():
         column = column.float()
-    elif column.dtype == torch.int64:
-        column = column.int()
-    return column.cpu().numpy()
+    array = column.cpu().numpy()
+    return to_int32(array, name) if column.dtype == torch.int64 else array
 
 
 def _name_image(path: str) -> str:

@@ -64,6 +64,23 @@ def _check_frames(table: FrameTable) -> None:
         raise InvalidValueError('got unsorted frames, expected them sorted by clip and number')
 
 
+def check_labels(table: FrameTable) -> None:
+    """Check that the predicted class of each frame has the highest score.
+
+    Raises:
+        ValueError: If one has not. Scores and classes are then of different origin.
+    """
+    score, label = table['pred_score'], table['pred_label']
+    differs = np.flatnonzero(score[np.arange(len(table)), label] < score.max(axis=1))
+    if len(differs):
+        row = differs[0]
+        raise InvalidValueError(
+            f'got the pred_label {label[row]} for {table.describe(row)}, whose highest score is '
+            f'that of class {score[row].argmax()} ({len(differs)} such frames), expected the most '
+            "likely class, or the step 'hold' in steps"
+        )
+
+
 def check_scores(table: FrameTable) -> None:
     """Check that scores are probabilities.
 

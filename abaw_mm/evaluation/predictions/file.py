@@ -12,32 +12,34 @@ import torch
 from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.evaluation.predictions.checks import check_lengths
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 from abaw_mm.files import read_npz
-from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.frame_table import FrameTable, to_int32
 
 SCORES = 'probability'  # kind of the values in pred_score
 REQUIRED = ('clip', 'frame_no', 'pred_score', 'classes')  # arrays of a .npz
 HOW_TO_WRITE = 'write the file with tools/test.py CONFIG CHECKPOINT --out predictions.npz'
 
-# A writer gets the draft's path, the table, and the source: classes, sha256 and config.
+# A writer gets the draft's path, the table and its source, see `Predictions.write`.
 Writer = Callable[[Path, FrameTable, dict], None]
 
 
 def write_npz(path: Path, table: FrameTable, source: dict) -> None:
     """Write plain arrays; nothing is pickled."""
+    arrays = dict(
+        classes=np.array(source['classes']),
+        scores=np.array(SCORES),
+        sha256=np.array(source['sha256']),
+        config=np.array(source['config']),
+        steps=np.array(source['steps'], dtype=str),
+        balance=np.array(source['balance']),
+        clip=table.clip,
+        frame_no=table.frame_no,
+    )
+    names = ('gt_label', 'pred_label', 'pred_score', 'sample_idx')
+    arrays |= {name: table[name] for name in names if name in table.columns}
     with open(path, 'wb') as file:
-        np.savez_compressed(
-            file,
-            classes=np.array(source['classes']),
-            scores=np.array(SCORES),
-            sha256=np.array(source['sha256']),
-            config=np.array(source['config']),
-            clip=table.clip,
-            frame_no=table.frame_no,
-            gt_label=table['gt_label'],
-            pred_label=table['pred_label'],
-            pred_score=table['pred_score'],
-        )
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_csv(path: Path, table: FrameTable, source: dict) -> None:
@@ -59,7 +61,11 @@ def write_csv(path: Path, table: FrameTable, source: dict) -> None:
 
 
 def write_pkl(path: Path, table: FrameTable, source: dict) -> None:
-    """Write one dict per frame, for mmpretrain's ``tools/analysis_tools``."""
+    """Write one dict per frame, for mmpretrain's ``tools/analysis_tools``.
+
+    ``analyze_results.py`` needs ``sample_idx``, which predictions of ``tools/test.py`` have.
+    """
+    has_rows = 'sample_idx' in table.columns
     rows = [
         dict(
             clip=table.clips[table.clip_id[row]],
@@ -67,6 +73,7 @@ def write_pkl(path: Path, table: FrameTable, source: dict) -> None:
             gt_label=torch.tensor([int(table['gt_label'][row])]),
             pred_label=torch.tensor([int(table['pred_label'][row])]),
             pred_score=torch.from_numpy(table['pred_score'][row].copy()),
+            **({'sample_idx': int(table['sample_idx'][row])} if has_rows else {}),
             **source,  # the same objects in every row, so that the pickle holds them once
         )
         for row in range(len(table))
@@ -121,10 +128,11 @@ def parse_arrays(arrays: dict[str, np.ndarray]) -> tuple[FrameTable, dict]:
 
     Args:
         arrays (dict): Arrays by name. ``gt_label`` defaults to -1, ``pred_label`` to the most
-            likely class.
+            likely class; ``sample_idx`` may be absent.
 
     Returns:
-        tuple: The table and its source, a dict with ``classes``, ``sha256`` and ``config``.
+        tuple: The table and its source, a dict with ``classes``, ``sha256``, ``config``, ``steps``
+        and ``balance``.
 
     Raises:
         ValueError: If an array is missing or has a wrong shape or type.
@@ -136,6 +144,8 @@ def parse_arrays(arrays: dict[str, np.ndarray]) -> tuple[FrameTable, dict]:
         gt_label=arrays.get('gt_label', np.full(len(clip), UNLABELLED)),
         pred_label=arrays.get('pred_label', score.argmax(1) if score.size else np.empty(0, int)),
     )
+    if 'sample_idx' in arrays:
+        columns['sample_idx'] = arrays['sample_idx']
     columns = {name: _to_integers(column, name) for name, column in columns.items()}
     columns['pred_score'] = score
     check_lengths(dict(clip=clip, frame_no=frame_no, **columns))
@@ -144,6 +154,8 @@ def parse_arrays(arrays: dict[str, np.ndarray]) -> tuple[FrameTable, dict]:
         classes=tuple(arrays['classes'].tolist()),
         sha256=str(arrays.get('sha256', '')),
         config=str(arrays.get('config', '')),
+        steps=tuple(map(str, np.atleast_1d(arrays.get('steps', ())).tolist())),
+        balance=ClassBalance.parse(str(arrays.get('balance', ''))),
     )
     return table.sort(), source
 
@@ -174,4 +186,4 @@ def _to_integers(column: np.ndarray, name: str) -> np.ndarray:
         raise InvalidValueError(
             f'got {name} of shape {column.shape} and type {column.dtype}, expected integers (F,)'
         )
-    return column.astype(np.int32)
+    return to_int32(column, name)

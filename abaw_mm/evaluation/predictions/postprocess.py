@@ -1,14 +1,17 @@
 """Postprocess predictions: prior correction, smoothing, minimum duration, ensembles."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from mmengine.logging import print_log
 
 from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.smoothing import METHODS, hold_labels, smooth_scores
+from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
 
 
@@ -17,7 +20,9 @@ class Postprocess:
     """Correct the prior, then smooth probabilities, then enforce a minimum duration.
 
     Args:
-        prior (tuple[float], optional): (C,) share of each class among the training frames.
+        prior (tuple[float], optional): (C,) share of each class among the training frames. If the
+            training balanced the classes, the shares that it saw are used instead, see
+            :class:`ClassBalance`.
         tau (float): Exponent of logit adjustment (Menon et al., arXiv 2007.07314): probabilities
             are divided by ``prior ** tau`` and renormalised. This favours rare classes, as macro-F1
             does. 0 changes nothing, 1 removes the prior completely. Defaults to 0.
@@ -58,10 +63,17 @@ class Postprocess:
             )
 
     def __call__(self, predictions: Predictions) -> Predictions:
-        """Return postprocessed predictions of the same frames."""
+        """Return postprocessed predictions of the same frames, which record the steps.
+
+        Raises:
+            ValueError: If the predictions have been through one of the steps, or a later one.
+        """
         score, label = predictions['pred_score'], predictions['pred_label']
+        steps = tuple(predictions.steps)
+        for step in self.steps:
+            steps = add_step(steps, step)
         if self.tau:
-            score = adjust_prior(score, np.array(self.prior), self.tau)
+            score = adjust_prior(score, self._seen_prior(predictions), self.tau)
         if self.width:
             score = apply_per_clip(
                 predictions, score, lambda n, x: smooth_scores(n, x, self.method, self.width)
@@ -70,7 +82,29 @@ class Postprocess:
             label = score.argmax(axis=1).astype(np.int32)
         if self.hold:
             label = apply_per_clip(predictions, label, lambda n, x: hold_labels(n, x, self.hold))
-        return predictions.with_columns(pred_score=score, pred_label=label)
+        columns = dict(predictions.columns, pred_score=score, pred_label=label)
+        return replace(predictions, columns=columns, steps=steps)
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps as predictions record them."""
+        steps = [f'tau {self.tau:g}'] if self.tau else []
+        steps += [f'smooth {self.method} {self.width}'] if self.width else []
+        return steps + ([f'hold {self.hold}'] if self.hold else [])
+
+    def _seen_prior(self, predictions: Predictions) -> np.ndarray:
+        """Return the shares of the classes that training saw, (C,)."""
+        prior = np.array(self.prior)
+        if predictions.balance is not None:
+            return predictions.balance.apply(prior)
+        print_log(
+            f'--tau: the predictions do not say whether the training of {predictions.config!r} '
+            'balanced the classes, so the frequencies of the annotations are used. If it did, rare '
+            'classes are favoured too much; write the file again with tools/test.py',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return prior
 
 
 def apply_per_clip(
@@ -148,12 +182,14 @@ def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
         names (Sequence[str]): Names of their files, for messages.
 
     Raises:
-        ValueError: If classes, frames or labels differ.
+        ValueError: If classes, frames or labels differ, or a file has been through a step.
     """
     check_same_frames(parts, names)
     first = parts[0]
     if len(parts) == 1:
         return first
+    for part, name in zip(parts, names, strict=True):
+        add_step(part.steps, f'mean with {name}')
     score = np.asarray(np.mean([p['pred_score'] for p in parts], axis=0, dtype=np.float64))
     columns = dict(
         pred_score=score.astype(np.float32), pred_label=score.argmax(axis=1).astype(np.int32)
@@ -163,6 +199,8 @@ def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
         columns=first.columns | columns,
         sha256='+'.join(part.sha256 for part in parts),
         config='+'.join(part.config for part in parts),
+        steps=(f'mean of {len(parts)}',),
+        balance=first.balance if len({part.balance for part in parts}) == 1 else None,
     )
 
 

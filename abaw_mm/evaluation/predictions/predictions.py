@@ -9,13 +9,15 @@ import numpy as np
 
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.evaluation.predictions.checks import check_columns, check_scores
+from abaw_mm.evaluation.predictions.checks import check_columns, check_labels, check_scores
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 from abaw_mm.evaluation.predictions.file import (
     HOW_TO_WRITE,
     find_writer,
     parse_arrays,
     read_arrays,
 )
+from abaw_mm.evaluation.predictions.steps import check_steps, find_hold
 from abaw_mm.files import atomic_write
 from abaw_mm.structures.frame_table import FrameTable
 
@@ -27,17 +29,22 @@ class Predictions(FrameTable):
     Columns:
 
     - ``gt_label`` (F,) int32: label, -1 where hidden.
-    - ``pred_label`` (F,) int32: predicted class, usually the most likely one.
+    - ``pred_label`` (F,) int32: predicted class, the most likely one unless the steps contain
+      ``hold``.
     - ``pred_score`` (F, C) float32: probabilities, each in 0-1, together 1 for each frame.
+    - ``sample_idx`` (F,) int32, optional: row of the dataset.
 
     Attributes:
         classes (tuple[str]): Names of the C classes, in the order of the scores.
         sha256 (str): Checksum of the checkpoint file, ``''`` if unknown.
         config (str): Name of the config, ``''`` if unknown.
+        steps (tuple[str]): Postprocessing so far, such as ``('tau 0.5', 'smooth box 50', 'hold
+            10')``; empty for what a network predicted.
+        balance (ClassBalance, optional): How the training balanced the classes, None if unknown.
 
     Raises:
-        ValueError: If columns do not fit each other, scores are not probabilities, or frames
-            repeat or are not sorted.
+        ValueError: If columns do not fit each other, scores are not probabilities, classes are not
+            those of the scores, or frames repeat or are not sorted.
 
     Example:
         >>> predictions = Predictions(
@@ -51,12 +58,24 @@ class Predictions(FrameTable):
     classes: Sequence[str] = EXPRESSIONS
     sha256: str = ''
     config: str = ''
+    steps: Sequence[str] = ()
+    balance: ClassBalance | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.classes = tuple(self.classes)
+        self.classes, self.steps = tuple(self.classes), tuple(self.steps)
         check_columns(self, self.classes)
         check_scores(self)
+        check_steps(self.steps)
+        if not find_hold(self.steps):
+            check_labels(self)
+
+    @property
+    def source(self) -> str:
+        """Config, checkpoint and steps, as the commands print them."""
+        config = self.config or 'unknown config'
+        checkpoint = f'checkpoint {self.sha256[:12]}' if self.sha256 else 'unknown checkpoint'
+        return ', '.join([config, checkpoint, *self.steps])
 
     @property
     def confidence(self) -> np.ndarray:
@@ -92,7 +111,13 @@ class Predictions(FrameTable):
             ValueError: If the suffix is unknown.
         """
         writer = find_writer(path)
-        source = dict(classes=self.classes, sha256=self.sha256, config=self.config)
+        source = dict(
+            classes=self.classes,
+            sha256=self.sha256,
+            config=self.config,
+            steps=self.steps,
+            balance='' if self.balance is None else self.balance.format(),
+        )
         with atomic_write(path) as draft:
             writer(draft, self, source)
 

@@ -86,13 +86,17 @@ def _median(frame_no: np.ndarray, score: np.ndarray, width: int) -> np.ndarray:
     return np.where(median.sum(axis=1, keepdims=True) > 0, median, score)
 
 
-def hold_labels(frame_no: np.ndarray, label: np.ndarray, frames: int) -> np.ndarray:
+def hold_labels(
+    frame_no: np.ndarray, label: np.ndarray, frames: int, kept: np.ndarray | None = None
+) -> np.ndarray:
     """Replace runs of a class that are too short by the class of the run before.
 
     Args:
         frame_no (ndarray): (F,) frame numbers of a clip, increasing; at least one.
         label (ndarray): (F,) classes.
         frames (int): Minimum length of a run, from its first to its last frame number.
+        kept (ndarray, optional): (F,) bool. Runs with such a frame are not replaced. Defaults to
+            none.
 
     Returns:
         ndarray: (F,) classes. Short runs at the start take the class of the first run that is long
@@ -104,6 +108,8 @@ def hold_labels(frame_no: np.ndarray, label: np.ndarray, frames: int) -> np.ndar
     starts = np.flatnonzero(np.append(True, np.diff(label) != 0))
     ends = np.append(starts[1:], len(label)) - 1
     is_long = frame_no[ends] - frame_no[starts] + 1 >= frames
+    if kept is not None:
+        is_long |= np.logical_or.reduceat(kept, starts)
     if not is_long.any():
         return label
     run = np.maximum.accumulate(np.where(is_long, np.arange(len(starts)), -1))

@@ -7,6 +7,8 @@ import numpy as np
 from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
+from abaw_mm.evaluation.predictions.smoothing import hold_labels
+from abaw_mm.evaluation.predictions.steps import find_hold
 from abaw_mm.structures.frame_table import FrameTable
 
 RULES = ('interpolate', 'previous', 'nearest')
@@ -63,10 +65,22 @@ def find_empty_clips(predictions: FrameTable, clips: Sequence[str]) -> list[str]
     return [clip for clip in clips if clip not in present]
 
 
+def _hold(frame_no: np.ndarray, label: np.ndarray, known: np.ndarray, hold: int) -> np.ndarray:
+    """Enforce the minimum duration of a class among the frames (W,) of a clip, in any order."""
+    order = np.argsort(frame_no)
+    frame_no, held = frame_no[order], label[order]
+    # First only runs of filled frames: a gap must not cut a run of predictions in two short ones.
+    held = hold_labels(frame_no, held, hold, kept=known[order])
+    label = label.copy()
+    label[order] = hold_labels(frame_no, held, hold)
+    return label
+
+
 class GapFiller:
     """Fill frames without a prediction by a rule.
 
     A challenge asks for all frames of a video. In about 1.5 % of them the detector found no face.
+    If predictions have a minimum duration (``hold``), it holds for the filled frames, too.
 
     Args:
         rule (str): ``'interpolate'`` interpolates the probability of each class linearly between
@@ -143,6 +157,10 @@ class GapFiller:
             else:
                 label[rows] = self.classes.index(self.rule)
         label = np.where(found < 0, label, predictions['pred_label'][found])
+        hold = find_hold(predictions.steps)
+        for rows in frames.rows_by_clip():
+            if hold and len(frames.frame_no[rows]):
+                label[rows] = _hold(frames.frame_no[rows], label[rows], found[rows] >= 0, hold)
         return frames.with_columns(label=label, is_filled=found < 0)
 
     def _find_class(self, name: str, flag: str) -> int:

@@ -6,6 +6,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmpretrain.structures import DataSample
 
+from abaw_mm.errors import UserError
 from abaw_mm.evaluation import FrameMetric
 from abaw_mm.structures import FrameTable, merge_tables
 
@@ -148,7 +149,7 @@ def test_aligns_tables_with_floats_and_bits():
 def test_identifies_frames_by_path_if_clip_is_missing():
     sample = make_samples()[0]
     del sample['clip']
-    with pytest.raises(KeyError, match='KeepFrames: .* meta_keys'):
+    with pytest.raises(UserError, match='KeepFrames: .* meta_keys'):
         KeepFrames().process(None, [sample])
     metric = KeepFrames()
     paths = ['/data/x/a.jpg', '/data/y/a.jpg', '../z/b.jpg', '/data/y/a.jpg', '/' + 'long/' * 99]
@@ -175,3 +176,14 @@ def test_accepts_data_samples_of_mmpretrain():
     metric.process(None, [sample.to_dict()])
     metrics = metric.evaluate(1)
     assert metrics['label'].tolist() == [3] and metrics['score'] == (1, 8)
+
+
+def test_labels_beyond_int32_are_refused_not_wrapped():
+    class Labels(FrameMetric):
+        def compute_metrics(self, frames):
+            return dict(label=frames['gt_label'])
+
+    sample = DataSample(metainfo=dict(clip='a', frame_no=1))
+    sample.set_gt_label(2**32).set_pred_score(torch.eye(8)[2])
+    with pytest.raises(UserError, match='got gt_label 4294967296, expected'):
+        Labels().process(None, [sample.to_dict()])

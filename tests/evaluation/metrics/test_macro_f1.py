@@ -142,3 +142,28 @@ def test_scores_of_other_images_have_another_prefix():
 def test_seven_classes_of_the_first_edition():
     metrics = evaluate(make_samples(range(7), range(7)), num_classes=7)
     assert metrics['affwild2/macro_f1'] == pytest.approx(100) and 'affwild2/f1_Other' not in metrics
+
+
+def test_samples_of_another_dataset_are_identified_by_their_number():
+    rng = np.random.default_rng(0)
+    gt, pred = rng.integers(0, 8, 40), rng.integers(0, 8, 40)
+    data = make_samples(pred, gt)
+    for number, sample in enumerate(data):  # as PackInputs leaves them for images without a path
+        del sample['clip'], sample['frame_no']
+        sample['sample_idx'] = number
+    f1 = f1_score(gt, pred, labels=range(8), average='macro', zero_division=0)
+    assert evaluate(data + data[:3], size=40)['affwild2/macro_f1'] == pytest.approx(100 * f1)
+    with pytest.raises(ValueError, match='got 40 different sample_idx for the 43 samples'):
+        evaluate(data + data[:3], size=43)
+
+
+def test_images_of_another_dataset_are_identified_by_their_path():
+    """Paths have slashes and may be long; images of one name in two folders are two images."""
+    data = make_samples([0, 1, 2, 3], [0, 1, 2, 4])
+    paths = ['/data/a b/1.jpg', '/data/a/b/1.jpg', f'/{"d" * 300}/1.jpg', f'/{"e" * 300}/1.jpg']
+    for path, sample in zip(paths, data, strict=True):
+        del sample['clip'], sample['frame_no']
+        sample['img_path'] = path
+    metrics = evaluate(data + data, size=4)
+    assert metrics['affwild2/accuracy'] == 75
+    assert sum(metrics[f'affwild2/support_{name}'] for name in EXPRESSIONS) == 4

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 from abaw_mm.evaluation.predictions.postprocess import (
     Postprocess,
     adjust_prior,
@@ -33,6 +34,7 @@ def test_steps_are_applied_in_order_to_each_clip(make_noisy):
 
 def test_defaults_change_nothing(make_noisy):
     p = make_noisy(2)
+    p = replace(p, steps=('hold 5',))
     p['pred_label'][:] = 3  # not the most likely class
     out = Postprocess()(p)
     assert out['pred_score'] is p['pred_score'] and out['pred_label'] is p['pred_label']
@@ -64,7 +66,8 @@ def test_invalid_settings_are_refused(kwargs, message):
 
 def test_average_of_two_models(make_noisy):
     one, two = make_noisy(2), make_noisy(2)
-    two = two.with_columns(pred_score=two['pred_score'][:, ::-1].copy())
+    score = two['pred_score'][:, ::-1].copy()
+    two = two.with_columns(pred_score=score, pred_label=score.argmax(1))
     mean = average([one, two], ['1.npz', '2.npz'])
     np.testing.assert_allclose(
         mean['pred_score'], (one['pred_score'] + two['pred_score']) / 2, atol=1e-7
@@ -88,3 +91,34 @@ def test_average_refuses_other_frames_labels_and_classes(make_noisy):
     other = replace(one, classes=EXPRESSIONS[::-1])
     with pytest.raises(ValueError, match='2.npz: got 8 classes Other'):
         average([one, other], ['1.npz', '2.npz'])
+
+
+def test_steps_are_recorded_in_order(make_noisy):
+    one = make_noisy(2)
+    mean = average([one, make_noisy(2)], ['1.npz', '2.npz'])
+    out = Postprocess(tuple(np.arange(1, 9) / 36), 0.5, 'median', 3, 4)(mean)
+    assert out.steps == ('mean of 2', 'tau 0.5', 'smooth median 3', 'hold 4')
+    assert Postprocess(hold=4)(Postprocess(width=3)(one)).steps == ('smooth box 3', 'hold 4')
+    assert one.steps == ()
+
+
+@pytest.mark.parametrize('step', [dict(width=5), dict(tau=1.0, prior=(0.125,) * 8)])
+def test_a_step_is_refused_after_itself_or_a_later_one(make_noisy, step):
+    smooth = Postprocess(width=3)(make_noisy(2))
+    with pytest.raises(ValueError, match="after 'smooth box 3', expected none"):
+        Postprocess(**step)(smooth)
+    with pytest.raises(ValueError, match="mean with 1.npz: got predictions after 'smooth box 3'"):
+        average([smooth, smooth], ['1.npz', '2.npz'])
+
+
+@pytest.mark.parametrize('balance', [ClassBalance(), ClassBalance(0.5), None])
+def test_prior_is_the_one_that_training_saw(make_noisy, logged_warnings, balance):
+    """Square roots, rounded up: 0.5 / 0.4 gives 2 draws per frame, 0.5 / 0.033 gives 4."""
+    prior = np.array([0.4, 0.4, *[0.2 / 6] * 6])
+    drawn = prior * ([2, 2, 4, 4, 4, 4, 4, 4] if balance == ClassBalance(0.5) else 1)
+    before = replace(make_noisy(2), balance=balance)
+    after = Postprocess(tuple(prior), 1.0)(before)
+    odds = after['pred_score'] / before['pred_score'] * drawn
+    np.testing.assert_allclose(odds / odds[:, :1], 1, rtol=1e-4)
+    unknown = [line for line in logged_warnings if 'do not say whether the training' in line]
+    assert len(unknown) == (balance is None)

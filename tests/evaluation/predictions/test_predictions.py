@@ -1,10 +1,13 @@
 """Predictions: files are read as they were written, or refused with a reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 
 
 def make_arrays(**changes):
@@ -34,6 +37,7 @@ def test_written_file_is_read_back(save, tmp_path):
         save(
             gt_label=np.array([0, 1, -1, 7]),
             pred_label=np.array([0, 3, 7, 6]),
+            steps=np.array(['hold 2']),
             sha256=np.array('ab'),
             config=np.array('res18'),
         )
@@ -156,3 +160,49 @@ def test_other_classes_are_refused(save):
         p.check_classes(other, 'x.npz')
     with pytest.raises(ValueError, match='expected 7.* class 7, Other instead of noth'):
         p.check_classes(EXPRESSIONS[:7])
+
+
+@pytest.mark.parametrize('name', ['frame_no', 'pred_label', 'gt_label'])
+@pytest.mark.parametrize('number', [2**31, 2**32, -(2**31) - 1, 2**63 + 5])
+def test_numbers_beyond_int32_are_refused_not_wrapped(save, name, number):
+    dtype = np.uint64 if number >= 2**63 else np.int64
+    column = np.array([0, number, 7, 7], dtype)
+    with pytest.raises(ValueError, match=rf'got {name} {number}, expected'):
+        Predictions.read(save(**{name: column}))
+
+
+def test_classes_of_another_origin_than_the_scores_are_refused(save):
+    label = np.array([0, 3, 2, 7])
+    message = "pred_label 2 for frame 1 of 'b c', whose highest score is that of class 7"
+    with pytest.raises(ValueError, match=message):
+        Predictions.read(save(pred_label=label))
+    held = Predictions.read(save(pred_label=label, steps=np.array(['hold 5'])))
+    assert held['pred_label'].tolist() == label.tolist() and held.steps == ('hold 5',)
+
+
+def test_steps_and_balance_are_written_and_read(save, tmp_path):
+    steps = ('mean of 2', 'tau 0.5', 'smooth box 50', 'hold 10')
+    balance = ClassBalance(0.15, (1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5))
+    p = replace(Predictions.read(save()), steps=steps, balance=balance, config='res18')
+    p.write(tmp_path / 'again.npz')
+    read = Predictions.read(tmp_path / 'again.npz')
+    assert (read.steps, read.balance) == (steps, balance)
+    assert read.source == f'res18, unknown checkpoint, {", ".join(steps)}'
+    plain = Predictions.read(save())
+    assert (plain.steps, plain.balance) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(steps=np.array(['hold 5', 'smooth box 3'])), 'each once and in this order'),
+        (dict(steps=np.array(['hold 5', 'hold 5'])), 'each once and in this order'),
+        (dict(steps=np.array(['hold x'])), "got the steps 'hold x'"),
+        (dict(steps=np.array(['sharpen 3'])), "got the steps 'sharpen 3'"),
+        (dict(balance=np.array('{"a": 1}')), 'got class_balance'),
+        (dict(balance=np.array('0.15')), 'got class_balance'),
+    ],
+)
+def test_invalid_steps_and_balance_are_refused(save, changes, message):
+    with pytest.raises(ValueError, match=message):
+        Predictions.read(save(**changes))

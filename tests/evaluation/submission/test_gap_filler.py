@@ -1,11 +1,19 @@
 """Frames without a prediction, by each rule, against values worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.submission.gap_filler import GapFiller, fill_clip, find_empty_clips
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.submission.gap_filler import (
+    RULES,
+    GapFiller,
+    fill_clip,
+    find_empty_clips,
+)
 from abaw_mm.structures import FrameTable
 
 
@@ -119,3 +127,42 @@ def test_nearest_equals_brute_force():
     wanted = np.arange(60)
     nearest = abs(wanted[:, None] - known).argmin(1)  # the earlier frame on a tie
     np.testing.assert_array_equal(fill_clip(known, label, score, wanted, 'nearest'), label[nearest])
+
+
+def run_lengths(label):
+    """Return the lengths of the runs of equal classes."""
+    ends = np.flatnonzero(np.append(np.diff(label) != 0, True))
+    return np.diff(ends, prepend=-1)
+
+
+def test_filling_keeps_the_minimum_duration():
+    """Interpolation would give the class of neither end to frames 4 and 5, see above."""
+    scores = {n: [0.6, 0.0] for n in (1, 2)} | {3: [0.5, 0.05], 7: [0.05, 0.5]}
+    predictions = make_predictions({'a': scores | {n: [0.0, 0.6] for n in (8, 9, 10)}})
+    raw = fill(GapFiller(), predictions, a=range(1, 11))['label'].tolist()
+    assert raw == [0, 0, 0, 7, 7, 7, 1, 1, 1, 1]
+    held = Postprocess(hold=4)(predictions)
+    assert held['pred_label'].tolist() == [1] * 7  # the run of three is too short
+    held = Postprocess(hold=3)(predictions)
+    assert fill(GapFiller(), held, a=range(1, 11))['label'].tolist() == raw
+    three = replace(predictions, steps=('hold 4',))
+    three['pred_label'][:] = [0, 0, 0, 1, 1, 1, 1]
+    assert fill(GapFiller(), three, a=range(1, 11))['label'].tolist() == [0] * 6 + [1] * 4
+
+
+@pytest.mark.parametrize('rule', [*RULES, 'Neutral'])
+@pytest.mark.parametrize('seed', range(10))
+def test_no_run_of_a_held_submission_is_too_short(rule, seed):
+    rng = np.random.default_rng(seed)
+    known = np.sort(rng.choice(np.arange(1, 121), 90, replace=False))
+    mean = np.eye(8)[rng.integers(0, 8, 12)].repeat(10, axis=0)[known - 1]
+    scores = 0.3 * mean + 0.7 * rng.dirichlet(np.ones(8), 90)
+    predictions = make_predictions({'a': dict(zip(known.tolist(), scores[:, :7], strict=True))})
+    held = Postprocess(hold=6)(predictions)
+    out = fill(GapFiller(rule), held, a=rng.permutation(np.arange(1, 121)))
+    label = out['label'][np.argsort(out.frame_no)]
+    assert run_lengths(label).min() >= 6
+    before = fill(GapFiller(rule), predictions, a=np.arange(1, 121))['label']
+    assert run_lengths(before).min() == 1
+    if rule in ('interpolate', 'nearest'):
+        assert (label[known - 1] == held['pred_label']).mean() > 0.95

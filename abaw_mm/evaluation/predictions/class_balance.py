@@ -1,0 +1,92 @@
+"""How a training changed the frequencies of the classes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from abaw_mm.datasets.samplers.frame_stride import repeat_factors_of_shares
+from abaw_mm.errors import InvalidValueError
+
+PLAIN_SAMPLERS = ('FrameStrideSampler', 'DefaultSampler', 'InfiniteSampler', 'RepeatAugSampler')
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """How a training changed the frequencies of the classes, by its sampler and by its loss.
+
+    A network learns the frequencies that it saw, times the weights of the loss. Logit adjustment
+    divides by these, not by those of the annotations.
+
+    Args:
+        oversample_thr (float): ``class_balance`` of ``FrameStrideSampler``, 0 without it.
+        class_weight (tuple[float], optional): (C,) weight of each class in the loss.
+    """
+
+    oversample_thr: float = 0.0
+    class_weight: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_config(cls, cfg: Mapping) -> 'ClassBalance | None':
+        """Find the balance in a config; None if the config does not say it."""
+        loader = cfg.get('train_dataloader')
+        if not loader or 'ClassBalancedDataset' in str(loader.get('dataset')):
+            return None
+        sampler = loader.get('sampler') or dict(type='DefaultSampler')
+        if sampler.get('type') not in PLAIN_SAMPLERS:
+            return None
+        balance = sampler.get('class_balance') or {}
+        head = cfg.get('model', {}).get('head') or {}
+        weight = (head.get('loss') or {}).get('class_weight')
+        return cls(balance.get('oversample_thr', 0.0), weight and tuple(weight))
+
+    @classmethod
+    def parse(cls, text: str) -> 'ClassBalance | None':
+        """Parse :meth:`format`; None for an empty text.
+
+        Raises:
+            ValueError: If the text is something else.
+        """
+        try:
+            values = json.loads(text) if text else None
+            if values is None:
+                return None
+            weight = values['class_weight']
+            thr, weight = float(values['oversample_thr']), weight and tuple(map(float, weight))
+            if not 0 <= thr <= 1 or not all(0 <= x < np.inf for x in weight or ()):
+                raise ValueError('out of range')
+            return cls(thr, weight)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise InvalidValueError(
+                f'got class_balance {text!r}, expected oversample_thr and class_weight in JSON'
+            ) from error
+
+    def format(self) -> str:
+        """Format as JSON."""
+        return json.dumps(asdict(self))
+
+    def apply(self, shares: np.ndarray) -> np.ndarray:
+        """Turn the shares of the classes among the annotations into those that training saw.
+
+        Args:
+            shares (ndarray): (C,) above 0, together 1.
+
+        Returns:
+            ndarray: (C,) together 1.
+
+        Raises:
+            ValueError: If the loss has another number of weights.
+
+        >>> ClassBalance(0.4).apply(np.array([.9, .1]))  # the rare class is drawn twice
+        array([0.81818182, 0.18181818])
+        """
+        seen = shares * repeat_factors_of_shares(shares, self.oversample_thr)
+        if self.class_weight is not None:
+            if len(self.class_weight) != len(shares):
+                raise InvalidValueError(
+                    f'class_weight: got {len(self.class_weight)} weights for {len(shares)} '
+                    'classes, expected one per class'
+                )
+            seen = seen * np.array(self.class_weight)
+        return seen / seen.sum()

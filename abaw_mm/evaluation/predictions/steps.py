@@ -1,0 +1,51 @@
+"""The steps that predictions have gone through, such as ``('tau 0.5', 'smooth box 50')``."""
+
+import re
+from collections.abc import Sequence
+
+from abaw_mm.errors import InvalidValueError, shorten
+
+ORDER = ('mean', 'tau', 'smooth', 'hold')  # each at most once
+EXAMPLE = "'mean of 2', 'tau 0.5', 'smooth box 50', 'hold 10'"
+STEP = re.compile(r'mean of \d{1,9}|tau [-+.\w]+|smooth \w+ \d{1,9}|hold \d{1,9}', re.ASCII)
+
+
+def check_steps(steps: Sequence[str]) -> None:
+    """Raise ValueError unless steps are known ones, each once and in their order."""
+    kinds = [step.partition(' ')[0] for step in steps]
+    in_order = kinds == [kind for kind in ORDER if kind in kinds]
+    if not in_order or not all(map(STEP.fullmatch, steps)):
+        raise InvalidValueError(
+            f'got the steps {shorten(list(steps))}, expected some such as {EXAMPLE}, each once and '
+            'in this order'
+        )
+
+
+def add_step(steps: Sequence[str], step: str) -> tuple[str, ...]:
+    """Append a step.
+
+    Raises:
+        ValueError: If this step or a later one was applied before. Smoothing twice is a wider
+            smoothing that no one chose, and correcting the prior twice counts it twice.
+
+    >>> add_step(('mean of 2',), 'smooth box 50')
+    ('mean of 2', 'smooth box 50')
+    """
+    kind = step.partition(' ')[0]
+    later = [s for s in steps if ORDER.index(s.partition(' ')[0]) >= ORDER.index(kind)]
+    if later:
+        raise InvalidValueError(
+            f'{step}: got predictions after {shorten(later)}, expected none after {kind!r} or a '
+            f'later step ({", ".join(ORDER)}); start from the file that tools/test.py wrote, and '
+            'give all steps in one command'
+        )
+    return (*steps, step)
+
+
+def find_hold(steps: Sequence[str]) -> int:
+    """Return the minimum duration of a class in frames, 0 without the step.
+
+    >>> find_hold(('smooth box 50', 'hold 10'))
+    10
+    """
+    return next((int(step.split()[1]) for step in steps if step.startswith('hold ')), 0)

@@ -1,11 +1,14 @@
 """Folds of clips for cross-validation."""
 
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from abaw_mm.datasets.annotations import UNLABELLED, raw_video
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.files import atomic_write
 
 
 def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) -> list[list[str]]:
@@ -50,3 +53,24 @@ def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) ->
         warnings.simplefilter('ignore')  # if a class is missing in a fold; the tool reports it
         splits = splitter.split(clip_id, np.concatenate(list(frames.values())), video_id)
         return [[clips[i] for i in np.unique(clip_id[rows])] for _, rows in splits]
+
+
+def write_fold_lists(folds: Sequence[Sequence[str]], out: Path) -> list[tuple[Path, Path]]:
+    """Write the clips of each fold, one per line, for the ``clips`` of a dataset.
+
+    Args:
+        folds (Sequence): Validation clips of each fold, as :func:`split_folds` returns them.
+        out (Path): Folder of ``fold0of5_train.txt``, ``fold0of5_val.txt``, ...
+
+    Returns:
+        list: The lists of training and validation clips of each fold.
+    """
+    paths = []
+    for i, val in enumerate(folds):
+        train = sorted(clip for fold in folds if fold is not val for clip in fold)
+        pair = tuple(out / f'fold{i}of{len(folds)}_{name}.txt' for name in ('train', 'val'))
+        for path, clips in zip(pair, (train, val), strict=True):
+            with atomic_write(path) as draft:
+                draft.write_text('\n'.join([*clips, '']), encoding='utf-8')
+        paths.append((pair[0], pair[1]))
+    return paths

@@ -19,10 +19,9 @@ from rich.console import Console
 from abaw_mm.cli import CommandParser, make_console, make_table, report_errors
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.datasets.annotations import raw_video, read_annotation_folder
-from abaw_mm.datasets.folds import split_folds
+from abaw_mm.datasets.folds import split_folds, write_fold_lists
 from abaw_mm.datasets.verify.read_download import find_annotations
 from abaw_mm.errors import MissingFileError, shorten
-from abaw_mm.files import atomic_write
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -60,15 +59,6 @@ def find_folders(args: argparse.Namespace) -> list[Path]:
     return [found[split] for split in wanted]
 
 
-def write_lists(folds: Sequence[Sequence[str]], out: Path) -> None:
-    """Write the training and validation clips of each fold."""
-    for i, val in enumerate(folds):
-        train = sorted(clip for fold in folds if fold is not val for clip in fold)
-        for name, clips in (('train', train), ('val', val)):
-            with atomic_write(out / f'fold{i}of{len(folds)}_{name}.txt') as draft:
-                draft.write_text('\n'.join([*clips, '']), encoding='utf-8')
-
-
 def print_counts(
     labels: Mapping[str, np.ndarray], folds: Sequence[Sequence[str]], console: Console
 ) -> None:
@@ -92,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = read_annotation_folder(folders)
     folds = split_folds(labels, args.folds, args.seed)
     out = args.out or args.root / 'folds'
-    write_lists(folds, out)
+    write_fold_lists(folds, out)
     used = {clip for clips in folds for clip in clips}
     console = make_console()
     console.print(

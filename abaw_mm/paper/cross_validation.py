@@ -1,0 +1,142 @@
+"""Cross-validation: train without each fold, predict it, and score all folds together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from abaw_mm.datasets.annotations import read_annotation_folder
+from abaw_mm.datasets.folds import split_folds, write_fold_lists
+from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.score_predictions import score_predictions
+from abaw_mm.paper.rows import Training
+from abaw_mm.paper.sweep import RANDOM, Sweep
+from abaw_mm.paper.work_dir import WorkDir
+from abaw_mm.structures import merge_tables
+
+
+@dataclass
+class CrossValidation(Sweep):
+    """One training per fold, each scored on the clips that it has not seen.
+
+    A fold is a training of a :class:`Sweep`, so that finished folds are not repeated and an
+    interrupted one is resumed. The last checkpoint predicts, so that nothing is chosen on the
+    frames that it is scored on. Make one with :func:`make_cross_validation`.
+    """
+
+    def make_config(self, name: str) -> Config:
+        """Return the complete config of a fold, without the seed."""
+        cfg = super().make_config(name)
+        if 'checkpoint' not in Config.fromfile(str(self._config_path(self.trainings[name]))):
+            cfg.pop('checkpoint')
+        return cfg
+
+    def predictions_path(self, name: str) -> Path:
+        """Return the path of the predictions of a fold."""
+        return self.work_dir.folder(name, 0) / 'predictions.npz'
+
+    def read_predictions(self) -> dict[str, Predictions]:
+        """Read the predictions of all folds that are finished."""
+        names = [name for name in self.names if self.work_dir.read_result(name, 0) is not None]
+        return {name: Predictions.read(self.predictions_path(name)) for name in names}
+
+    def _count(self, name: str, folder: Path, lock: int) -> Iterator[None]:
+        """Count nothing: the model is the same in all folds."""
+        yield from ()
+
+    def _score(self, name: str, folder: Path, lock: int) -> Iterator[None]:
+        """Predict the frames of the fold with the last checkpoint."""
+        out = self.predictions_path(name)
+        if out.is_file():
+            return
+        inputs = [self._recorded_config(name), self._last_checkpoint(name, folder)]
+        flags = ['--work-dir', folder / 'test', '--out', out]
+        yield from self._call(self._make_command('test', inputs, flags), folder / 'test.log', lock)
+
+    def _make_result(self, name: str, seed: int) -> dict:
+        """Return the content of ``result.json``."""
+        scores = score_predictions(Predictions.read(self.predictions_path(name))).with_crop
+        return dict(scores, seed=seed, iterations=self._iterations(name))
+
+
+def make_cross_validation(
+    root: Path,
+    work_dir: WorkDir,
+    config: Path,
+    ann_folders: Sequence[Path],
+    num_folds: int = 5,
+    seed: int = 0,
+    processes: int = 1,
+    data_root: str | None = None,
+    cfg_options: dict[str, Any] | None = None,
+) -> CrossValidation:
+    """Split the clips of annotations into folds, and prepare one training per fold.
+
+    Args:
+        root (Path): Folder with ``tools``.
+        work_dir (WorkDir): Folder for all files; ``folds`` in it gets the lists of clips.
+        config (Path): Config of the trainings.
+        ann_folders (Sequence[Path]): Folders of annotations, split together.
+        num_folds (int): Number of folds. Defaults to 5.
+        seed (int): Seed of the split, see :func:`split_folds`. Defaults to 0.
+        processes (int): Processes per training. Defaults to 1.
+        data_root (str, optional): Data root. Defaults to that of the config.
+        cfg_options (dict, optional): Overrides of the config.
+    """
+    folds = split_folds(read_annotation_folder(ann_folders), num_folds, seed)
+    lists = write_fold_lists(folds, work_dir.path / 'folds')
+    annotations = [str(folder.absolute()) for folder in ann_folders]
+    trainings = {}
+    for number, (train, val) in enumerate(lists):
+        options: dict[str, Any] = {}
+        for loader, clips in (('train', train), ('val', val), ('test', val)):
+            options[f'{loader}_dataloader.dataset.ann_file'] = annotations
+            options[f'{loader}_dataloader.dataset.clips'] = str(clips)
+        name = f'fold{number}of{num_folds}'
+        trainings[name] = Training(str(config.absolute()), 'checkpoint', options)
+    cfg = Config.fromfile(str(config))
+    cfg.merge_from_dict(cfg_options or {})
+    return CrossValidation(
+        root=root,
+        work_dir=work_dir,
+        names=list(trainings),
+        init={'checkpoint': cfg.get('checkpoint') or RANDOM},
+        data_root=data_root,
+        processes=processes,
+        cfg_options=cfg_options or {},
+        trainings=trainings,
+    )
+
+
+def merge_folds(folds: Sequence[Predictions], config: str) -> Predictions:
+    """Merge the predictions of all folds into one table, in which each frame is once."""
+    first = folds[0]
+    parts = [
+        replace(fold, columns={k: v for k, v in fold.columns.items() if k != 'sample_idx'})
+        for fold in folds
+    ]
+    merged = merge_tables(parts, ['gt_label'])
+    return replace(
+        first,
+        clips=merged.clips,
+        clip_id=merged.clip_id,
+        frame_no=merged.frame_no,
+        columns=merged.columns,
+        sha256='+'.join(fold.sha256 for fold in folds),
+        config=config,
+    )
+
+
+def score_folds(folds: Sequence[Predictions], absent: str = 'zero') -> dict:
+    """Score all frames together, and each fold by itself.
+
+    Returns:
+        dict: ``all``, the scores of :func:`score_labels` of all frames; ``folds``, the macro-F1 of
+        each fold; ``mean`` and ``std`` of these (with N - 1), in %.
+    """
+    each = [score_predictions(fold, absent=absent).with_crop['macro_f1'] for fold in folds]
+    merged = score_predictions(merge_folds(folds, ''), absent=absent).with_crop
+    return dict(all=merged, folds=each, mean=float(np.mean(each)), std=float(np.std(each, ddof=1)))

@@ -1,0 +1,109 @@
+"""Cross-validation: folds, resuming, merged predictions and their score."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import HEADER, REPO, make_noisy_predictions, write_clip
+from sklearn.metrics import f1_score
+from test_sweep import TRAIN
+
+from abaw_mm.datasets.annotations import read_annotation_folder
+from abaw_mm.evaluation import Predictions
+from abaw_mm.paper.cross_validation import merge_folds, score_folds
+
+LABELS = {f'v{i}': [0, 1, 2, 3, 4, 5, 6, 7, -1][i % 3 :] for i in range(6)}
+# A replacement for tools/test.py that takes milliseconds: frame n of a clip has class n % 8.
+TEST = """
+import sys
+from pathlib import Path
+import numpy as np
+cfg = {}
+exec(Path(sys.argv[1]).read_text(), cfg)
+dataset = cfg['test_dataloader']['dataset']
+rows = []
+for clip in Path(dataset['clips']).read_text().split():
+    (path,) = [p for f in dataset['ann_file'] for p in Path(f).glob(clip + '.txt')]
+    labels = map(int, path.read_text().splitlines()[1:])
+    rows += [(clip, n, label) for n, label in enumerate(labels, 1) if label >= 0]
+clip, frame_no, label = zip(*rows)
+np.savez(
+    sys.argv[sys.argv.index('--out') + 1], clip=np.array(clip), frame_no=np.array(frame_no),
+    gt_label=np.array(label), classes=np.array('CLASSES'.split(',')),
+    pred_score=np.eye(8, dtype=np.float32)[np.array(frame_no) % 8], sha256=np.array('ab'))
+with open(Path(sys.argv[0]).with_name('tested'), 'a') as file:
+    print(Path(dataset['clips']).stem, file=file)
+"""
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """A repository with replaced tools, and data of six clips in two sets."""
+    for clip, labels in LABELS.items():
+        split = 'Train_Set' if clip < 'v4' else 'Validation_Set'
+        write_clip(tmp_path / 'affwild2', split, clip, labels)
+    tools = tmp_path / 'root/tools'
+    tools.mkdir(parents=True)
+    (tools / 'train.py').write_text(TRAIN.replace('SLEEP', '0'))
+    (tools / 'test.py').write_text(TEST.replace('CLASSES', HEADER))
+    shutil.copy(REPO / 'tools/cross_validate.py', tools)
+    return tools
+
+
+def test_one_command_trains_predicts_and_scores_all_folds(tools, tmp_path, run_tool, monkeypatch):
+    config, work_dir = REPO / 'configs/res18_srp_demo.py', tmp_path / 'work'
+    flags = ['--work-dir', work_dir, '--folds', 3, '--data-root', tmp_path / 'affwild2']
+    command = (tools / 'cross_validate.py', config, *flags, '--cfg-options')
+    status, _, error = run_tool(*command, 'train_cfg.max_iters=20', 'checkpoint=gone.pth')
+    assert status == 1 and 'checkpoint=gone.pth: no such file' in error
+    status, out, error = run_tool(*command, 'train_cfg.max_iters=20')
+    assert status == 0, error
+    read = Predictions.read(work_dir / 'out_of_fold.npz')
+    labels = read_annotation_folder([*(tmp_path / 'affwild2').glob('annotations/*/*')])
+    expected = [
+        (clip, n, label)
+        for clip, values in labels.items()
+        for n, label in enumerate(values.tolist(), 1)
+        if label >= 0
+    ]
+    columns = (read.clip.tolist(), read.frame_no.tolist(), read['gt_label'].tolist())
+    assert list(zip(*columns, strict=True)) == expected
+    assert read.config == 'res18_srp_demo' and read.sha256 == 'ab+ab+ab'
+    f1 = 100 * f1_score(read['gt_label'], read.frame_no % 8, labels=range(8), average='macro')
+    scores = json.loads((work_dir / 'scores.json').read_text())
+    assert scores['all']['macro_f1'] == pytest.approx(f1)
+    assert f'macro-F1 of all frames together {f1:.2f} %' in out
+    for number in range(3):
+        lists = [work_dir / f'folds/fold{number}of3_{name}.txt' for name in ('train', 'val')]
+        train, val = (path.read_text().split() for path in lists)
+        assert sorted(train + val) == sorted(LABELS) and len(val) == 2
+    tested = (tools / 'tested').read_text().split()
+    assert tested == [f'fold{number}of3_val' for number in range(3)]
+
+    (work_dir / 'fold1of3/seed0/result.json').unlink()
+    (work_dir / 'fold1of3/seed0/predictions.npz').unlink()
+    assert run_tool(*command, 'train_cfg.max_iters=20')[0] == 0
+    assert (tools / 'tested').read_text().split() == [*tested, 'fold1of3_val']
+    assert json.loads((work_dir / 'scores.json').read_text()) == scores
+    status, _, error = run_tool(*command, 'train_cfg.max_iters=40')
+    assert status == 1 and 'holds results of other settings' in error
+
+
+def test_score_has_a_spread():
+    folds = [make_noisy_predictions(4, seed=seed) for seed in range(3)]
+    for number, fold in enumerate(folds):
+        fold.clips[:] = [f'{number}{clip}' for clip in fold.clips]
+    merged = merge_folds(folds, 'res18')
+    assert len(merged) == sum(map(len, folds)) and merged.clips == sorted(merged.clips)
+    each = [
+        100 * f1_score(f['gt_label'], f['pred_label'], labels=range(8), average='macro')
+        for f in folds
+    ]
+    scores = score_folds(folds)
+    assert scores['folds'] == pytest.approx(each)
+    assert (scores['mean'], scores['std']) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+    label = np.concatenate([fold['gt_label'] for fold in folds])
+    pred = np.concatenate([fold['pred_label'] for fold in folds])
+    together = 100 * f1_score(label, pred, labels=range(8), average='macro')
+    assert scores['all']['macro_f1'] == pytest.approx(together)

@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Train and score a config on all folds of its data.
+
+    python tools/cross_validate.py configs/res50_srp_affwild2.py --work-dir work_dirs/folds
+
+The clips of the training and the validation set are split as by make_folds.py. Each fold is
+predicted by the last checkpoint of a training on the others. WORK_DIR/out_of_fold.npz has the
+predictions of all frames, WORK_DIR/scores.json their score and that of each fold. The same command
+continues after an interruption.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from rich.console import Console
+from rich.progress import Progress
+
+from abaw_mm.cli import (
+    CommandParser,
+    absent_argument,
+    cfg_options_argument,
+    make_console,
+    make_table,
+    report_errors,
+    write_json,
+)
+from abaw_mm.datasets.verify.read_download import find_annotations
+from abaw_mm.errors import MissingFileError, shorten
+from abaw_mm.paper.cross_validation import (
+    CrossValidation,
+    make_cross_validation,
+    merge_folds,
+    score_folds,
+)
+from abaw_mm.paper.work_dir import WorkDir
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        __doc__, absent_argument(), cfg_options_argument('train_cfg.max_iters=4000')
+    )
+    parser.add_argument('config', type=Path, help='path of the config')
+    parser.add_argument('--work-dir', required=True, help='folder for all results')
+    parser.add_argument('--folds', type=int, default=5, help='number of folds; default: 5')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed that decides between equal choices; default: 0'
+    )
+    parser.add_argument('--nproc', type=int, default=1, help='processes per training; default: 1')
+    parser.add_argument('--data-root', help='data root; default: that of the config')
+    parser.add_argument(
+        '--ann-dir',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        help='folders of annotations; default: those of the latest edition in the data root',
+    )
+    return parser.parse_args(argv)
+
+
+def find_folders(args: argparse.Namespace) -> list[Path]:
+    """Return the folders of annotations to split."""
+    if args.ann_dir:
+        return args.ann_dir
+    root = Path(args.data_root or Config.fromfile(args.config).train_dataloader.dataset.data_root)
+    found = find_annotations(root)
+    missing = [split for split in ('train', 'val') if split not in found]
+    if missing:
+        raise MissingFileError(
+            f'{root}: got no annotations of {shorten(missing)}, expected a folder such as '
+            'annotations/EXPR_Recognition_Challenge/Train_Set; give --data-root, or the folders '
+            'with --ann-dir'
+        )
+    return [found[split] for split in ('train', 'val')]
+
+
+def run(validation: CrossValidation) -> list[str]:
+    """Train and predict all folds behind a progress bar; return the errors of those that failed."""
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task('preparing', total=None)
+        for at in validation.run():
+            bar.update(task, completed=at.done, total=at.total, description=at.doing)
+            if at.finished:
+                bar.console.print(at.finished, highlight=False, markup=False)
+    failures = ((name, validation.work_dir.read_failure(name, 0)) for name in validation.names)
+    return [
+        f'{name}: {failure["error"]} ({failure["log"]})' for name, failure in failures if failure
+    ]
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is not done yet, and print the scores."""
+    args = parse_args(argv)
+    if not args.config.is_file():
+        raise MissingFileError(f'{args.config}: no such file, expected a config; correct the path')
+    MMLogger.get_instance('cross_validate', log_level='WARNING')  # each run has its own log
+    # As Ctrl-C does, SIGTERM ends the running training, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    validation = make_cross_validation(
+        REPO,
+        WorkDir(args.work_dir),
+        args.config,
+        find_folders(args),
+        args.folds,
+        args.seed,
+        args.nproc,
+        args.data_root,
+        args.cfg_options,
+    )
+    failures = run(validation)
+    if failures:
+        print(*failures, sep='\n', file=sys.stderr)
+        return 1
+    folds = validation.read_predictions()
+    scores = score_folds(list(folds.values()), args.absent)
+    folder = validation.work_dir.path
+    merge_folds(list(folds.values()), args.config.stem).write(folder / 'out_of_fold.npz')
+    write_json(str(folder / 'scores.json'), scores)
+    rows = [
+        (name, len(fold.clips), len(fold), f'{score:.2f}')
+        for (name, fold), score in zip(folds.items(), scores['folds'], strict=True)
+    ]
+    console = make_console()
+    console.print(make_table(('fold', 'clips', 'frames', 'macro-F1 (%)'), rows))
+    console.print(
+        f'macro-F1 of all frames together {scores["all"]["macro_f1"]:.2f} %; of the folds '
+        f'{scores["mean"]:.2f} ± {scores["std"]:.2f} % (mean and standard deviation)'
+    )
+    console.print(f'{folder / "out_of_fold.npz"}, {folder / "scores.json"}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

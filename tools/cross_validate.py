@@ -10,7 +10,6 @@ continues after an interruption.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,8 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.config.is_file():
         raise MissingFileError(f'{args.config}: no such file, expected a config; correct the path')
     MMLogger.get_instance('cross_validate', log_level='WARNING')  # each run has its own log
-    # As Ctrl-C does, SIGTERM ends the running training, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     validation = make_cross_validation(
         REPO,
         WorkDir(args.work_dir),

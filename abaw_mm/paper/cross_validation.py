@@ -59,7 +59,8 @@ class CrossValidation(Sweep):
     def _make_result(self, name: str, seed: int) -> dict:
         """Return the content of ``result.json``."""
         scores = score_predictions(Predictions.read(self.predictions_path(name))).with_crop
-        return dict(scores, seed=seed, iterations=self._iterations(name))
+        folder = self.work_dir.folder(name, seed)
+        return dict(scores, seed=seed, **self._measure(name, folder))
 
 
 def make_cross_validation(

@@ -342,18 +342,21 @@ class Sweep:
         """Return the content of ``result.json``."""
         folder = self.work_dir.folder(name, seed)
         scores = read_json(folder / 'metrics.json', 'scores', 'delete it and run the sweep again')
-        seconds = float(np.mean(list(read_step_times(folder).values())))
-        batch = self.configs[name].train_dataloader.batch_size * self.processes
-        iters = self._iterations(name)
         return dict(
             seed=seed,
             macro_f1=scores['affwild2/macro_f1'],
             accuracy=scores['affwild2/accuracy'],
             f1={key.split('f1_')[1]: value for key, value in scores.items() if '/f1_' in key},
-            iterations=iters,
-            batch=batch,
-            time=dict(train_s=seconds * iters, frames_per_s=batch / seconds),
+            **self._measure(name, folder),
         )
+
+    def _measure(self, name: str, folder: Path) -> dict:
+        """Return iterations, batch size and times of a run."""
+        seconds = float(np.mean(list(read_step_times(folder).values())))
+        batch = self.configs[name].train_dataloader.batch_size * self.processes
+        iters = self._iterations(name)
+        time = dict(train_s=seconds * iters, frames_per_s=batch / seconds)
+        return dict(iterations=iters, batch=batch, time=time)
 
     # ------------------------------------------------------------------ commands
 

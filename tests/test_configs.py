@@ -109,6 +109,12 @@ def test_simsiam_predictor_keeps_its_learning_rate():
         assert not cfg.custom_hooks[0].adjust_by_epoch
 
 
+def test_every_config_logs_scores_by_step():
+    for path in CONFIGS:
+        cfg = Config.fromfile(path)
+        assert not cfg.train_cfg.by_epoch and not cfg.default_hooks.logger.log_metric_by_epoch, path
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_a_docstring_and_a_command(path):
     text = path.read_text()

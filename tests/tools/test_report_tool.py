@@ -119,7 +119,7 @@ def test_page_in_chromium(folder, page):
         for name, row in zip(EXPRESSIONS, tables[seed], strict=True):
             assert row[0] == name
             assert row[3] == f'{expected[f"f1_{name}"]:.2f}'
-            assert int(row[4]) == expected[f'support_{name}']
+            assert int(row[4]) == expected['support'][name]
 
 
 def test_page_loads_and_runs_nothing(page):

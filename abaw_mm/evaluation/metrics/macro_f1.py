@@ -92,9 +92,9 @@ class MacroF1(FrameMetric):
     or not the dataset contains them, as in the challenge; scikit-learn and mmpretrain average over
     other sets of classes.
 
-    Also reports accuracy, the F1 of each class and its support: ``affwild2/macro_f1``,
-    ``affwild2/accuracy``, ``affwild2/f1_Neutral``, ``affwild2/support_Neutral``, ... The result is
-    the same for any number of processes. If all labels are hidden, as in the challenge's list of
+    Also reports accuracy, the F1 of each class and the supports: ``affwild2/macro_f1``,
+    ``affwild2/accuracy``, ``affwild2/f1_Neutral``, ..., and ``affwild2/support``, a dict of class
+    name to number of frames. The result is the same for any number of processes. If all labels are hidden, as in the challenge's list of
     test frames, there are no scores and one warning.
 
     Args:
@@ -144,7 +144,11 @@ class MacroF1(FrameMetric):
         self._check_labels(frames)
         scores = self.score(frames)
         self._log_scores(scores, len(frames))
-        return scores
+        # One dict, because mmengine draws a curve of each number and the supports never change.
+        support = {
+            name: scores.pop(f'support_{name}') for name in self.class_names(self.num_classes)
+        }
+        return dict(scores, support=support)
 
     def score(self, frames: FrameTable) -> dict:
         """Compute the scores of labelled frames, see :func:`score_labels`."""

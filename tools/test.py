@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default='pred',
         help='what to write to --out (default: %(default)s)',
     )
-    parser.add_argument('--show-dir', metavar='DIR', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', metavar='DIR', help='write pictures to DIR/<clip>/')
     parser.add_argument('--show', action='store_true', help='show the pictures in a window')
     parser.add_argument(
         '--interval',

@@ -79,23 +79,22 @@ def test(
     """
     cfg = load_config(config, launcher, work_dir, cfg_options)
     check_checkpoint_path(checkpoint, 'CHECKPOINT')
-    _check_test_set(cfg, plain=tta or show or show_dir is not None)
+    pictures = show or show_dir is not None
+    _check_test_set(cfg, tta, pictures)
     _check_out(out, out_item)
     cfg.load_from, cfg.resume = checkpoint, False
     if amp:
         cfg.test_cfg.fp16 = True
-    if tta or show or show_dir is not None:
-        use_plain_pipeline(cfg)
-    if show or show_dir is not None:
+    if pictures:
         cfg.default_hooks.visualization = dict(
-            type='VisualizationHook',
-            enable=True,
+            type='FrameVisualizationHook',
             show=show,
             out_dir=show_dir,
             interval=interval,
             wait_time=wait_time,
         )
     if tta:
+        use_plain_pipeline(cfg)
         _augment(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers=True)
     dump = None
@@ -117,25 +116,23 @@ def test(
     return metrics
 
 
-def _check_test_set(cfg: Config, plain: bool) -> None:
-    """Check that there is a test set, and that it can use mmpretrain's pipeline if ``plain``."""
+def _check_test_set(cfg: Config, tta: bool, pictures: bool) -> None:
+    """Check that there is a test set that has what the arguments need."""
     loader = cfg.get('test_dataloader')
     if loader is None:
         raise InvalidValueError(
             f'{cfg.filename}: got a config without test_dataloader, expected the config of a '
             'classifier, such as configs/res50_srp_affwild2.py'
         )
-    if not plain:
-        return
-    if loader.dataset.type == 'ClipFeatureDataset':
+    if (tta or pictures) and loader.dataset.type == 'ClipFeatureDataset':
         raise InvalidValueError(
             f'--tta, --show, --show-dir: got {cfg.filename}, the config of a model over features, '
             'expected one over images; leave them out'
         )
-    if {'dataset', 'datasets'} & set(loader.dataset):
+    if tta and {'dataset', 'datasets'} & set(loader.dataset):
         raise InvalidValueError(
-            f'--tta, --show, --show-dir: got a {loader.dataset.type} as test set of '
-            f'{cfg.filename}, expected a single dataset with a pipeline; score its parts separately'
+            f'--tta: got a {loader.dataset.type} as test set of {cfg.filename}, expected a single '
+            'dataset with a pipeline; score its parts separately'
         )
 
 
@@ -152,7 +149,7 @@ def _check_out(out: str | None, out_item: str) -> None:
 def use_plain_pipeline(cfg: Config) -> None:
     """Make the test set deliver one object per frame instead of batches of arrays.
 
-    Pictures and test-time augmentation need this. mmpretrain's transforms and data preprocessor
+    Test-time augmentation needs this. mmpretrain's transforms and data preprocessor
     then do for each frame what ``FrameDataPreprocessor`` does for a batch, with the same result.
 
     Args:

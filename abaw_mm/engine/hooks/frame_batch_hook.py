@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmpretrain.engine import VisualizationHook
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import HOOKS
 from torch import nn
@@ -31,8 +32,9 @@ class FrameBatchHook(Hook):
     Raises:
         InvalidValueError: If an infinite sampler is used in a loop over epochs, or a finite one in
             a loop over iterations; if frame batches are used with another sampler or dataset, or
-            with metrics that need one object per frame; if two datasets of an evaluation have the
-            same frames; if a batch of one frame would leave BN a single value per channel.
+            with metrics or pictures that need one object per frame; if two datasets of an
+            evaluation have the same frames; if a batch of one frame would leave BN a single value
+            per channel.
     """
 
     _has_checked = False
@@ -52,6 +54,7 @@ class FrameBatchHook(Hook):
             )
         if runner.val_loop is not None:
             _check_metrics(runner.val_loop)
+            _check_pictures(runner, runner.val_loop)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Check the smallest batch once, after the checks of the other hooks."""
@@ -60,8 +63,9 @@ class FrameBatchHook(Hook):
         self._has_checked = True
 
     def before_test(self, runner: Runner) -> None:
-        """Check the metrics."""
+        """Check metrics and pictures."""
         _check_metrics(runner.test_loop)
+        _check_pictures(runner, runner.test_loop)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
         """Add the keys of this process's frames to the batch."""
@@ -80,6 +84,17 @@ def _check_infinite(sampler: FrameStrideSampler, loop: Any) -> None:
             f'train_dataloader.sampler: got infinite={sampler.infinite} with '
             f'{type(loop).__name__}, expected {by_iteration}; set '
             f'train_dataloader.sampler.infinite={by_iteration}'
+        )
+
+
+def _check_pictures(runner: Runner, loop: Any) -> None:
+    if not uses_frame_batches(loop.dataloader):
+        return
+    if any(isinstance(hook, VisualizationHook) and hook.enable for hook in runner.hooks):
+        raise InvalidValueError(
+            'default_hooks.visualization: got a VisualizationHook, expected one for frame batches; '
+            "set default_hooks.visualization.type='FrameVisualizationHook', or inherit "
+            '_base_/plain.py, which uses the same checkpoints'
         )
 
 

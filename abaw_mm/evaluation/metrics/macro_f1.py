@@ -94,8 +94,8 @@ class MacroF1(FrameMetric):
 
     Also reports accuracy, the F1 of each class and the supports: ``affwild2/macro_f1``,
     ``affwild2/accuracy``, ``affwild2/f1_Neutral``, ..., and ``affwild2/support``, a dict of class
-    name to number of frames. The result is the same for any number of processes. If all labels are hidden, as in the challenge's list of
-    test frames, there are no scores and one warning.
+    name to number of frames. The result is the same for any number of processes. If all labels are
+    hidden, as in the challenge's list of test frames, there are no scores and one warning.
 
     Args:
         num_classes (int): Number of classes. Defaults to 8.

@@ -17,6 +17,7 @@ RANKS = {
     'version': 0,
     'files': 1,
     'model_index': 1,
+    'progress': 1,
     'compat': 2,
     'structures': 2,
     'checkpoints': 3,

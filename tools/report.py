@@ -15,6 +15,7 @@ from pathlib import Path
 from abaw_mm.cli import (
     CommandParser,
     absent_argument,
+    make_names,
     report_errors,
     smoothing_arguments,
     start_index_argument,
@@ -96,17 +97,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if not args.out.endswith(('.html', '.htm')):
         parser.error(f'--out: got {args.out!r}, expected a page, such as report.html')
     return args
-
-
-def make_names(paths: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the paths that differ, without ``.npz``."""
-    # Only .npz is a suffix: that of `lr_0.005` would leave `lr_0`.
-    parts = [Path(str(Path(path).resolve()).removesuffix('.npz')).parts for path in paths]
-    for length in range(1, max(map(len, parts))):
-        names = ['/'.join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def open_roots(data_root: Path, filename_tmpl: str) -> list[CropFolder]:

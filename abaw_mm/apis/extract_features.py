@@ -31,6 +31,7 @@ from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import remove_drafts
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
+from abaw_mm.progress import format_time_left, show_progress
 from abaw_mm.structures import FrameTable
 
 SPLITS = ('train', 'val', 'test')
@@ -109,15 +110,7 @@ def extract_features(
         folder = _open_folder(out, meta, rows)
         remaining = _find_remaining(folder, rows)
         size = cfg.test_dataloader.batch_size if batch_size is None else batch_size
-        for done, clip in enumerate(remaining, 1):
-            start = time.time()
-            _extract_clip(folder, clip, rows[clip], network, cfg, size)
-            frames = len(rows[clip][1])
-            print_log(
-                f'{clip}: {frames} frames, {frames / (time.time() - start):.0f} per second; clip '
-                f'{done} of {len(remaining)}',
-                logger='current',
-            )
+        _extract_clips(folder, remaining, rows, network, cfg, size)
         barrier()  # a process that exits early would abort those still writing
         frames = sum(len(clip_rows) for _, clip_rows in rows.values())
         print_log(
@@ -233,6 +226,29 @@ def _find_remaining(folder: FeatureFolder, rows: ClipRows) -> list[str]:
     return remaining[rank::world_size]
 
 
+def _extract_clips(
+    folder: FeatureFolder,
+    clips: Sequence[str],
+    rows: ClipRows,
+    network: '_Network',
+    cfg: Config,
+    batch_size: int,
+) -> None:
+    """Extract clips and log each with the time left."""
+    start, frames_done = time.time(), 0
+    total = sum(len(rows[clip][1]) for clip in clips)
+    for done, clip in enumerate(clips, 1):
+        clip_start, frames = time.time(), len(rows[clip][1])
+        _extract_clip(folder, clip, rows[clip], network, cfg, batch_size)
+        frames_done += frames
+        left = format_time_left(time.time() - start, max(frames_done, 1), total)
+        print_log(
+            f'{clip}: {frames} frames, {frames / (time.time() - clip_start):.0f} per second; clip '
+            f'{done} of {len(clips)}, {left}',
+            logger='current',
+        )
+
+
 def _extract_clip(
     folder: FeatureFolder,
     clip: str,
@@ -249,7 +265,11 @@ def _extract_clip(
         collate_fn=_build_collate(cfg),
         pin_memory=cfg.test_dataloader.pin_memory,
     )
-    parts = [network(batch) for batch in batches]
+    parts = []
+    with show_progress(clip) as update:
+        for batch in batches:
+            parts.append(network(batch))
+            update(len(parts), len(batches))
     folder.write(clip, np.concatenate([np.empty((0, folder.dim), np.float32), *parts]))
 
 

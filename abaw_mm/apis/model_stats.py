@@ -98,6 +98,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
     Raises:
         InvalidValueError: If the size is unknown, or the model does not accept it.
     """
+    _check_model(cfg)
     shape = shape or find_input_size(cfg)
     model = _build_model(cfg)
     trainable, total = count_parameters(model)
@@ -113,6 +114,19 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
     return dict(
         shape=list(shape), trainable=trainable, total=total, flops=int(flops.total()), parts=parts
     )
+
+
+def _check_model(cfg: Config) -> None:
+    if cfg.get('model') is None:
+        raise InvalidValueError(
+            f'{cfg.filename}: got a config without model, expected one such as '
+            'configs/res18_srp_affwild2.py'
+        )
+    if cfg.model.get('type') == 'TemporalClassifier':
+        raise InvalidValueError(
+            f'{cfg.filename}: got a model over features, expected one over images, of which FLOPs '
+            'per image are counted; give the config that the features come from'
+        )
 
 
 def _build_model(cfg: Config) -> nn.Module:

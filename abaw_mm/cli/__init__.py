@@ -24,6 +24,7 @@ from .arguments import (
 )
 from .command_parser import CommandParser
 from .report_errors import report_errors
+from .run_names import make_names
 from .run_parser import RunParser
 from .tables import make_console, make_table, write_json
 
@@ -35,6 +36,7 @@ __all__ = [
     'fill_arguments',
     'json_argument',
     'make_console',
+    'make_names',
     'make_table',
     'report_errors',
     'smoothing_arguments',

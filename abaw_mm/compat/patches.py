@@ -36,6 +36,7 @@ def apply_patches() -> None:
     patch_negative_hue()
     patch_adjust_bbox()
     patch_lite_warning()
+    patch_own_warnings()
     patch_import_on_stdout()  # imports mmpretrain, so it follows the patches of its dependencies
     patch_resume()
     patch_retrieval_metric()
@@ -197,6 +198,21 @@ def patch_lite_warning() -> None:
             r'mmcv\.cnn\.bricks\.transformer',
         )
         import_module('mmcv.cnn.bricks.transformer')
+
+
+def patch_own_warnings() -> None:
+    """Suppress warnings about what mmengine itself does, which its user cannot change.
+
+    Affects mmengine 0.10 and onedl-mmengine 0.10.12. ``CheckpointHook`` creates mmengine's own
+    ``FileClient``, which logs that it and its backend are deprecated, at the start of each run.
+    ``MMDistributedDataParallel`` passes ``broadcast_buffers`` to torch, and mmcv passes ``mode`` to
+    Pillow, once per worker. Other warnings are still shown. Remove with the causes.
+    """
+    file_client: Any = import_module('mmengine.fileio.file_client')
+    file_client.print_log = lambda *args, **kwargs: None  # used for these two messages only
+    warnings.filterwarnings(
+        'ignore', '`broadcast_buffers` is deprecated', FutureWarning, r'mmengine\.model\.wrappers'
+    )
 
 
 def patch_import_on_stdout() -> None:

@@ -12,15 +12,15 @@ docs/data.md for training from a store.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
+from collections.abc import Sequence
+from functools import partial
 
 from abaw_mm.cli import CommandParser, report_errors, template_argument
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.crop_packer import pack_crops, summarize_store, verify_store
+from abaw_mm.progress import show_progress
+
+write_line = partial(print, file=sys.stderr, flush=True)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,28 +54,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error; yields the function that updates it."""
-    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack and verify."""
     args = parse_args(argv)
     source = CropFolder(args.root, args.filename_tmpl)
     if not args.verify:
-        with progress_bar('Packing') as report:
+        with show_progress('Packing', write_line) as report:
             pack_crops(source, args.out, args.workers, report)
     problems = []
     if not args.no_verify:
         # After packing, only the store is read: the folder has just been read.
         compared = source if args.verify and os.path.isdir(args.root) else None
-        with progress_bar('Verifying') as report:
+        with show_progress('Verifying', write_line) as report:
             problems = verify_store(args.out, compared, args.workers, report)
     summary = summarize_store(args.out)
     if problems:

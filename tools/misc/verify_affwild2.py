@@ -13,12 +13,11 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
 from abaw_mm.cli import (
@@ -30,6 +29,7 @@ from abaw_mm.cli import (
     write_json,
 )
 from abaw_mm.datasets.verify.check_download import Download, check_download, find_download
+from abaw_mm.progress import show_progress
 
 MAX_ROWS = 20  # clips, and findings of one kind, that are shown without --per-clip
 STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
@@ -170,15 +170,6 @@ def print_findings(report: dict, console: Console, per_clip: bool) -> None:
         console.print(f'... and {hidden} more findings (--per-clip)')
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error; yields the function that updates it."""
-    columns = 'Decoding', BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task('', total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Check and print; the verdict is the last line."""
@@ -189,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print_paths(download, console)
     if args.decode:
-        with progress_bar() as progress:
+        with show_progress('Decoding', partial(print, file=sys.stderr, flush=True)) as progress:
             report = check_download(download, args.workers, progress)
     else:
         report = check_download(download)

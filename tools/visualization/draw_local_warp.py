@@ -14,14 +14,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import MissingFileError
 from abaw_mm.files import atomic_write
 from abaw_mm.models.selfsup.local_warp import RandomLocalWarp, warp_images
+from abaw_mm.visualization.image_grid import draw_image_grid
 
-WHITE, GREY, GAP = 255, 110, 4
+WHITE, GREY = 255, 110
 
 
 def draw_grid(field: torch.Tensor, lines: int = 14) -> np.ndarray:
@@ -40,8 +42,8 @@ def draw_grid(field: torch.Tensor, lines: int = 14) -> np.ndarray:
     return cv2.resize(bent, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> np.ndarray:
-    """Draw a face, then the warped face and the grid for each warp."""
+def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> list[np.ndarray]:
+    """Return a face, then the warped face and the grid for each warp."""
     generator = torch.Generator().manual_seed(seed)
     fields = warp.draw(warps, *face.shape[:2], generator=generator)
     images = torch.from_numpy(face).permute(2, 0, 1)[None].float().expand(warps, -1, -1, -1)
@@ -49,9 +51,7 @@ def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> 
     tiles = [face]
     for image, field in zip(warped, fields, strict=True):
         tiles += [image, draw_grid(field)]
-    return np.concatenate(
-        [np.pad(t, [(GAP, GAP), (GAP, GAP), (0, 0)], constant_values=WHITE) for t in tiles], axis=1
-    )
+    return tiles
 
 
 @report_errors
@@ -81,11 +81,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     warp = RandomLocalWarp(args.num_points, args.radius, args.strength)
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.faces + 2).astype(int)[1:-1]]
     rows = [
-        draw_row(read_crop(str(path)), warp, args.warps, args.seed + i)
+        draw_row(read_crop(str(path))[..., ::-1].copy(), warp, args.warps, args.seed + i)  # to RGB
         for i, path in enumerate(chosen)
     ]
+    names = [f'{path.parent.name}/{path.name}' for path in chosen]
+    headings = [
+        'face',
+        *(text for i in range(args.warps) for text in (f'warp {i + 1}', 'its grid')),
+    ]
+    captions = [[name, *[''] * (len(headings) - 1)] for name in names]
     with atomic_write(args.out) as draft:
-        cv2.imwrite(str(draft), np.concatenate(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        picture = Image.fromarray(draw_image_grid(rows, headings, captions))
+        picture.save(draft, format='PNG', optimize=True)
+    strength = f'strength {args.strength}, radius {args.radius}, {args.num_points} points'
+    print(f'{args.out}: {len(rows)} faces with {args.warps} warps each, {strength}')
 
 
 if __name__ == '__main__':

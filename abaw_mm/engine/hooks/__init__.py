@@ -5,7 +5,6 @@ from .export_backbone_hook import ExportBackboneHook
 from .feature_source_hook import FeatureSourceHook
 from .feature_width_hook import FeatureWidthHook
 from .frame_batch_hook import FrameBatchHook
-from .frame_visualization_hook import FrameVisualizationHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
 from .probe_hook import ProbeHook
 from .resume_hook import ResumeHook
@@ -19,7 +18,6 @@ __all__ = [
     'FeatureSourceHook',
     'FeatureWidthHook',
     'FrameBatchHook',
-    'FrameVisualizationHook',
     'PretrainedBackboneHook',
     'ProbeHook',
     'ResumeHook',

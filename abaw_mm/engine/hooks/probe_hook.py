@@ -19,6 +19,7 @@ from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import MissingFileError
 from abaw_mm.evaluation.metrics.macro_f1 import f1_per_class
 from abaw_mm.evaluation.probes import knn_predict, linear_predict
+from abaw_mm.progress import show_progress
 
 
 def choose_rows(labels: np.ndarray, per_class: int) -> np.ndarray:
@@ -168,9 +169,11 @@ class ProbeHook(Hook):
         was_training = model.training
         model.eval()
         batches = []
-        for batch in loader:
-            maps = model.extract_feat(model.data_preprocessor(batch, training=False)['inputs'])
-            batches.append(maps[-1].float().flatten(2).mean(2).cpu())
+        with show_progress('ProbeHook, batches of frames') as update:
+            for batch in loader:
+                maps = model.extract_feat(model.data_preprocessor(batch, training=False)['inputs'])
+                batches.append(maps[-1].float().flatten(2).mean(2).cpu())
+                update(len(batches), len(loader))
         model.train(was_training)
         shard = torch.cat(batches).numpy() if batches else np.empty((0, 0), np.float32)
         shards = [shard for shard in all_gather_object(shard) if len(shard)]

@@ -21,6 +21,7 @@ from abaw_mm.visualization.attention.explained_face import ExplainedFace
 HEAT, FOR_AND_AGAINST = colormaps['inferno'], colormaps['RdBu_r']
 COVER = 0.85  # opacity of the map at its maximum; it is transparent at 0
 TILE, TEXT, TITLE, SCALE, GAP = 1.3, 1.9, 0.62, 0.45, 0.06  # inches
+INSET = 0.12  # inches from each end of a colour bar to the edge of its column
 DPI = 120
 INK, GREY, RIGHT, WRONG = '#222222', '#777777', '#1b7a3d', '#b3321f'
 COLUMNS = {
@@ -138,6 +139,8 @@ def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: s
                 draw_cells(axes, maps[0], face.maps.edges, face.image.shape[:2])
             else:
                 axes.imshow(overlay_heat(face.image, normalize_maps(maps)[0]))
+                if not maps.any():
+                    _write_empty(axes, name, face.explained)
     _draw_scales(figure, shown, wide, high)
     with atomic_write(path) as draft:
         canvas.draw()
@@ -147,6 +150,23 @@ def draw_sheet(faces: Sequence[ExplainedFace], path: str | os.PathLike, title: s
         picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
             draft, optimize=True
         )
+
+
+def _write_empty(axes: Axes, name: str, explained: str) -> None:
+    """Say on a tile that its map is zero everywhere."""
+    text = f'0 everywhere:\nno evidence for\n{explained}' if name == 'grad_cam' else '0 everywhere'
+    outline = [withStroke(linewidth=1.8, foreground='white')]
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        transform=axes.transAxes,
+        ha='center',
+        va='center',
+        fontsize=7.5,
+        color=INK,
+        path_effects=outline,
+    )
 
 
 def _draw_label(figure: Figure, face: ExplainedFace, x: float, middle: float, high: float) -> None:
@@ -163,7 +183,10 @@ def _draw_label(figure: Figure, face: ExplainedFace, x: float, middle: float, hi
         lines.append((explained, INK, 'normal'))
     for i, (text, colour, weight) in enumerate(lines):
         y = middle + ((len(lines) - 1) / 2 - i) * 0.165 / high
-        figure.text(x, y, text, fontsize=7.5, color=colour, weight=weight, va='center')
+        line = figure.text(x, y, text, fontsize=7.5, color=colour, weight=weight, va='center')
+        # Long names are made smaller, so that they end before the face.
+        while line.get_window_extent().width > (TEXT - 2 * GAP) * DPI and line.get_fontsize() > 3:
+            line.set_fontsize(0.95 * line.get_fontsize())
 
 
 def _format_percent(face: ExplainedFace, name: str) -> str:
@@ -175,14 +198,17 @@ def _draw_scales(figure: Figure, shown: Sequence[str], wide: float, high: float)
     ramp = np.linspace(0, 1, 256)
     for column, name in enumerate(shown, 1):
         left = TEXT + column * (TILE + GAP)
-        axes = figure.add_axes((left / wide, (SCALE - 0.2) / high, TILE / wide, 0.08 / high))
+        left, right = left + INSET, left + TILE - INSET  # so that labels of neighbours stay apart
+        axes = figure.add_axes(
+            (left / wide, (SCALE - 0.2) / high, (right - left) / wide, 0.08 / high)
+        )
         if name == 'cells':
             colours, ends = FOR_AND_AGAINST(ramp), ('against', 'for')
         else:
             colours, ends = HEAT(ramp), ('0', 'maximum')
         axes.imshow(colours[None], aspect='auto')
         axes.set_axis_off()
-        for x, text, side in ((left, ends[0], 'left'), (left + TILE, ends[1], 'right')):
+        for x, text, side in ((left, ends[0], 'left'), (right, ends[1], 'right')):
             figure.text(
                 x / wide, (SCALE - 0.25) / high, text, fontsize=6.5, color=GREY, ha=side, va='top'
             )

@@ -1,6 +1,7 @@
 """Figures of the report, as SVG elements of the page."""
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from abaw_mm.files import atomic_write
 from abaw_mm.visualization.report.calibration import Calibration
 from abaw_mm.visualization.report.timeline import (
     assign_columns,
@@ -115,38 +117,54 @@ def draw_f1(
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], label: str) -> Markup:
     """Draw a confusion matrix (C, C), as counts and as percentages of each row."""
+    with matplotlib.rc_context(STYLE):
+        return to_svg(_plot_confusion(confusion, classes), label)
+
+
+def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os.PathLike) -> None:
+    """Write the figure of :func:`draw_confusion` to a PNG, atomically.
+
+    Args:
+        confusion (ndarray): (C, C) number of frames by label and prediction.
+        classes (Sequence[str]): Names of the C classes.
+        path (str): Picture to write.
+    """
+    with matplotlib.rc_context(STYLE), atomic_write(path) as draft:
+        _plot_confusion(confusion, classes).savefig(draft, dpi=150, format='png')
+
+
+def _plot_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     support = confusion.sum(axis=1, keepdims=True)
     percent = np.where(support > 0, 100 * confusion / np.maximum(support, 1), np.nan)
-    with matplotlib.rc_context(STYLE):
-        figure = _make_figure(WIDTH, 1.3 + 0.4 * len(classes))
-        left, right = figure.subplots(1, 2)
-        for axes, title, texts in (
-            (left, 'frames', [[f'{x:,}' for x in row] for row in confusion]),
-            (
-                right,
-                '% of the frames with this label',
-                [['–' if np.isnan(x) else f'{x:.1f}' for x in row] for row in percent],
-            ),
-        ):
-            shade = np.nan_to_num(percent)
-            axes.imshow(shade, cmap='Blues', vmin=0, vmax=110, aspect='auto', interpolation='none')
-            for i, row in enumerate(texts):
-                for j, text in enumerate(row):
-                    axes.text(
-                        j,
-                        i,
-                        text,
-                        ha='center',
-                        va='center',
-                        fontsize=7.5,
-                        color='white' if shade[i, j] > 60 else INK,
-                    )
-            axes.set_xticks(range(len(classes)), classes, rotation=30, ha='right')
-            axes.set_yticks(range(len(classes)), classes)
-            axes.set(xlabel='predicted', title=title)
-            axes.spines[:].set_visible(False)
-        left.set_ylabel('labelled')
-        return to_svg(figure, label)
+    figure = _make_figure(WIDTH, 1.3 + 0.4 * len(classes))
+    left, right = figure.subplots(1, 2)
+    for axes, title, texts in (
+        (left, 'frames', [[f'{x:,}' for x in row] for row in confusion]),
+        (
+            right,
+            '% of the frames with this label',
+            [['–' if np.isnan(x) else f'{x:.1f}' for x in row] for row in percent],
+        ),
+    ):
+        shade = np.nan_to_num(percent)
+        axes.imshow(shade, cmap='Blues', vmin=0, vmax=110, aspect='auto', interpolation='none')
+        for i, row in enumerate(texts):
+            for j, text in enumerate(row):
+                axes.text(
+                    j,
+                    i,
+                    text,
+                    ha='center',
+                    va='center',
+                    fontsize=7.5,
+                    color='white' if shade[i, j] > 60 else INK,
+                )
+        axes.set_xticks(range(len(classes)), classes, rotation=30, ha='right')
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set(xlabel='predicted', title=title)
+        axes.spines[:].set_visible(False)
+    left.set_ylabel('labelled')
+    return figure
 
 
 def draw_calibration(parts: dict[str, Calibration], label: str) -> Markup:

@@ -1,17 +1,21 @@
 """Contact sheet: overlays, cells, sizes."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from abaw_mm.visualization.attention.attention_maps import AttentionMaps
 from abaw_mm.visualization.attention.contact_sheet import (
     COVER,
+    DPI,
     HEAT,
+    TEXT,
     draw_cells,
     draw_sheet,
     overlay_heat,
@@ -113,3 +117,26 @@ def test_dollar_signs_in_names_are_text(tmp_path, monkeypatch):
     draw_sheet([face], tmp_path / 'sheet.png', '$title$')
     assert [text.get_parse_math() for text in drawn] == [False] * len(drawn)
     assert {r'$\clip$', '$title$'} <= {text.get_text() for text in drawn}
+
+
+def test_map_of_zeros_says_so(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Axes, 'text', spy_on(Axes.text, drawn))
+    faces = [make_face(), make_face(grad_cam=torch.ones(1, 7, 7))]
+    draw_sheet(faces, tmp_path / 'sheet.png', 'title')
+    texts = [text.get_text() for text in drawn if not text.get_text().startswith(('+', '-', '0.'))]
+    assert texts == ['0 everywhere:\nno evidence for\nAnger']
+
+
+def test_labels_neither_collide_nor_cover_faces(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, 'text', spy_on(Figure.text, drawn))
+    face = replace(make_face(own=torch.ones(1, 14, 14)), name=f'{"long_clip_name_" * 3}/00001.jpg')
+    draw_sheet([face], tmp_path / 'sheet.png', 'title')
+    boxes = {text: text.get_window_extent() for text in drawn}
+    scale = [boxes[t] for t in drawn if t.get_text() in ('0', 'maximum', 'against', 'for')]
+    assert len(scale) == 8
+    for one, other in itertools.pairwise(sorted(scale, key=lambda box: box.x0)):
+        assert other.x0 - one.x1 > 10  # pixels
+    name = next(text for text in drawn if text.get_text().startswith('long_clip_name'))
+    assert boxes[name].x1 <= TEXT * DPI

@@ -4,9 +4,15 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from abaw_mm.visualization.report.calibration import calibrate
-from abaw_mm.visualization.report.figures import draw_calibration, draw_clip, draw_f1
+from abaw_mm.visualization.report.figures import (
+    draw_calibration,
+    draw_clip,
+    draw_f1,
+    save_confusion,
+)
 
 
 def read_texts(svg):
@@ -44,3 +50,10 @@ def test_frame_numbers_of_a_timeline_are_whole_and_complete(first):
     if first == 1:
         ticks.insert(0, '1')  # also on the axis of the confidence
     assert ticks and set(ticks) <= {str(number) for number in numbers}
+
+
+def test_confusion_matrix_as_a_picture(tmp_path):
+    save_confusion(np.array([[3, 1], [0, 0]]), ['a', 'b'], tmp_path / 'confusion.png')
+    with Image.open(tmp_path / 'confusion.png') as picture:
+        pixels = np.asarray(picture.convert('RGB'))
+    assert pixels.shape[1] > 1000 and (pixels == 255).any() and (pixels < 128).any()

@@ -1,0 +1,69 @@
+"""Progress of long steps: lines with the right time left, or a bar on a terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from abaw_mm import progress
+from abaw_mm.progress import format_time_left, show_progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+    return now
+
+
+def test_lines_after_10_and_then_every_30_seconds(clock):
+    lines = []
+    with show_progress('Packing', lines.append) as update:
+        for second in range(1, 101):
+            clock[0] = 100.0 + second
+            update(second, 100)
+    assert lines == [
+        'Packing: 10 of 100, 0:01:30 left',
+        'Packing: 40 of 100, 0:01:00 left',
+        'Packing: 70 of 100, 0:00:30 left',
+    ]
+
+
+def test_short_step_writes_nothing(clock):
+    lines = []
+    with show_progress('Packing', lines.append) as update:
+        clock[0] += 9
+        update(1, 2)
+        clock[0] += 9
+        update(2, 2)
+    assert lines == []
+
+
+def test_terminal_shows_a_bar_with_the_time_left(monkeypatch):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100)
+    monkeypatch.setattr(progress, 'Console', lambda **_: console)
+    lines = []
+    with show_progress('Packing', lines.append) as update:
+        update(30, 120)
+        console.file.flush()
+    text = stream.getvalue()
+    assert 'Packing' in text and '30/120' in text and '25%' in text and '-:--:--' in text
+    assert lines == []
+
+
+def test_other_processes_are_silent(monkeypatch, clock):
+    monkeypatch.setattr(progress, 'is_main_process', lambda: False)
+    lines = []
+    with show_progress('Packing', lines.append) as update:
+        clock[0] += 60
+        update(1, 2)
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    'elapsed, done, total, left', [(10, 1, 4, '0:00:30'), (8, 4, 4, '0:00:00')]
+)
+def test_time_left(elapsed, done, total, left):
+    assert format_time_left(elapsed, done, total) == f'{left} left'

@@ -1,5 +1,6 @@
-"""The Python API: train, test, extract features, explain."""
+"""The Python API: train, test, extract features, explain, look at batches."""
 
+from .browse_batches import browse_batches
 from .config import load_config
 from .explain import explain
 from .extract_features import extract_features
@@ -9,6 +10,7 @@ from .test import test
 from .train import train
 
 __all__ = [
+    'browse_batches',
     'explain',
     'extract_features',
     'load_classifier',

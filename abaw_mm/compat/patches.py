@@ -205,13 +205,17 @@ def patch_own_warnings() -> None:
 
     Affects mmengine 0.10 and onedl-mmengine 0.10.12. ``CheckpointHook`` creates mmengine's own
     ``FileClient``, which logs that it and its backend are deprecated, at the start of each run.
-    ``MMDistributedDataParallel`` passes ``broadcast_buffers`` to torch, and mmcv passes ``mode`` to
-    Pillow, once per worker. Other warnings are still shown. Remove with the causes.
+    ``MMDistributedDataParallel`` passes ``broadcast_buffers`` to torch. ``ColorJitter`` passes
+    ``alpha`` to mmcv, which warns in each worker that only Pillow uses it. Other warnings are still
+    shown. Remove with the causes.
     """
     file_client: Any = import_module('mmengine.fileio.file_client')
     file_client.print_log = lambda *args, **kwargs: None  # used for these two messages only
     warnings.filterwarnings(
         'ignore', '`broadcast_buffers` is deprecated', FutureWarning, r'mmengine\.model\.wrappers'
+    )
+    warnings.filterwarnings(
+        'ignore', "Only use 'alpha' for pillow", UserWarning, r'mmcv\.image\.photometric'
     )
 
 

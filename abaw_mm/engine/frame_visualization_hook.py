@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from PIL import Image
 
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.checks import at_least, check_arguments
 from abaw_mm.files import atomic_write
 from abaw_mm.structures import is_frame_batch
 
@@ -40,9 +40,10 @@ class FrameVisualizationHook(Hook):
             visualizer, which store those of the first process only.
 
     Raises:
-        ValueError: If ``interval`` is not positive.
+        ValueError: If ``interval`` is not positive, or ``wait_time`` is negative.
     """
 
+    @check_arguments('default_hooks.visualization', interval=at_least(1), wait_time=at_least(0))
     def __init__(
         self,
         enable: bool = True,
@@ -51,11 +52,6 @@ class FrameVisualizationHook(Hook):
         wait_time: float = 0,
         out_dir: str | None = None,
     ) -> None:
-        if interval < 1:
-            raise InvalidValueError(
-                f'FrameVisualizationHook: got interval={interval}, expected at least 1; set '
-                'default_hooks.visualization.interval, or --interval of tools/test.py'
-            )
         self.enable = enable
         self.interval = interval
         self.show = show

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +16,7 @@ from abaw_mm.files import atomic_write
 from abaw_mm.visualization.report.figures import RUNS, STYLE
 
 SCALARS = '*/vis_data/scalars.json'  # in a work dir, one per start of the run
-DASHES = ('-', '--', ':', '-.')
+DASHES: tuple[Any, ...] = ('-', '--', ':', '-.')
 
 Curves = dict[str, dict[int, float]]  # name of a scalar to step to value
 

@@ -6,9 +6,19 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 DPI, GAP, LINE = 100, 6, 13  # GAP and LINE in pixels; LINE is the height of a line of text
 INK = '#222222'
+SMALLEST = 3.0  # points
+
+
+def fit_text(text: Text, width: float) -> None:
+    """Make a text smaller until it fits into a number of pixels."""
+    size = float(text.get_fontsize())
+    while text.get_window_extent().width > width and size > SMALLEST:
+        size *= 0.95
+        text.set_fontsize(size)
 
 
 @rc_context({'text.parse_math': False})  # names may contain a $
@@ -42,8 +52,7 @@ def draw_image_grid(
     def write(text: str, column: int, y: float) -> None:
         x = GAP + column * (tile_width + GAP)
         line = figure.text(x / width, 1 - y / height, text, fontsize=7.5, color=INK, va='top')
-        while line.get_window_extent().width > tile_width and line.get_fontsize() > 3:
-            line.set_fontsize(0.95 * line.get_fontsize())
+        fit_text(line, tile_width)
 
     for column, heading in enumerate(headings):
         write(heading, column, GAP)

@@ -267,3 +267,24 @@ def test_averaged_scores_decide_the_label():
     merged = AverageClsScoreTTA._merge_single_sample(None, [one, two])
     assert merged.pred_score.tolist() == pytest.approx([0.35, 0.65])
     assert merged.pred_label.tolist() == [1] and merged.gt_label.tolist() == [1]
+
+
+def test_own_warnings_are_not_shown():
+    """Those that a training starts with; others of the same kind are."""
+    code = """
+import warnings
+warnings.simplefilter('default')
+import abaw_mm
+import mmcv, numpy as np
+from mmengine.fileio import FileClient
+from mmpretrain.datasets.transforms import ColorJitter
+FileClient.infer_client(None, '.')
+image = np.zeros((8, 8, 3), np.uint8)
+for _ in range(20):
+    ColorJitter(saturation=0.9)(dict(img=image))
+warnings.warn('another warning')
+"""
+    result = run_python(code, 'default')
+    text = result.stdout + result.stderr
+    assert 'FileClient' not in text and 'HardDiskBackend' not in text
+    assert "Only use 'alpha'" not in text and 'another warning' in text

@@ -69,12 +69,17 @@ class FrameBatchHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
         """Add the keys of this process's frames to the batch."""
-        if not is_frame_batch(data_batch):
-            return
         loader = runner.train_loop.dataloader
-        # An infinite sampler counts from the first step of the run, a finite one in each epoch.
-        step = runner.iter if loader.sampler.infinite else batch_idx
-        data_batch['key'] = loader.sampler.keys(step * loader.batch_size, len(data_batch['inputs']))
+        if is_frame_batch(data_batch):
+            # An infinite sampler counts from the first step of the run, a finite one in each epoch.
+            add_keys(data_batch, loader, runner.iter if loader.sampler.infinite else batch_idx)
+
+
+def add_keys(data_batch: dict, loader: DataLoader, step: int) -> None:
+    """Add the keys of this process's frames to the batch of a step."""
+    sampler: Any = loader.sampler
+    start = step * (loader.batch_size or 0)
+    data_batch['key'] = sampler.keys(start, len(data_batch['inputs']))
 
 
 def _check_infinite(sampler: FrameStrideSampler, loop: Any) -> None:

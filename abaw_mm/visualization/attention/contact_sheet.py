@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from abaw_mm.files import atomic_write
 from abaw_mm.visualization.attention.attention_maps import normalize_maps
 from abaw_mm.visualization.attention.explained_face import ExplainedFace
+from abaw_mm.visualization.image_grid import fit_text
 
 HEAT, FOR_AND_AGAINST = colormaps['inferno'], colormaps['RdBu_r']
 COVER = 0.85  # opacity of the map at its maximum; it is transparent at 0
@@ -184,9 +185,8 @@ def _draw_label(figure: Figure, face: ExplainedFace, x: float, middle: float, hi
     for i, (text, colour, weight) in enumerate(lines):
         y = middle + ((len(lines) - 1) / 2 - i) * 0.165 / high
         line = figure.text(x, y, text, fontsize=7.5, color=colour, weight=weight, va='center')
-        # Long names are made smaller, so that they end before the face.
-        while line.get_window_extent().width > (TEXT - 2 * GAP) * DPI and line.get_fontsize() > 3:
-            line.set_fontsize(0.95 * line.get_fontsize())
+        # So that a long name ends before the face.
+        fit_text(line, (TEXT - 2 * GAP) * DPI)
 
 
 def _format_percent(face: ExplainedFace, name: str) -> str:

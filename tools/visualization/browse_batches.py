@@ -6,7 +6,7 @@
 
 mmpretrain's browse_dataset.py shows what the workers load. In the headline configs, the data
 preprocessor augments, and only this tool shows it. For pre-training, the views of a face are side
-by side. The first batches of a run with the config's seed are drawn.
+by side. With frame batches, these are the first images of a training with the config's seed.
 """
 
 import sys

@@ -42,7 +42,8 @@ def browse_batches(
     """Collect the first samples of a data loader, as the data preprocessor gives them to the model.
 
     The normalisation is undone. With frame batches, crop and flip are those of the first steps of a
-    training with the config's seed. The local warp of ContraWarping is drawn by ``tools/visualization/draw_local_warp.py``.
+    training with the config's seed. The local warp of ContraWarping is drawn by
+    ``tools/visualization/draw_local_warp.py``.
 
     Args:
         config (str): Path of the config. Its model is not built.

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import Runner
 from PIL import Image
+from tiny_run import tiny_cfg
 
 from abaw_mm.apis import browse_batches
+from abaw_mm.models import FrameDataPreprocessor
 from abaw_mm.visualization.image_grid import draw_image_grid
 
 
@@ -20,19 +23,16 @@ def make_options(tiny):
 
 @pytest.fixture
 def seen(tiny, repo, tmp_path, monkeypatch):
-    """Inputs of the model, by a spy, in a training of two steps with the fast config."""
-    from mmengine.runner import Runner
-    from mmpretrain.models import ImageClassifier
-    from tiny_run import tiny_cfg
-
+    """Return the images that a training of two steps with the fast config receives."""
     inputs = []
-    loss = ImageClassifier.loss
+    forward = FrameDataPreprocessor.forward
 
-    def spy(self, images, data_samples):
-        inputs.append(images.detach().clone())
-        return loss(self, images, data_samples)
+    def spy(self, data, training=False):
+        result = forward(self, data, training)
+        inputs.append(result['inputs'].detach().clone())
+        return result
 
-    monkeypatch.setattr(ImageClassifier, 'loss', spy)
+    monkeypatch.setattr(FrameDataPreprocessor, 'forward', spy)
     cfg = tiny_cfg(
         repo, tiny, tmp_path / 'run', max_iters=2, val_interval=9, randomness=dict(seed=3)
     )
@@ -43,7 +43,7 @@ def seen(tiny, repo, tmp_path, monkeypatch):
     cfg.model.head.in_channels = 256
     Runner.from_cfg(cfg).train()
     mean, std = (torch.tensor(cfg.data_preprocessor[k]).view(3, 1, 1) for k in ('mean', 'std'))
-    return (torch.cat(inputs) * std + mean).round().byte().permute(0, 2, 3, 1).numpy()
+    return (torch.cat(inputs[-2:]) * std + mean).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def test_images_are_those_that_a_training_sees(seen, repo, tiny):

@@ -22,7 +22,7 @@ from abaw_mm.cli import (
     template_argument,
 )
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.datasets.annotations import read_annotation_folder
+from abaw_mm.datasets.annotations import UNLABELLED, read_annotation_folder
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.verify.read_download import find_crops
@@ -31,6 +31,8 @@ from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.files import atomic_write
 from abaw_mm.visualization.report.check_runs import check_complete, check_runs
+from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
+from abaw_mm.visualization.report.figures import save_confusion
 from abaw_mm.visualization.report.report import Pictures, make_report
 
 
@@ -70,6 +72,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'in --data-root',
     )
     parser.add_argument(
+        '--confusion',
+        metavar='FILE',
+        help='also write the confusion matrix of the first run to this picture (.png)',
+    )
+    parser.add_argument(
         '--no-smoothing', dest='smoothing', action='store_false', help='leave out smoothing'
     )
     parser.add_argument(
@@ -96,6 +103,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f'--mistakes: got {args.mistakes}, expected 0 or more')
     if not args.out.endswith(('.html', '.htm')):
         parser.error(f'--out: got {args.out!r}, expected a page, such as report.html')
+    if args.confusion and not args.confusion.endswith('.png'):
+        parser.error(f'--confusion: got {args.confusion!r}, expected a file that ends in .png')
     return args
 
 
@@ -129,6 +138,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = make_report(runs, args.names, smoothing, pictures, args.absent)
     with atomic_write(args.out) as draft:
         draft.write_text(page, encoding='utf-8')
+    if args.confusion:
+        known = runs[0].take(runs[0]['gt_label'] != UNLABELLED)
+        confusion = confusion_per_clip(known, len(args.classes)).sum(axis=0)
+        save_confusion(confusion, args.classes, args.confusion)
     print(
         f'{args.out}: {len(runs[0])} frames, clips: {len(runs[0].clips)}, runs: {len(runs)}, '
         f'{len(page.encode()) / 1e6:.1f} MB'

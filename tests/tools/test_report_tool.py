@@ -129,6 +129,11 @@ def test_page_loads_and_runs_nothing(page):
     assert "default-src 'none'" in text
 
 
+def test_smoothing_is_not_on_the_cards(page):
+    cards = page.read_text(encoding='utf-8').split('<div class="cards">')[1].split('<table>')[0]
+    assert 'macro-F1' in cards and 'smoothed' not in cards
+
+
 def test_worst_clips_first(folder, page):
     names = re.findall(r'<h3>(.+)</h3>\n<p class="facts">', page.read_text(encoding='utf-8'))
     right = np.zeros(len(CLIPS), int)  # frames of both runs
@@ -141,8 +146,12 @@ def test_worst_clips_first(folder, page):
 
 def test_page_of_one_run_without_crops(folder, run_tool):
     out = folder / 'plain.html'
-    status, printed, _ = run_tool(TOOL, folder / '1.npz', '--out', out, '--no-smoothing')
+    picture = folder / 'confusion.png'
+    flags = ('--no-smoothing', '--confusion', picture)
+    status, printed, _ = run_tool(TOOL, folder / '1.npz', '--out', out, *flags)
     assert status == 0
+    with Image.open(picture) as image:
+        assert image.format == 'PNG' and image.width > 1000
     text = out.read_text(encoding='utf-8')
     assert 'No pictures: the page was made without crops' in text
     assert 'Before and after' not in text and '<h1>Expression predictions: 1</h1>' in text

@@ -38,10 +38,10 @@ class FinishValidationHook(Hook):
             return
         hooks = list(_find_checkpoint_hooks(runner))
         self._later_best = [path for hook in hooks for path in _list_later_best(hook, runner)]
+        for hook in hooks:  # which forgets it, and would not save the step of the next best again
+            hook.last_ckpt = _name_checkpoint(hook, runner)
         if _is_due(runner) and runner.message_hub.runtime_info.get(VALIDATED) != runner.iter:
             print_log(f'Validating iteration {runner.iter} first, as it was not', logger='current')
-            for hook in hooks:
-                hook.last_ckpt = _name_checkpoint(hook, runner)  # to be saved again
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:

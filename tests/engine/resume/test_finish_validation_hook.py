@@ -1,6 +1,7 @@
 """No validation is lost, whenever a run is killed, and ``best_*`` is that of an unbroken run."""
 
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -40,6 +41,20 @@ def test_killed_run_ends_with_the_same_best_checkpoint(kills, whole, tmp_path, m
     assert kills.run_once('temporal', data, run, moment=(moment, count)) == -signal.SIGKILL
     assert kills.run_once('temporal', data, run) == 0
     assert list(kills.list_differences(expected, kills.read_end(run))) == []
+
+
+@pytest.mark.slow
+def test_killed_run_keeps_the_same_checkpoints(kills, tmp_path):
+    """A new best between two checkpoints is saved as one, also as the first of a resumed run."""
+    data = kills.make_data(tmp_path / 'data')
+    run_once = partial(kills.run_once, 'temporal', data, processes=2)
+    assert run_once(tmp_path / 'whole') == 0
+    expected = kills.read_end(tmp_path / 'whole')
+    assert 'iter_10.pth' in expected and kills.SAVE_EVERY == 4
+    killed = ('best saved, checkpoint not', 4)
+    assert run_once(tmp_path / 'run', moment=killed) == -signal.SIGKILL
+    assert run_once(tmp_path / 'run') == 0
+    assert list(kills.list_differences(expected, kills.read_end(tmp_path / 'run'))) == []
 
 
 def lose_validation(path):

@@ -51,11 +51,14 @@ def report_errors(main: Callable[..., int | None]) -> Callable[..., int]:
             with _exit_on_sigterm():
                 return main(*args, **kwargs) or 0
         except KeyboardInterrupt:
-            if LAUNCHED not in os.environ:
-                print('interrupted', file=sys.stderr)
-            return 130
-        except (UserError, OSError) as error:
-            message = get_message(error)
+            return _report_interrupt()
+        except Exception as error:
+            stop = _find_stop(error)
+            if isinstance(stop, KeyboardInterrupt):
+                return _report_interrupt()
+            if stop is not None:
+                return stop.code
+            message = get_message(error) if isinstance(error, (UserError, OSError)) else None
             if message is None or os.environ.get(TRACEBACK):
                 raise
             report(
@@ -77,6 +80,20 @@ def _exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _report_interrupt() -> int:
+    if LAUNCHED not in os.environ:
+        print('interrupted', file=sys.stderr)
+    return 130
+
+
+def _find_stop(error: BaseException) -> Any:
+    """Find the signal that a bare ``except`` of a library, such as mmengine's, made an error."""
+    context = error.__context__
+    if context is None or isinstance(context, (KeyboardInterrupt, SystemExit)):
+        return context
+    return _find_stop(context)
 
 
 def report(text: str) -> None:

@@ -153,3 +153,15 @@ def test_ranks_of_the_launcher_only_record_the_error(tmp_path, monkeypatch, caps
     assert capsys.readouterr() == ('', '')
     message = json.loads(path.read_text())['message']['message']
     assert message.startswith('UserError: some.py: wrong\n')
+
+
+@pytest.mark.parametrize(('stop', 'status'), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+def test_signal_that_a_library_makes_an_error_still_ends_the_command(capsys, stop, status):
+    def main():
+        try:
+            raise stop
+        except:  # noqa: E722  as in mmengine's Config.pretty_text
+            raise SyntaxError('Failed to format the config file') from None
+
+    assert report_errors(main)() == status
+    assert 'Traceback' not in capsys.readouterr().err

@@ -58,6 +58,7 @@ SAFE_GLOBALS: list[Any] = [
 ZIP = b'PK'
 PICKLE = b'\x80'  # the first byte of a file from before torch 1.6; later files are zip archives
 
+MAX_NAME = 120  # characters of a name in a file that a message shows
 # What pickles of tensors and plain values refer to.
 PLAIN_DATA = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w+Storage')
 
@@ -76,7 +77,7 @@ def load_data(file: Any, map_location: Any = None, pickle_module: Any = None, **
         with _allow_safe_globals():
             return torch.load(file, map_location=map_location, **kwargs)
     except pickle.UnpicklingError as error:
-        found = _parse_refusal(str(error), file)
+        found = ascii(_parse_refusal(str(error), file))[1:-1][:MAX_NAME]
     raise UnsafeCheckpointError(
         f'{getattr(file, "name", file)}: got a checkpoint that asks for {found}, expected only '
         'tensors, plain values and the state of mmengine; nothing was run. Reading such a file can '

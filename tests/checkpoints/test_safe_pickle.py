@@ -130,6 +130,14 @@ def test_error_names_the_type_in_every_protocol(tmp_path, name, container, proto
     assert not sentinel.exists()
 
 
+def test_name_in_a_file_cannot_write_to_the_terminal(tmp_path):
+    path = tmp_path / 'bad.pth'
+    path.write_bytes(b'\x80\x02\x8c\x06a\nb\x1b[2\x8c\x01x\x93.')
+    with pytest.raises(UnsafeCheckpointError, match=r'asks for a\\nb\\x1b\[2') as error:
+        load_checkpoint_file(path)
+    assert str(error.value).isprintable()
+
+
 def test_error_names_the_protocol_of_a_plain_pickle(tmp_path):
     path = tmp_path / 'plain.pth'
     path.write_bytes(pickle.dumps(dict(state_dict=dict(a=1)), protocol=4))

@@ -28,6 +28,7 @@ ADVICE = {
     errno.EROFS: PERMIT,
     errno.EACCES: PERMIT,
     errno.ENOTDIR: 'give another path',
+    errno.EEXIST: 'give another path',
 }
 
 

@@ -111,7 +111,7 @@ def test_loads_in_mmpretrain_without_abaw_mm(run, tmp_path, moco, weights):
 
 def test_output_holds_no_storage_beyond_its_tensors(run, tmp_path, weights):
     """A tensor that is a view is written without the rest of its storage."""
-    large = torch.zeros(5_000_000)
+    large = torch.ones(5_000_000)
     view = large[:9408].view(64, 3, 7, 7)
     torch.save({**weights, 'conv1.weight': view, 'large': large}, tmp_path / 'a.pth')
     assert run(tmp_path / 'a.pth', tmp_path / 'b.pth')[0] == 0

@@ -166,4 +166,4 @@ def test_images_of_another_dataset_are_identified_by_their_path():
         sample['img_path'] = path
     metrics = evaluate(data + data, size=4)
     assert metrics['affwild2/accuracy'] == 75
-    assert sum(metrics[f'affwild2/support_{name}'] for name in EXPRESSIONS) == 4
+    assert sum(metrics['affwild2/support'].values()) == 4

@@ -55,7 +55,9 @@ def test_optimizer_resumes_in_another_memory_layout(first, then):
 def test_state_of_a_disabled_loss_scaler_is_dropped(enabled):
     state = torch.amp.GradScaler('cpu', enabled=enabled).state_dict()
     checkpoint = dict(state_dict={}, optimizer=dict(loss_scaler=state))
-    ResumeHook().after_load_checkpoint(SimpleNamespace(_resume=True), checkpoint)
+    ResumeHook().after_load_checkpoint(
+        SimpleNamespace(_resume=True, hooks=[], work_dir=''), checkpoint
+    )
     assert ('loss_scaler' in checkpoint['optimizer']) == enabled
 
 
@@ -67,7 +69,7 @@ def test_another_optimizer_is_refused(saved, current, lacks):
     conv = nn.Conv2d(4, 5, 3)
     before = getattr(torch.optim, saved)(conv.parameters(), 0.1)
     wrapper = OptimWrapper(getattr(torch.optim, current)(conv.parameters(), 0.1))
-    runner = SimpleNamespace(_resume=True, optim_wrapper=wrapper)
+    runner = SimpleNamespace(_resume=True, hooks=[], work_dir='', optim_wrapper=wrapper)
     with pytest.raises(
         ValueError,
         match=f'has no {lacks}, expected one of {current}, .*optim_wrapper.optimizer .*load_from',

@@ -52,7 +52,8 @@ def testing_runner():
     """Return a replacement for a Runner with the attributes that the hook reads."""
 
     class Testing:
-        _train_loop, _load_from, _resume = None, 'apvit.pth', False
+        _train_loop = _val_loop = _test_loop = None
+        _load_from, _resume = 'apvit.pth', False
 
         def __init__(self, model):
             self.model = model

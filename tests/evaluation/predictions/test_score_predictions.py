@@ -35,6 +35,7 @@ def predictions(labels):
 
 def test_score_with_crop_equals_macro_f1(predictions, labels):
     metric = MacroF1().compute_metrics(predictions)
+    metric |= {f'support_{name}': count for name, count in metric.pop('support').items()}
     assert score_predictions(predictions).with_crop == metric
     scores = score_predictions(predictions, labels)
     assert scores.with_crop == metric and score_predictions(predictions).all_labelled is None

@@ -63,6 +63,7 @@ def test_signal_saves_the_running_step(unbroken, tmp_path, handlers, number):
     assert_same_state(whole / 'iter_6.pth', tmp_path / 'iter_6.pth')
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_applied_first(tmp_path, handlers):
     accumulate = {'optim_wrapper.accumulative_counts': 2}
     config = write_config(tmp_path)
@@ -75,6 +76,7 @@ def test_accumulated_gradients_are_applied_first(tmp_path, handlers):
     assert_same_state(tmp_path / 'whole/iter_6.pth', tmp_path / 'run/iter_6.pth')
 
 
+@pytest.mark.slow
 def test_signal_in_a_validation_saves_the_step_before_it(unbroken, tmp_path, handlers):
     config, whole = unbroken
     interval = {'train_cfg.val_interval': 3}

@@ -212,6 +212,7 @@ def test_failed_run_does_not_end_the_sweep(make):
     assert row_of(report(good_now), 'res18_frozen4')['state'] == 'done'
 
 
+@pytest.mark.slow
 def test_model_that_cannot_be_built_is_a_failed_row(make):
     bad = Training(
         'res18_srp_affwild2.py', 'res18_contrawarping', {'model.neck.type': 'NoSuchNeck'}

@@ -163,6 +163,7 @@ def check_processes_agree(work_dir, faces, labelled):
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_same_network(tiny, tmp_path, run_distributed):
     """Parameters, BatchNorm statistics and the target network are compared."""
     run_distributed(check_processes_agree, tmp_path / 'run', tiny / 'cropped_aligned', tiny)

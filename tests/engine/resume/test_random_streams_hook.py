@@ -46,6 +46,7 @@ def check_ranks_draw_other_frames(repo, tiny, work_dir, seed):
     assert resumed == [seen[10:] for seen in whole]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, None])
 def test_processes_with_own_seeds_draw_other_frames(repo, tiny, tmp_path, run_distributed, seed):
     run_distributed(check_ranks_draw_other_frames, repo, tiny, tmp_path, seed)

@@ -110,6 +110,7 @@ def test_one_process_equals_two(run_distributed, pad):
     run_distributed(check_rank, pred, gt, evaluate(make_samples(pred, gt)), pad)
 
 
+@pytest.mark.slow
 def test_more_processes_than_frames(run_distributed):
     run_distributed(check_rank, [3], [3], evaluate(make_samples([3], [3])), False)
 

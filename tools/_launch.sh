@@ -16,6 +16,10 @@ require_arguments() {
 # launch_dist NUM_PROCESSES TOOL [arguments]: start processes on this machine, or on several
 # machines (NNODES, NODE_RANK, MASTER_ADDR).
 launch_dist() {
+    if ! [[ $1 =~ ^[1-9][0-9]*$ ]]; then
+        echo "NUM_PROCESSES: got '$1', expected a number of processes, such as 2" >&2
+        exit 2
+    fi
     local port=${PORT:-29500} # machines have to agree on a port
     if [ -z "${PORT:-}" ] && [ "${NNODES:-1}" = 1 ]; then
         # a free one, so that two runs on one machine do not collide

@@ -400,3 +400,12 @@ def test_browse_dataset_of_mmpretrain(trained):
     flags = ('-o', folder / 'browse', '-n', 4, '-m', 'pipeline')
     run(sys.executable, '-c', script, tool, plain, *flags)
     assert len(list((folder / 'browse').rglob('*.jpg'))) == 4
+
+
+@pytest.mark.parametrize('number', ['--work-dir', '0', 'two'])
+def test_missing_number_of_processes_is_one_line(number):
+    result = run('dist_train.sh', 'configs/res18_srp_demo.py', number, check=False)
+    assert result.returncode == 2
+    assert result.stdout.strip() == (
+        f"NUM_PROCESSES: got '{number}', expected a number of processes, such as 2"
+    )

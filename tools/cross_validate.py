@@ -23,13 +23,14 @@ from abaw_mm.cli import (
     CommandParser,
     absent_argument,
     cfg_options_argument,
+    fold_arguments,
     make_console,
     make_table,
     report_errors,
     write_json,
 )
-from abaw_mm.datasets.verify.read_download import find_annotations
-from abaw_mm.errors import MissingFileError, shorten
+from abaw_mm.datasets.verify.read_download import require_annotations
+from abaw_mm.errors import MissingFileError
 from abaw_mm.paper.cross_validation import (
     CrossValidation,
     make_cross_validation,
@@ -43,40 +44,16 @@ REPO = Path(__file__).resolve().parents[1]
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
-        __doc__, absent_argument(), cfg_options_argument('train_cfg.max_iters=4000')
+        __doc__,
+        absent_argument(),
+        fold_arguments(),
+        cfg_options_argument('train_cfg.max_iters=4000'),
     )
     parser.add_argument('config', type=Path, help='path of the config')
     parser.add_argument('--work-dir', required=True, help='folder for all results')
-    parser.add_argument('--folds', type=int, default=5, help='number of folds; default: 5')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed that decides between equal choices; default: 0'
-    )
     parser.add_argument('--nproc', type=int, default=1, help='processes per training; default: 1')
     parser.add_argument('--data-root', help='data root; default: that of the config')
-    parser.add_argument(
-        '--ann-dir',
-        type=Path,
-        nargs='+',
-        metavar='DIR',
-        help='folders of annotations; default: those of the latest edition in the data root',
-    )
     return parser.parse_args(argv)
-
-
-def find_folders(args: argparse.Namespace) -> list[Path]:
-    """Return the folders of annotations to split."""
-    if args.ann_dir:
-        return args.ann_dir
-    root = Path(args.data_root or Config.fromfile(args.config).train_dataloader.dataset.data_root)
-    found = find_annotations(root)
-    missing = [split for split in ('train', 'val') if split not in found]
-    if missing:
-        raise MissingFileError(
-            f'{root}: got no annotations of {shorten(missing)}, expected a folder such as '
-            'annotations/EXPR_Recognition_Challenge/Train_Set; give --data-root, or the folders '
-            'with --ann-dir'
-        )
-    return [found[split] for split in ('train', 'val')]
 
 
 def run(validation: CrossValidation) -> list[str]:
@@ -99,12 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if not args.config.is_file():
         raise MissingFileError(f'{args.config}: no such file, expected a config; correct the path')
+    data_root = args.data_root or Config.fromfile(args.config).train_dataloader.dataset.data_root
     MMLogger.get_instance('cross_validate', log_level='WARNING')  # each run has its own log
     validation = make_cross_validation(
         REPO,
         WorkDir(args.work_dir),
         args.config,
-        find_folders(args),
+        args.ann_dir or require_annotations(Path(data_root)),
         args.folds,
         args.seed,
         args.nproc,

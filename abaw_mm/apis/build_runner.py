@@ -8,7 +8,7 @@ from abaw_mm.apis.check_classes import check_classes
 from abaw_mm.apis.config import count_batch
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
-from abaw_mm.engine.hooks.resume_hook import list_optimizers
+from abaw_mm.engine.resume.resume_hook import list_optimizers
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -14,7 +14,7 @@ from abaw_mm.checkpoints.find_latest import find_latest
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.engine.lock_run_folder import lock_run_folder
-from abaw_mm.engine.stop_hook import StopHook, detach_workers
+from abaw_mm.engine.resume.stop_hook import StopHook, detach_workers
 from abaw_mm.errors import InvalidValueError, MissingPackageError
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 

@@ -7,6 +7,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import DictAction
@@ -80,6 +81,23 @@ def fill_arguments() -> argparse.ArgumentParser:
         '--empty-clip',
         metavar='CLASS',
         help='class of clips without any crop (default: report an error)',
+    )
+    return parent
+
+
+def fold_arguments() -> argparse.ArgumentParser:
+    """``--folds``, ``--seed`` and ``--ann-dir``, how clips are split for cross-validation."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument('--folds', type=int, default=5, help='number of folds; default: 5')
+    parent.add_argument(
+        '--seed', type=int, default=0, help='seed that decides between equal choices; default: 0'
+    )
+    parent.add_argument(
+        '--ann-dir',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        help='folders of annotations; default: those of the latest edition in the data root',
     )
     return parent
 

@@ -1,21 +1,20 @@
 """Hooks that check a run before and during training, and mixed precision by device."""
 
 from .auto_amp_optim_wrapper import auto_amp_optim_wrapper
-from .frame_visualization_hook import FrameVisualizationHook
 from .hooks import (
     CollapseHook,
     ExportBackboneHook,
     FeatureSourceHook,
     FeatureWidthHook,
     FrameBatchHook,
+    FrameVisualizationHook,
     PretrainedBackboneHook,
     ProbeHook,
-    ResumeHook,
     StrictCheckpointHook,
     SyncBNStatisticsHook,
     UnreadableFramesHook,
 )
-from .resume import FinishValidationHook, RandomStreamsHook, ResumedConfigHook
+from .resume import FinishValidationHook, RandomStreamsHook, ResumedConfigHook, ResumeHook
 from .unwrap_model import unwrap_model
 
 __all__ = [

@@ -16,47 +16,20 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from abaw_mm.cli import CommandParser, make_console, make_table, report_errors
+from abaw_mm.cli import CommandParser, fold_arguments, make_console, make_table, report_errors
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.datasets.annotations import raw_video, read_annotation_folder
 from abaw_mm.datasets.folds import split_folds, write_fold_lists
-from abaw_mm.datasets.verify.read_download import find_annotations
-from abaw_mm.errors import MissingFileError, shorten
+from abaw_mm.datasets.verify.read_download import require_annotations
+from abaw_mm.errors import shorten
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(__doc__)
+    parser = CommandParser(__doc__, fold_arguments())
     parser.add_argument('root', type=Path, help='data root, such as data/affwild2')
-    parser.add_argument('--folds', type=int, default=5, help='number of folds; default: 5')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed that decides between equal choices; default: 0'
-    )
     parser.add_argument('--train-only', action='store_true', help='leave out the validation set')
-    parser.add_argument(
-        '--ann-dir',
-        type=Path,
-        nargs='+',
-        metavar='DIR',
-        help='folders of annotations; default: those of the latest edition in the data root',
-    )
     parser.add_argument('--out', type=Path, help='folder of the lists; default: ROOT/folds')
     return parser.parse_args(argv)
-
-
-def find_folders(args: argparse.Namespace) -> list[Path]:
-    """Return the folders of annotations to split."""
-    if args.ann_dir:
-        return args.ann_dir
-    found = find_annotations(args.root)
-    wanted = ['train'] if args.train_only else ['train', 'val']
-    missing = [split for split in wanted if split not in found]
-    if missing:
-        raise MissingFileError(
-            f'{args.root}: got no annotations of {shorten(missing)}, expected a folder such as '
-            'annotations/EXPR_Recognition_Challenge/Train_Set; give the data root, or the folders '
-            'with --ann-dir'
-        )
-    return [found[split] for split in wanted]
 
 
 def print_counts(
@@ -78,7 +51,8 @@ def print_counts(
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the lists, print the counts."""
     args = parse_args(argv)
-    folders = find_folders(args)
+    splits = ['train'] if args.train_only else ['train', 'val']
+    folders = args.ann_dir or require_annotations(args.root, splits)
     labels = read_annotation_folder(folders)
     folds = split_folds(labels, args.folds, args.seed)
     out = args.out or args.root / 'folds'

@@ -1,5 +1,6 @@
 """Find and read the files of a download of Aff-Wild2; report invalid files as findings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from abaw_mm.datasets.annotations import find_annotation_files, read_frame_list, read_labels
 from abaw_mm.datasets.verify.findings import Finding
+from abaw_mm.errors import MissingFileError, shorten
 
 EDITIONS = (  # folders of the expression track, latest edition of the challenge first
     'EXPR_Recognition_Challenge',
@@ -58,6 +60,23 @@ def find_annotations(root: Path) -> dict[str, Path]:
         if found:
             return found
     return {}
+
+
+def require_annotations(root: Path, splits: Sequence[str] = ('train', 'val')) -> list[Path]:
+    """Return the folders of the annotations of some splits, see :func:`find_annotations`.
+
+    Raises:
+        FileNotFoundError: If there are no annotations of a split.
+    """
+    found = find_annotations(root)
+    missing = [split for split in splits if split not in found]
+    if missing:
+        raise MissingFileError(
+            f'{root}: got no annotations of {shorten(missing)}, expected a folder such as '
+            'annotations/EXPR_Recognition_Challenge/Train_Set; correct the data root, or give the '
+            'folders with --ann-dir'
+        )
+    return [found[split] for split in splits]
 
 
 def find_crops(root: Path) -> list[Path]:

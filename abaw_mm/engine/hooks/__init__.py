@@ -5,9 +5,9 @@ from .export_backbone_hook import ExportBackboneHook
 from .feature_source_hook import FeatureSourceHook
 from .feature_width_hook import FeatureWidthHook
 from .frame_batch_hook import FrameBatchHook
+from .frame_visualization_hook import FrameVisualizationHook
 from .pretrained_backbone_hook import PretrainedBackboneHook
 from .probe_hook import ProbeHook
-from .resume_hook import ResumeHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
@@ -18,9 +18,9 @@ __all__ = [
     'FeatureSourceHook',
     'FeatureWidthHook',
     'FrameBatchHook',
+    'FrameVisualizationHook',
     'PretrainedBackboneHook',
     'ProbeHook',
-    'ResumeHook',
     'StrictCheckpointHook',
     'SyncBNStatisticsHook',
     'UnreadableFramesHook',

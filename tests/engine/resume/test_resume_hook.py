@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from tiny_run import tiny_cfg
 from torch import nn
 
-from abaw_mm.engine.hooks import ResumeHook
+from abaw_mm.engine.resume import ResumeHook
 
 LAYOUTS = dict(plain=torch.contiguous_format, fast=torch.channels_last)
 

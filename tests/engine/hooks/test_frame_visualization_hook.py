@@ -12,7 +12,7 @@ from tiny_run import tiny_cfg
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.engine import FrameVisualizationHook
-from abaw_mm.engine.frame_visualization_hook import (
+from abaw_mm.engine.hooks.frame_visualization_hook import (
     CAPTION,
     RIGHT,
     SIDE,

@@ -70,6 +70,7 @@ def test_released_classifier_is_scored(repo, tiny, tmp_path, rafdb):
     assert torch.equal(runner.model.backbone.vit.cls_token, rafdb['vit.cls_token'])
 
 
+@pytest.mark.slow
 def test_training_starts_a_part_from_face_recognition(repo, tiny, tmp_path, logged_warnings):
     torch.manual_seed(1)
     weights = IResNet().state_dict()

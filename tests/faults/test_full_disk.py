@@ -121,6 +121,7 @@ def test_packing_can_be_continued(tmp_path, run_without_space, run_tool):
     assert status == 0 and '1 clips, 40 crops' in output
 
 
+@pytest.mark.slow
 def test_training_keeps_its_earlier_checkpoints(tmp_path, run_without_space):
     """The disk has space for everything but the second checkpoint."""
     config = write_config(tmp_path, workers=0)

@@ -203,6 +203,7 @@ def make_config(repo, tiny, work_dir, fuse, **options):
     return compat.adapt_cfg_to_cpu(cfg, 'none')
 
 
+@pytest.mark.slow
 def test_runner_gives_equal_weights_and_scores(repo, tiny, tmp_path):
     """This includes EMA, a resumed run and testing."""
     states, scores = [], []
@@ -229,6 +230,7 @@ def test_runner_gives_equal_weights_and_scores(repo, tiny, tmp_path):
             torch.testing.assert_close(value, states[0][name], atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.slow
 def test_runner_compiles_the_training_step(repo, tiny, tmp_path):
     """``compile`` of mmengine's Runner works together with ``efficient_conv_bn_eval``."""
     cfg = make_config(repo, tiny, tmp_path, True, compile=dict(backend='eager'))

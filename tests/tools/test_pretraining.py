@@ -93,6 +93,7 @@ def test_commands_of_the_docs(repo, tiny, tmp_path):
             assert torch.equal(trained[name], tensor)
 
 
+@pytest.mark.slow
 def test_resume_restores_step_and_momentum(tiny, tmp_path):
     """The momentum of the target network depends on its own count of steps."""
     options = make_options(tiny / 'cropped_aligned', tiny)

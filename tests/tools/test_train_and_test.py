@@ -128,6 +128,7 @@ def test_curves_have_the_right_steps_and_values(trained):
     assert not [name for name in names if 'support' in name]
 
 
+@pytest.mark.slow
 def test_score_does_not_depend_on_the_number_of_processes(trained):
     folder, config, _ = trained
     metrics = {}
@@ -240,6 +241,7 @@ def test_commands_of_submission_md(trained, monkeypatch, run_tool):
             np.testing.assert_allclose(pred_score, scores[n], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_resume_with_flags(trained):
     folder, config, _ = trained
     flags = ('--resume', '--amp', '--auto-scale-lr', '--no-validate')
@@ -384,6 +386,7 @@ def test_slurm_scripts_train_and_score_in_two_tasks(trained, fake_srun):
     assert 'macro-F1' in run(*command, **env).stdout
 
 
+@pytest.mark.slow
 def test_browse_dataset_of_mmpretrain(trained):
     import mmpretrain
 

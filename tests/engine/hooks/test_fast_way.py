@@ -48,6 +48,7 @@ def read_stage(path):
     return torch.load(path, weights_only=False)['state_dict']['backbone.layer2.0.conv1.weight']
 
 
+@pytest.mark.slow
 def test_resume_with_fewer_frozen_stages(small_cfg, tmp_path):
     Runner.from_cfg(small_cfg(max_iters=2, val_interval=9)).train()
     before = read_stage(tmp_path / 'iter_2.pth')

@@ -177,6 +177,7 @@ def test_epoch_based_training_works(repo, tiny, tmp_path):
     assert (tmp_path / 'epoch_2.pth').is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 def test_crops_do_not_depend_on_the_number_of_workers(repo, tiny, tmp_path, workers):
     def collect_inputs(work_dir, workers):
@@ -198,6 +199,7 @@ def test_crops_do_not_depend_on_the_number_of_workers(repo, tiny, tmp_path, work
     assert torch.equal(collect_inputs('a', 0), collect_inputs('b', workers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['res18_srp_affwild2', 'res18_srp_affwild2_plain'])
 def test_resume_continues_the_draw_without_reading_past_frames(
     repo, tiny, tmp_path, monkeypatch, name
@@ -231,6 +233,7 @@ def test_resume_continues_the_draw_without_reading_past_frames(
     assert len(read) == 1 + 2 * 4  # one image for FeatureWidthHook, two batches
 
 
+@pytest.mark.slow
 def test_resumed_run_keeps_the_seed_of_its_checkpoint(repo, tiny, tmp_path):
     def train(**options):
         runner = Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path, **options))

@@ -10,6 +10,7 @@ def select_random(warnings):
     return [line for line in warnings if 'random weights' in line]
 
 
+@pytest.mark.slow
 def test_random_backbone_warns_at_start_end_and_test(repo, tiny, tmp_path, logged_warnings):
     Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path / 'run')).train()
     assert len(select_random(logged_warnings)) == 2

@@ -64,6 +64,7 @@ def test_load_from_needs_the_backbone(repo, tiny, tmp_path):
     assert '  matched     100 of 100\n' in str(error.value)
 
 
+@pytest.mark.slow
 def test_permuted_head_scores_as_the_original(repo, tiny, tmp_path):
     """The classes of a folder per class are in alphabetical order."""
     cfg = tiny_cfg(repo, tiny, tmp_path / 'train')

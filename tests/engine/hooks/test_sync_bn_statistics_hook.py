@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from mmengine.dist import get_rank
 from torch import nn
@@ -21,6 +22,7 @@ def check_process():
     assert model[1].running_mean.tolist() == [get_rank()] * 3
 
 
+@pytest.mark.slow
 def test_statistics_are_averaged_over_two_processes(run_distributed):
     run_distributed(check_process)
 

@@ -19,6 +19,7 @@ def folder(tiny):
 OPTIONS = {'train_dataloader.sampler.stride': 1, 'train_dataloader.batch_size': 36}
 
 
+@pytest.mark.slow
 def test_replaced_frames_are_counted_at_each_evaluation(
     repo, tiny, tmp_path, folder, logged_warnings
 ):

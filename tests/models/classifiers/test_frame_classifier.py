@@ -205,5 +205,6 @@ def check_process():
         torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-2, msg=name)
 
 
+@pytest.mark.slow
 def test_training_equals_mmpretrain_on_two_processes(run_distributed):
     run_distributed(check_process)

@@ -58,7 +58,12 @@ setup(
         'matplotlib>=3.7',
         'jinja2>=3.0',
     ],
-    extras_require={'tensorboard': ['tensorboard'], 'lmdb': ['lmdb']},
+    extras_require={
+        'tensorboard': ['tensorboard'],
+        'lmdb': ['lmdb'],
+        # facenet-pytorch for the weights of its MTCNN; later releases pin old torch and NumPy.
+        'video': ['av>=14,<20', 'facenet-pytorch==2.5.3', 'scipy>=1.10'],
+    },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
         'Programming Language :: Python :: 3.10',

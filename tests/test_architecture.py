@@ -26,6 +26,7 @@ RANKS = {
     'models': 4,
     'engine': 5,
     'visualization': 6,
+    'video': 6,
     'apis': 7,
     'cli': 8,
     'paper': 8,

@@ -1,0 +1,1 @@
+"""Connect the faces of single frames to tracks of one person each."""

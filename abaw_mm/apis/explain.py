@@ -15,9 +15,8 @@ from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.config_errors import convert_config_errors
-from abaw_mm.apis.load_classifier import load_classifier
+from abaw_mm.apis.load_classifier import load_classifier, name_classes
 from abaw_mm.checkpoints.load import check_checkpoint_path
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.unwrap_datasets import find_frame_datasets
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.visualization.attention.attention_maps import attention_maps
@@ -55,7 +54,7 @@ def explain(
     _check_arguments(cfg, num_frames)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = load_classifier(cfg, checkpoint)
-        names = name_classes(model.head.num_classes)
+        names = name_classes(cfg, model.head.num_classes)
         index = None if class_name is None else _find_class(class_name, names, config)
         with convert_config_errors(config):
             pipeline, collate = _build_loading(cfg)
@@ -93,15 +92,6 @@ def _build_loading(cfg: Config) -> tuple[Compose, Callable]:
     pipeline = Compose([TRANSFORMS.build(step) for step in loader.dataset.pipeline])
     collate = loader.get('collate_fn')
     return pipeline, pseudo_collate if collate is None else FUNCTIONS.get(collate['type'])
-
-
-def name_classes(number: int) -> list[str]:
-    """Name the classes of a model: the expressions of Aff-Wild2, then numbers.
-
-    >>> name_classes(9)[6:]
-    ['Surprise', 'Other', '8']
-    """
-    return [*EXPRESSIONS, *map(str, range(len(EXPRESSIONS), number))][:number]
 
 
 def space_evenly(number: int, wanted: int) -> list[int]:

@@ -13,22 +13,26 @@ from abaw_mm.checkpoints.checks.classes import match_classes
 from abaw_mm.checkpoints.fit import check_fit
 from abaw_mm.checkpoints.load import load_checkpoint_file, unwrap_state_dict
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
+from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.files import summarize
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 
 
-def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
-    """Build a config's model and load all its weights, in evaluation mode, on CUDA if available.
+def load_classifier(cfg: Config, checkpoint: str, device: str | None = None) -> ImageClassifier:
+    """Build a config's model and load all its weights, in evaluation mode.
 
     Args:
         cfg (Config): Config from :func:`load_config`. It is not changed.
         checkpoint (str): Path or URL. It is read as data; nothing in it is executed.
+        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
 
     Raises:
         MissingFileError: If there is no such checkpoint.
         InvalidValueError: If the config has no classifier, or the checkpoint does not fit it or has
-            other classes.
+            other classes, or there is no such device.
     """
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     cfg = adapt_cfg_to_cpu(copy.deepcopy(cfg), 'none')
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -46,12 +50,28 @@ def load_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
     # A test ignores further tensors as well.
     model.load_state_dict(unwrap_state_dict(found), strict=False)
     enable_efficient_conv_bn_eval(model, cfg)
-    return model.eval().to('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        return model.eval().to(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise InvalidValueError(
+            f'--device: got {device!r}, which this torch cannot use ({summarize(error)}), expected '
+            "'cpu' or 'cuda:0'"
+        ) from error
+
+
+def name_classes(cfg: Config, number: int) -> list[str]:
+    """Name the classes of a model: those of the config's data, else those of Aff-Wild2.
+
+    >>> name_classes(Config(), 9)[6:]
+    ['Surprise', 'Other', '8']
+    """
+    names = list(_get_classes(cfg) or EXPRESSIONS)
+    return [*names, *map(str, range(len(names), number))][:number]
 
 
 def _get_classes(cfg: Config) -> Sequence[str] | None:
     """Return the classes of the config's data, without reading it."""
     loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
     dataset = loader.get('dataset') or {}
-    declared = getattr(DATASETS.get(dataset.get('type', '')), 'METAINFO', {})
+    declared = getattr(DATASETS.get(dataset.type), 'METAINFO', {}) if 'type' in dataset else {}
     return {**declared, **(dataset.get('metainfo') or {})}.get('classes')

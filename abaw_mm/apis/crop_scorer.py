@@ -1,0 +1,111 @@
+"""Score face crops in memory with a config and its checkpoint."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import FUNCTIONS, DefaultScope
+from mmpretrain.registry import TRANSFORMS
+
+from abaw_mm.apis.config import load_config
+from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.apis.load_classifier import load_classifier, name_classes
+from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.structures import FrameBatch
+
+LOADERS = ('LoadFaceCrop', 'LoadImageFromFile')
+
+
+class CropScorer:
+    """Score crops as ``tools/test.py`` does: the same preprocessing, network and precision.
+
+    Args:
+        config (str | Config): Path of the config of a classifier of frames, or a loaded config.
+        checkpoint (str): Path or URL of its checkpoint. It is read as data.
+        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
+        cfg_options (dict, optional): Overrides of the config.
+
+    Attributes:
+        classes (tuple[str]): Names of the C classes, in the order of the scores.
+        sha256 (str): Checksum of the checkpoint file.
+        config (str): Name of the config.
+
+    Raises:
+        MissingFileError: If the config or the checkpoint does not exist.
+        InvalidValueError: If the config has no classifier of frames, or the checkpoint does not
+            fit.
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike | Config,
+        checkpoint: str,
+        device: str | None = None,
+        cfg_options: dict | None = None,
+    ) -> None:
+        cfg = config
+        if not isinstance(cfg, Config):
+            cfg = load_config(os.fspath(cfg), cfg_options=cfg_options)
+        check_checkpoint_path(checkpoint, 'CHECKPOINT')
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            with convert_config_errors(cfg.filename):
+                self._pipeline, self._collate = _build_preprocessing(cfg)
+            self.model = load_classifier(cfg, checkpoint, device)
+        self.classes = tuple(name_classes(cfg, self.model.head.num_classes))
+        self.sha256 = get_loaded_sha256(checkpoint)
+        self.config = Path(cfg.filename).stem
+
+    @torch.inference_mode()
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Compute the probabilities of crops.
+
+        Args:
+            crops (ndarray): (N, H, W, 3) uint8 RGB.
+
+        Returns:
+            ndarray: (N, C) float32; each row has the sum 1.
+        """
+        if not len(crops):
+            return np.empty((0, len(self.classes)), np.float32)
+        batch = self._collate([self._prepare(crop, row) for row, crop in enumerate(crops)])
+        batch = self.model.data_preprocessor(batch, training=False)
+        samples = self.model.predict(batch['inputs'], batch['data_samples'])
+        if isinstance(samples[0], FrameBatch):
+            score = samples[0].pred_score
+        else:
+            score = torch.stack([sample.pred_score for sample in samples])
+        return score.float().cpu().numpy()
+
+    def _prepare(self, crop: np.ndarray, row: int) -> dict:
+        shape = crop.shape[:2]
+        loaded = dict(
+            img=crop[..., ::-1],  # BGR, as the loaders return it
+            img_shape=shape,
+            ori_shape=shape,
+            img_path='',
+            clip='',
+            frame_no=row,
+            sample_idx=row,
+        )
+        return self._pipeline(loaded)
+
+
+def _build_preprocessing(cfg: Config) -> tuple[Compose, Callable]:
+    """Build the test pipeline without its loader, and the function that makes batches."""
+    loader = cfg.get('test_dataloader') or {}
+    steps = loader.get('dataset', {}).get('pipeline') or [{}]
+    if steps[0].get('type') not in LOADERS:
+        raise InvalidValueError(
+            f'{cfg.filename}: got a test pipeline that starts with '
+            f'{steps[0].get("type", "nothing")}, expected {" or ".join(LOADERS)}: the config of a '
+            'classifier of single frames, such as configs/res18_srp_112_affwild2.py'
+        )
+    pipeline = Compose([TRANSFORMS.build(step) for step in steps[1:]])
+    collate = loader.get('collate_fn')
+    return pipeline, pseudo_collate if collate is None else FUNCTIONS.get(collate['type'])

@@ -73,5 +73,5 @@ def _get_classes(cfg: Config) -> Sequence[str] | None:
     """Return the classes of the config's data, without reading it."""
     loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
     dataset = loader.get('dataset') or {}
-    declared = getattr(DATASETS.get(dataset.type), 'METAINFO', {}) if 'type' in dataset else {}
+    declared = getattr(DATASETS.get(dataset['type']), 'METAINFO', {}) if 'type' in dataset else {}
     return {**declared, **(dataset.get('metainfo') or {})}.get('classes')

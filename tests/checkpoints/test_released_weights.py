@@ -41,7 +41,9 @@ def rafdb(tmp_path):
     return weights
 
 
-@pytest.mark.parametrize('setting', ['checkpoint', 'load_from'])
+@pytest.mark.parametrize(
+    'setting', ['checkpoint', pytest.param('load_from', marks=pytest.mark.slow)]
+)
 def test_training_starts_from_a_released_classifier(
     repo, tiny, tmp_path, rafdb, logged_warnings, setting
 ):

@@ -18,6 +18,7 @@ from fault_run import (
 from abaw_mm.apis import train
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
+ONE_QUICK = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 
 
 def ending(number):
@@ -50,7 +51,7 @@ def unbroken(tmp_path_factory):
     return config, folder / 'run'
 
 
-@pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.parametrize('number', ONE_QUICK)
 def test_signal_saves_the_running_step(unbroken, tmp_path, handlers, number):
     config, whole = unbroken
     with ending(number) as error:

@@ -46,6 +46,7 @@ def hold():
             continue
 
 
+@pytest.mark.slow
 def test_lock_names_its_holder_and_ends_with_it(tmp_path, hold):
     (tmp_path / '.iter_2.other-7.part.pth').touch()
     holder = hold(tmp_path)
@@ -74,6 +75,7 @@ def test_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, logged
     assert f'--out: the file system of {tmp_path} has no locks (No loc' in logged_warnings[-1]
 
 
+@pytest.mark.slow
 def test_second_training_in_a_work_dir_is_refused(tmp_path, hold):
     config = write_config(tmp_path, workers=0)
     holder = hold(tmp_path / 'run')

@@ -60,7 +60,7 @@ def assert_same_outputs(fused, plain, seed=1):
 
 
 @pytest.mark.parametrize('frozen_stages', STAGES)
-@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('depth', [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_training_equals_plain_forward(depth, frozen_stages):
     plain, fused = build_pair(depth, frozen_stages=frozen_stages)
     for net in (plain, fused):

@@ -67,6 +67,7 @@ def test_hook_that_unfreezes_a_stage(small_cfg, tmp_path):
     assert not torch.equal(first, second) and not torch.equal(second, third)
 
 
+@pytest.mark.slow
 def test_head_that_switches_mixed_precision_off(small_cfg):
     cfg = small_cfg(max_iters=2, val_interval=2)
     cfg.model.head = dict(cfg.model.head, type='ArcFaceClsHead')

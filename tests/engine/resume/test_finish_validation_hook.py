@@ -66,7 +66,7 @@ def lose_validation(path):
     return lost
 
 
-@pytest.mark.parametrize('by_epoch', [False, True])
+@pytest.mark.parametrize('by_epoch', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_lost_validation_of_a_complete_run_is_made_up_once(
     repo, tiny, tmp_path, by_epoch, monkeypatch
 ):

@@ -52,6 +52,7 @@ def test_processes_with_own_seeds_draw_other_frames(repo, tiny, tmp_path, run_di
     run_distributed(check_ranks_draw_other_frames, repo, tiny, tmp_path, seed)
 
 
+@pytest.mark.slow
 def test_random_numbers_of_a_step_do_not_depend_on_validations(repo, tiny, tmp_path):
     def collect(work_dir, val_interval):
         cfg = tiny_cfg(repo, tiny, tmp_path / work_dir, max_iters=3, val_interval=val_interval)

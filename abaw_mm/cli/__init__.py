@@ -19,9 +19,11 @@ from .arguments import (
     fill_arguments,
     fold_arguments,
     json_argument,
+    smooth_argument,
     smoothing_arguments,
     start_index_argument,
     template_argument,
+    width_argument,
 )
 from .command_parser import CommandParser
 from .report_errors import report_errors
@@ -41,8 +43,10 @@ __all__ = [
     'make_names',
     'make_table',
     'report_errors',
+    'smooth_argument',
     'smoothing_arguments',
     'start_index_argument',
     'template_argument',
+    'width_argument',
     'write_json',
 ]

@@ -12,7 +12,10 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.macro_f1 import ABSENT
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.predictions.seconds import Width, parse_smoothing, parse_width
 from abaw_mm.evaluation.predictions.smoothing import METHODS
 from abaw_mm.evaluation.submission.gap_filler import RULES
 
@@ -102,6 +105,14 @@ def fold_arguments() -> argparse.ArgumentParser:
     return parent
 
 
+def width_argument(text: str) -> Width:
+    """Parse a width of smoothing: the ``type`` of an argument."""
+    try:
+        return parse_width(text)
+    except InvalidValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def smoothing_arguments(width: int = 0) -> argparse.ArgumentParser:
     """``--method``, ``--width`` and ``--hold``, with a default width in frames."""
     parent = argparse.ArgumentParser(add_help=False)
@@ -110,9 +121,11 @@ def smoothing_arguments(width: int = 0) -> argparse.ArgumentParser:
     )
     parent.add_argument(
         '--width',
-        type=int,
+        type=width_argument,
         default=width,
-        help='frames on each side that the filter covers; standard deviation of gaussian '
+        metavar='WIDTH',
+        help='frames on each side that the filter covers, such as 50; or the whole window in '
+        'seconds, such as 1.0s, for predictions of a video; standard deviation of gaussian '
         '(default: %(default)s)',
     )
     parent.add_argument(
@@ -123,6 +136,27 @@ def smoothing_arguments(width: int = 0) -> argparse.ArgumentParser:
         '(default: %(default)s)',
     )
     return parent
+
+
+def smooth_argument() -> argparse.ArgumentParser:
+    """``--smooth METHOD:WIDTH``, which gives a :class:`Postprocess` or None."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--smooth',
+        type=_parse_smooth,
+        metavar='METHOD:WIDTH',
+        help=f'smooth the probabilities: {", ".join(METHODS)} over a window in seconds, such as '
+        'box:1.0s, or with a number of frames on each side, such as median:25',
+    )
+    return parent
+
+
+def _parse_smooth(text: str) -> Postprocess:
+    try:
+        method, width = parse_smoothing(text)
+    except InvalidValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Postprocess(method=method, width=width)
 
 
 def absent_argument() -> argparse.ArgumentParser:

@@ -56,6 +56,25 @@ def test_mean_smoothing_and_prior(folder, run_tool):
     np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames of Neutral, 2 of Anger
 
 
+def test_widths_in_seconds(folder, run_tool):
+    p = Predictions.read('0.npz')
+    p.with_columns(time=p.frame_no / 25).write('video.npz')
+    args = ('--method', 'median', '--width')
+    assert run_tool(TOOL, 'video.npz', '--out', 'time.npz', *args, '0.40s')[0] == 0
+    assert run_tool(TOOL, '0.npz', '--out', 'frames.npz', *args, 5)[0] == 0
+    seconds, frames = Predictions.read('time.npz'), Predictions.read('frames.npz')
+    np.testing.assert_array_equal(seconds['pred_score'], frames['pred_score'])
+    assert seconds.steps == ('smooth median 0.4s',)
+    search = ('analysis_tools/search_smoothing.py', '--widths', '0.4s', 5, '--folds', 3)
+    status, out, _ = run_tool(*search, 'video.npz')
+    assert status == 0 and '--method gaussian --width 0.4s' in out
+    for tool in (search, (TOOL, '--out', 'x.npz', *args, '1s')):
+        status, _, error = run_tool(*tool, '0.npz')
+        assert status == 1 and 's: got predictions without time stamps' in error
+    status, _, error = run_tool(TOOL, '0.npz', '--out', 'x.npz', '--width', '1.5')
+    assert status == 2 and "got the width '1.5', expected frames, such as 25, or seconds" in error
+
+
 def test_smoothing_twice_is_refused(folder, run_tool):
     assert run_tool(TOOL, '0.npz', '--out', 'smooth.npz', '--width', 3, '--hold', 2)[0] == 0
     assert Predictions.read('smooth.npz').steps == ('smooth box 3', 'hold 2')

@@ -22,6 +22,7 @@ from abaw_mm.cli import (
     make_console,
     make_table,
     report_errors,
+    width_argument,
     write_json,
 )
 from abaw_mm.evaluation import Predictions
@@ -39,10 +40,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--widths',
         nargs='+',
-        type=int,
+        type=width_argument,
         default=list(WIDTHS),
-        metavar='FRAMES',
-        help=f'default: {" ".join(map(str, WIDTHS))}',
+        metavar='WIDTH',
+        help='frames, or seconds such as 1.0s for predictions of a video; default: '
+        f'{" ".join(map(str, WIDTHS))}',
     )
     parser.add_argument('--folds', type=int, default=5, help='default: 5')
     parser.add_argument('--seed', type=int, default=0, help='seed of the folds; default: 0')

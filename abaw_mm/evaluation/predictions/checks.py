@@ -26,7 +26,8 @@ def check_columns(table: FrameTable, classes: Sequence[str]) -> None:
 
     Raises:
         ValueError: If columns do not fit each other or the classes, class names repeat, a frame
-            number is negative, or frames repeat or are not sorted by clip name and frame number.
+            number is negative, frames repeat or are not sorted by clip name and frame number, or
+            times decrease.
     """
     check_lengths(dict(clip_id=table.clip_id, frame_no=table.frame_no, **table.columns))
     shape, size = table['pred_score'].shape, len(classes)
@@ -40,6 +41,8 @@ def check_columns(table: FrameTable, classes: Sequence[str]) -> None:
     _check_range(table, 'gt_label', UNLABELLED, size)
     _check_range(table, 'pred_label', 0, size)
     _check_frames(table)
+    if 'time' in table.columns:
+        _check_times(table)
 
 
 def _check_range(table: FrameTable, name: str, lowest: int, size: int) -> None:
@@ -62,6 +65,22 @@ def _check_frames(table: FrameTable) -> None:
         )
     if not table.is_sorted() or list(table.clips) != sorted(set(table.clips)):
         raise InvalidValueError('got unsorted frames, expected them sorted by clip and number')
+
+
+def _check_times(table: FrameTable) -> None:
+    time = table['time']
+    if time.ndim != 1 or time.dtype != np.float64 or not np.isfinite(time).all():
+        raise InvalidValueError(
+            f'got times of shape {time.shape} and type {time.dtype}, expected finite float64 '
+            'seconds (F,)'
+        )
+    back = np.flatnonzero((time[1:] < time[:-1]) & (table.clip_id[1:] == table.clip_id[:-1])) + 1
+    if len(back):
+        row = int(back[0])
+        raise InvalidValueError(
+            f'got the time {time[row]:.6f} s for {table.describe(row)} after {time[row - 1]:.6f} s '
+            f'({len(back)} such frames), expected times in the order of the frames'
+        )
 
 
 def check_labels(table: FrameTable) -> None:

@@ -36,23 +36,29 @@ def write_npz(path: Path, table: FrameTable, source: dict) -> None:
         clip=table.clip,
         frame_no=table.frame_no,
     )
-    names = ('gt_label', 'pred_label', 'pred_score', 'sample_idx')
+    names = ('gt_label', 'pred_label', 'pred_score', 'sample_idx', 'time')
     arrays |= {name: table[name] for name in names if name in table.columns}
     with open(path, 'wb') as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_csv(path: Path, table: FrameTable, source: dict) -> None:
-    """Write one row per frame: clip, frame_no, gt_label, pred_label, one score per class."""
+    """Write one row per frame: clip, frame_no, labels, one score per class.
+
+    The column ``time`` follows ``frame_no`` where the frames have times.
+    """
+    times = [f'{x:.6f}' for x in table.columns.get('time', ())]
+    header = ['clip', 'frame_no', *(['time'] if times else []), 'gt_label', 'pred_label']
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
-        writer.writerow(['clip', 'frame_no', 'gt_label', 'pred_label', *source['classes']])
+        writer.writerow([*header, *source['classes']])
         clip = table.clip
         for row in range(len(table)):
             writer.writerow(
                 [
                     clip[row],
                     table.frame_no[row],
+                    *times[row : row + 1],
                     table['gt_label'][row],
                     table['pred_label'][row],
                     *(f'{x:.6f}' for x in table['pred_score'][row]),
@@ -128,7 +134,7 @@ def parse_arrays(arrays: dict[str, np.ndarray]) -> tuple[FrameTable, dict]:
 
     Args:
         arrays (dict): Arrays by name. ``gt_label`` defaults to -1, ``pred_label`` to the most
-            likely class; ``sample_idx`` may be absent.
+            likely class; ``sample_idx`` and ``time`` may be absent.
 
     Returns:
         tuple: The table and its source, a dict with ``classes``, ``sha256``, ``config``, ``steps``
@@ -148,6 +154,8 @@ def parse_arrays(arrays: dict[str, np.ndarray]) -> tuple[FrameTable, dict]:
         columns['sample_idx'] = arrays['sample_idx']
     columns = {name: _to_integers(column, name) for name, column in columns.items()}
     columns['pred_score'] = score
+    if 'time' in arrays:
+        columns['time'] = arrays['time']
     check_lengths(dict(clip=clip, frame_no=frame_no, **columns))
     table = FrameTable.from_rows(clip, frame_no, **columns)
     source = dict(

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
+from abaw_mm.evaluation.predictions.seconds import Seconds, Width
 from abaw_mm.evaluation.predictions.smoothing import METHODS, hold_labels, smooth_scores
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
@@ -27,7 +28,8 @@ class Postprocess:
             are divided by ``prior ** tau`` and renormalised. This favours rare classes, as macro-F1
             does. 0 changes nothing, 1 removes the prior completely. Defaults to 0.
         method (str): Smoothing method, see :func:`smooth_scores`. Defaults to ``'box'``.
-        width (int): Width of the smoothing, in frames. Defaults to 0, no smoothing.
+        width (int | Seconds): Width of the smoothing: ``50`` is 50 frames on each side,
+            ``Seconds(1.0)`` a window of one second. Defaults to 0, no smoothing.
         hold (int): Minimum duration of a class in frames, see :func:`hold_labels`. Defaults to 0,
             no minimum.
 
@@ -38,7 +40,7 @@ class Postprocess:
     prior: tuple[float, ...] | None = None
     tau: float = 0.0
     method: str = 'box'
-    width: int = 0
+    width: Width = 0
     hold: int = 0
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class Postprocess:
         if self.width < 0 or self.hold < 0:
             raise InvalidValueError(
                 f'got --width {self.width}, --hold {self.hold}, expected non-negative numbers of '
-                'frames'
+                'frames, or a width in seconds, such as 1.0s'
             )
         if self.tau and self.prior is None:
             raise InvalidValueError(
@@ -66,7 +68,8 @@ class Postprocess:
         """Return postprocessed predictions of the same frames, which record the steps.
 
         Raises:
-            ValueError: If the predictions have been through one of the steps, or a later one.
+            ValueError: If the predictions have been through one of the steps, or a later one, or if
+                the width is in seconds and they have no times.
         """
         score, label = predictions['pred_score'], predictions['pred_label']
         steps = tuple(predictions.steps)
@@ -76,7 +79,10 @@ class Postprocess:
             score = adjust_prior(score, self._seen_prior(predictions), self.tau)
         if self.width:
             score = apply_per_clip(
-                predictions, score, lambda n, x: smooth_scores(n, x, self.method, self.width)
+                predictions,
+                score,
+                lambda n, x: smooth_scores(n, x, self.method, self.width),
+                self._find_positions(predictions),
             )
         if self.tau or self.width:
             label = score.argmax(axis=1).astype(np.int32)
@@ -91,6 +97,29 @@ class Postprocess:
         steps = [f'tau {self.tau:g}'] if self.tau else []
         steps += [f'smooth {self.method} {self.width}'] if self.width else []
         return steps + ([f'hold {self.hold}'] if self.hold else [])
+
+    @property
+    def window(self) -> str:
+        """The smoothing in words.
+
+        >>> Postprocess(width=50).window, Postprocess(width=Seconds(1)).window
+        ('box, ± 50 frames', 'box, windows of 1 s')
+        """
+        is_time, amount = isinstance(self.width, Seconds), f'{self.width}'.removesuffix('s')
+        extent = 'windows of' if is_time else '±'
+        extent = 'standard deviation' if self.method == 'gaussian' else extent
+        return f'{self.method}, {extent} {amount} {"s" if is_time else "frames"}'
+
+    def _find_positions(self, predictions: Predictions) -> np.ndarray:
+        """Return the times or the frame numbers that the width refers to, (F,)."""
+        if not isinstance(self.width, Seconds):
+            return predictions.frame_no
+        if 'time' not in predictions.columns:
+            raise InvalidValueError(
+                f'--width {self.width}: got predictions without time stamps, expected those of a '
+                'video (tools/predict_video.py); give a width in frames, such as 25'
+            )
+        return predictions['time']
 
     def _seen_prior(self, predictions: Predictions) -> np.ndarray:
         """Return the shares of the classes that training saw, (C,)."""
@@ -111,21 +140,25 @@ def apply_per_clip(
     table: FrameTable,
     column: np.ndarray,
     function: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    position: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Apply a function of frame numbers and values to each clip of a column.
+    """Apply a function of positions and values to each clip of a column.
 
     Args:
         table (FrameTable): Sorted table.
         column (ndarray): (F,) or (F, K) values.
         function (Callable): Function that returns new values of the frames of one clip.
+        position (ndarray, optional): (F,) position of each frame in its clip. Defaults to the frame
+            numbers.
 
     Returns:
         ndarray: New values of all frames, in the shape of ``column``.
     """
+    position = table.frame_no if position is None else position
     result = column.copy()
     for rows in table.rows_by_clip():
-        if len(table.frame_no[rows]):
-            result[rows] = function(table.frame_no[rows], column[rows])
+        if len(position[rows]):
+            result[rows] = function(position[rows], column[rows])
     return result
 
 

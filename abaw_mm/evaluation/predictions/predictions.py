@@ -33,6 +33,8 @@ class Predictions(FrameTable):
       ``hold``.
     - ``pred_score`` (F, C) float32: probabilities, each in 0-1, together 1 for each frame.
     - ``sample_idx`` (F,) int32, optional: row of the dataset.
+    - ``time`` (F,) float64, optional: seconds from the start of the video, for each clip not
+      decreasing.
 
     Attributes:
         classes (tuple[str]): Names of the C classes, in the order of the scores.

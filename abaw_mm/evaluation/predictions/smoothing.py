@@ -1,28 +1,34 @@
-"""Smooth the predictions of one clip along its frame numbers.
+"""Smooth the predictions of one clip along its frame numbers or its time stamps.
 
 Missing frames have no weight.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 METHODS = ('box', 'gaussian', 'median')
+ROUNDING = 1e-6  # seconds; frames at the edge of a window belong to it whatever their rounding
 TAIL = 4  # standard deviations; beyond them Gaussian weights, below 0.0004, are left out
 CHUNK = 1 << 22  # values that the median sorts at a time: 32 MB
 
 
-def smooth_scores(frame_no: np.ndarray, score: np.ndarray, method: str, width: int) -> np.ndarray:
-    """Smooth the probabilities of a clip along its frame numbers (Sec. 4.2).
+def smooth_scores(position: np.ndarray, score: np.ndarray, method: str, width: float) -> np.ndarray:
+    """Smooth the probabilities of a clip along its frame numbers (Sec. 4.2) or its time stamps.
 
-    Each frame gets the mean or median of the existing frames in a window around it. Windows are
-    measured in frame numbers: windows next to a gap contain fewer frames.
+    Each frame gets the mean or median of the existing frames in a window around it. Windows next to
+    a gap contain fewer frames. A width in frames counts on each side of the frame; a width in
+    seconds is that of the whole window, so that ``box`` over 1 s is a mean over ±0.5 s.
 
     Args:
-        frame_no (ndarray): (F,) frame numbers, increasing; at least one.
+        position (ndarray): (F,) frame numbers, increasing, or float64 times in seconds, not
+            decreasing; at least one.
         score (ndarray): (F, C) probabilities.
-        method (str): ``'box'``: mean over ``frame_no`` ± ``width``. ``'median'``: median of each
-            class over the same window, renormalised. ``'gaussian'``: mean with the weights
-            ``exp(-0.5 (distance / width)^2)``.
-        width (int): Width in frames. 0 changes nothing.
+        method (str): ``'box'``: mean over the window, which includes its edges. ``'median'``:
+            median of each class over the same window, renormalised. ``'gaussian'``: mean with the
+            weights ``exp(-0.5 (distance / width)^2)``; the width is the standard deviation.
+        width (float): Width, in frames for frame numbers and in seconds for times. 0 changes
+            nothing.
 
     Returns:
         ndarray: (F, C) float32 probabilities.
@@ -31,59 +37,88 @@ def smooth_scores(frame_no: np.ndarray, score: np.ndarray, method: str, width: i
     >>> score = np.array([[1., 0.], [1., 0.], [0., 1.], [0., 1.]])
     >>> smooth_scores(frame_no, score, 'box', 1)[:, 0]
     array([1.       , 0.6666667, 0.5      , 0.       ], dtype=float32)
+    >>> smooth_scores(frame_no / 25, score, 'box', 0.08)[:, 0]
+    array([1.       , 0.6666667, 0.5      , 0.       ], dtype=float32)
     """
     if width == 0:
         return score.astype(np.float32)
     score = score.astype(np.float64)
+    is_time = position.dtype.kind == 'f'
+    reach = width / 2 + ROUNDING if is_time else width
     if method == 'box':
-        smooth = _box(frame_no, score, width)
+        smooth = _box(position, score, reach)
     elif method == 'median':
-        smooth = _median(frame_no, score, width)
+        smooth = _median(position, score, reach)
+    elif is_time:
+        smooth = _gaussian(position, score, width)
     else:
-        smooth = _gaussian(frame_no, score, width)
+        smooth = _convolve(position, score, width)
     return (smooth / smooth.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _box(frame_no: np.ndarray, score: np.ndarray, width: int) -> np.ndarray:
-    """Sum scores within ± width of each frame."""
+def _find_windows(position: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first row within ± reach of each frame, and the row after the last one."""
+    first = np.searchsorted(position, position - reach)
+    return first, np.searchsorted(position, position + reach, side='right')
+
+
+def _read_windows(
+    position: np.ndarray, score: np.ndarray, reach: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows around some frames, (n, K), and their scores, (n, C, K).
+
+    The row after the last, with NaN for scores, pads windows with fewer than K frames.
+    """
+    first, last = _find_windows(position, reach)
+    columns = np.full((score.shape[1], len(score) + 1), np.nan)
+    columns[:, :-1] = score.T
+    step = max(1, CHUNK // int((last - first).max() * score.shape[1]))
+    for start in range(0, len(score), step):
+        low, high = first[start : start + step, None], last[start : start + step, None]
+        rows = low + np.arange((high - low).max())
+        rows[rows >= high] = len(score)
+        yield rows, columns[:, rows].swapaxes(0, 1)
+
+
+def _box(position: np.ndarray, score: np.ndarray, reach: float) -> np.ndarray:
+    """Sum scores within ± reach of each frame."""
     total = np.concatenate([np.zeros((1, score.shape[1])), np.cumsum(score, axis=0)])
-    first = np.searchsorted(frame_no, frame_no - width)
-    last = np.searchsorted(frame_no, frame_no + width, side='right')
+    first, last = _find_windows(position, reach)
     return np.maximum(total[last] - total[first], 0)
 
 
-def _expand_gaps(frame_no: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Expand scores to all frame numbers from the first to the last, (L, C), NaN in gaps."""
-    dense = np.full((frame_no[-1] - frame_no[0] + 1, score.shape[1]), np.nan)
-    dense[frame_no - frame_no[0]] = score
-    return dense
-
-
-def _gaussian(frame_no: np.ndarray, score: np.ndarray, width: int) -> np.ndarray:
-    dense = np.nan_to_num(_expand_gaps(frame_no, score))
-    reach = min(TAIL * width, len(dense) - 1)
-    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    smooth = np.stack([np.convolve(column, weight) for column in dense.T], axis=1)
-    return smooth[reach : reach + len(dense)][frame_no - frame_no[0]]
-
-
-def _median(frame_no: np.ndarray, score: np.ndarray, width: int) -> np.ndarray:
-    dense = np.pad(_expand_gaps(frame_no, score), [(width, width), (0, 0)], constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(dense, 2 * width + 1, axis=0)
-    rows = frame_no - frame_no[0]
-    step = max(1, CHUNK // windows[0].size)
+def _median(position: np.ndarray, score: np.ndarray, reach: float) -> np.ndarray:
     parts = []
-    for start in range(0, len(rows), step):
-        values = np.sort(
-            windows[rows[start : start + step]], axis=2
-        )  # NaN values are sorted to the end
-        count = np.count_nonzero(~np.isnan(values), axis=2)[..., None]
+    for rows, values in _read_windows(position, score, reach):
+        values = np.sort(values, axis=2)  # NaN values are sorted to the end
+        count = np.count_nonzero(rows < len(score), axis=1)[:, None, None]
         low = np.take_along_axis(values, (count - 1) // 2, axis=2)
         high = np.take_along_axis(values, count // 2, axis=2)
         parts.append((low + high)[..., 0] / 2)
     median = np.concatenate(parts)
     # Where classes change often, all medians may be 0. Such a frame keeps its scores.
     return np.where(median.sum(axis=1, keepdims=True) > 0, median, score)
+
+
+def _gaussian(position: np.ndarray, score: np.ndarray, width: float) -> np.ndarray:
+    padded = np.append(position, np.inf)  # infinitely far: no weight
+    parts, start = [], 0
+    for rows, values in _read_windows(position, score, TAIL * width + ROUNDING):
+        here = position[start : start + len(rows), None]
+        weight = np.exp(-0.5 * ((padded[rows] - here) / width) ** 2)
+        parts.append((np.nan_to_num(values) @ weight[..., None])[..., 0])
+        start += len(rows)
+    return np.concatenate(parts)
+
+
+def _convolve(frame_no: np.ndarray, score: np.ndarray, width: float) -> np.ndarray:
+    """Compute :func:`_gaussian` for integers, as a convolution, which is much faster."""
+    dense = np.zeros((frame_no[-1] - frame_no[0] + 1, score.shape[1]))
+    dense[frame_no - frame_no[0]] = score
+    reach = min(int(TAIL * width), len(dense) - 1)
+    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    smooth = np.stack([np.convolve(column, weight) for column in dense.T], axis=1)
+    return smooth[reach : reach + len(dense)][frame_no - frame_no[0]]
 
 
 def hold_labels(

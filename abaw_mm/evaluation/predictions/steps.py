@@ -1,4 +1,7 @@
-"""The steps that predictions have gone through, such as ``('tau 0.5', 'smooth box 50')``."""
+"""The steps that predictions have gone through, such as ``('tau 0.5', 'smooth box 50')``.
+
+A width of smoothing is in frames, or in seconds as in ``'smooth box 1s'``.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +10,9 @@ from abaw_mm.errors import InvalidValueError, shorten
 
 ORDER = ('mean', 'tau', 'smooth', 'hold')  # each at most once
 EXAMPLE = "'mean of 2', 'tau 0.5', 'smooth box 50', 'hold 10'"
-STEP = re.compile(r'mean of \d{1,9}|tau [-+.\w]+|smooth \w+ \d{1,9}|hold \d{1,9}', re.ASCII)
+STEP = re.compile(
+    r'mean of \d{1,9}|tau [-+.\w]+|smooth \w+ (\d{1,9}|\d{1,9}(\.\d{1,6})?s)|hold \d{1,9}', re.ASCII
+)
 
 
 def check_steps(steps: Sequence[str]) -> None:

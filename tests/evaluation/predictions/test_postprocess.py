@@ -13,6 +13,7 @@ from abaw_mm.evaluation.predictions.postprocess import (
     average,
     class_shares,
 )
+from abaw_mm.evaluation.predictions.seconds import Seconds
 from abaw_mm.evaluation.predictions.smoothing import hold_labels, smooth_scores
 
 
@@ -30,6 +31,22 @@ def test_steps_are_applied_in_order_to_each_clip(make_noisy):
             out['pred_label'][rows], hold_labels(p.frame_no[rows], score.argmax(1), 4)
         )
     assert out.sha256 == 'ab' and out['gt_label'] is p['gt_label']
+
+
+def test_a_width_in_seconds_uses_the_times_of_each_clip(make_noisy):
+    p = make_noisy(2)
+    p = p.with_columns(time=np.random.default_rng(0).random((2, 60)).cumsum(axis=1).ravel() / 25)
+    out = Postprocess(method='median', width=Seconds(0.4))(p)
+    for clip in (0, 1):
+        rows = p.clip_id == clip
+        score = smooth_scores(p['time'][rows], p['pred_score'][rows], 'median', 0.4)
+        np.testing.assert_array_equal(out['pred_score'][rows], score)
+    assert out.steps == ('smooth median 0.4s',) and out['time'] is p['time']
+
+
+def test_a_width_in_seconds_needs_times(make_noisy):
+    with pytest.raises(ValueError, match='--width 1s: got predictions without time stamps'):
+        Postprocess(width=Seconds(1))(make_noisy(1))
 
 
 def test_defaults_change_nothing(make_noisy):
@@ -55,6 +72,7 @@ def test_prior_correction_equals_logit_adjustment():
     [
         (dict(method='mean'), "--method: got 'mean', expected one of box, gaussian, median"),
         (dict(width=-1), 'got --width -1'),
+        (dict(width=Seconds(-1)), 'got --width -1s'),
         (dict(tau=1.0), '--tau: got 1.0 without a prior'),
         (dict(prior=(0.0, 1.0), tau=1.0), '--prior-from: got the class shares'),
     ],

@@ -1,5 +1,6 @@
 """Predictions: files are read as they were written, or refused with a reason."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +52,32 @@ def test_written_file_is_read_back(save, tmp_path):
         assert p['pred_label'].tolist() == [0, 3, 7, 6] and p['gt_label'].tolist() == [0, 1, -1, 7]
         assert p['pred_score'].dtype == np.float32
         np.testing.assert_array_equal(p['pred_score'], make_arrays()['pred_score'])
+
+
+def test_times_are_kept_by_npz_and_csv(save, tmp_path):
+    time = np.array([0.1, 1 / 3, 7.0, 7.0])
+    Predictions.read(save(time=time)).write(tmp_path / 'again.npz')
+    again = Predictions.read(tmp_path / 'again.npz')
+    np.testing.assert_array_equal(again['time'], time)
+    again.write(tmp_path / 'again.csv')
+    with open(tmp_path / 'again.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['time'] for row in rows] == ['0.100000', '0.333333', '7.000000', '7.000000']
+    assert list(rows[0])[:5] == ['clip', 'frame_no', 'time', 'gt_label', 'pred_label']
+
+
+@pytest.mark.parametrize(
+    ('time', 'message'),
+    [
+        (np.array([1.0, 0.5, 0, 0]), "got the time 0.500000 s for frame 3 of 'a' after 1.000000"),
+        (np.array([1.0, np.nan, 0, 0]), 'expected finite float64 seconds'),
+        (np.array(['a'] * 4), 'expected finite float64 seconds'),
+        (np.zeros(3), 'got columns of different lengths'),
+    ],
+)
+def test_invalid_times_are_refused(save, time, message):
+    with pytest.raises(ValueError, match=message):
+        Predictions.read(save(time=time))
 
 
 @pytest.mark.parametrize('compressed', [True, False])

@@ -1,4 +1,4 @@
-"""Smoothing along frame numbers, against loops over frames."""
+"""Smoothing along frame numbers and times, against loops over frames."""
 
 import numpy as np
 import pytest
@@ -44,6 +44,47 @@ def test_gaussian_without_tail_is_close(clip):
     np.testing.assert_allclose(
         smooth_scores(*clip, 'gaussian', 5), smooth_in_loop(*clip, 'gaussian', 5), atol=1e-3
     )
+
+
+@pytest.fixture
+def timed_clip(clip):
+    """Frames at irregular times, some at the same time, with a gap of 3 s."""
+    gap = np.random.default_rng(1).choice([0, 0.001, 0.0167, 0.0334, 0.2], 40)
+    gap[20] = 3
+    return np.cumsum(gap), clip[1]
+
+
+@pytest.mark.parametrize('method', smoothing.METHODS)
+@pytest.mark.parametrize('width', [0.05, 0.4, 1.0, 30])
+def test_smoothing_by_time_equals_a_loop(timed_clip, method, width, monkeypatch):
+    monkeypatch.setattr(smoothing, 'TAIL', 600)  # keep all weights
+    monkeypatch.setattr(smoothing, 'CHUNK', 100)  # several chunks
+    reach = width if method == 'gaussian' else width / 2 + 1e-9
+    np.testing.assert_allclose(
+        smooth_scores(*timed_clip, method, width),
+        smooth_in_loop(*timed_clip, method, reach),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize('method', smoothing.METHODS)
+@pytest.mark.parametrize(('rate', 'frames'), [(30, 15), (30000 / 1001, 14), (25, 12)])
+def test_a_window_of_a_second_at_a_constant_rate(clip, method, rate, frames):
+    """Rounding of times does not decide whether a frame at the edge belongs to the window."""
+    frame_no, score = clip
+    times = frame_no / rate + 7.3
+    same = smooth_scores(times, score, method, frames / rate if method == 'gaussian' else 1.0)
+    np.testing.assert_allclose(same, smooth_scores(frame_no, score, method, frames), atol=1e-6)
+
+
+@pytest.mark.parametrize('width', [1, 4, 30])
+def test_median_is_exact(clip, width):
+    frame_no, score = clip
+    median = np.stack(
+        [np.median(score[abs(frame_no - n) <= width].astype(float), axis=0) for n in frame_no]
+    )
+    expected = (median / median.sum(axis=1, keepdims=True)).astype(np.float32)
+    np.testing.assert_array_equal(smooth_scores(*clip, 'median', width), expected)
 
 
 @pytest.mark.parametrize('method', smoothing.METHODS)

@@ -1,0 +1,180 @@
+"""The table of a video: one row per face and frame."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from abaw_mm.datasets.annotations import UNLABELLED
+from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.evaluation import Predictions
+from abaw_mm.files import open_atomic
+from abaw_mm.structures import FrameTable
+from abaw_mm.video.track.face_tracks import FaceTracks
+
+FACE = ('FaceRectX', 'FaceRectY', 'FaceRectWidth', 'FaceRectHeight', 'FaceScore')
+
+
+def build_predictions(
+    tracks: FaceTracks,
+    score: np.ndarray,
+    classes: Sequence[str],
+    sha256: str = '',
+    config: str = '',
+) -> Predictions:
+    """Combine the faces of a video and their probabilities into predictions without labels.
+
+    Args:
+        tracks (FaceTracks): Faces of the video, F rows.
+        score (ndarray): (F, C) probabilities of the faces, in the order of the rows.
+        classes (Sequence[str]): Names of the C classes.
+        sha256 (str): Checksum of the checkpoint file.
+        config (str): Name of the config.
+
+    Returns:
+        Predictions: The same frames, sorted by clip name and frame number, with the column
+        ``time``.
+    """
+    table = FrameTable.from_rows(
+        tracks.clip,
+        tracks.frame_no,
+        gt_label=np.full(len(tracks), UNLABELLED, np.int32),
+        pred_label=score.argmax(axis=1).astype(np.int32),
+        pred_score=score.astype(np.float32),
+        time=tracks.time[tracks.frame_no - 1],
+    ).sort()
+    return Predictions(
+        table.clips,
+        table.clip_id,
+        table.frame_no,
+        table.columns,
+        classes=classes,
+        sha256=sha256,
+        config=config,
+    )
+
+
+def write_table(
+    path: str | os.PathLike, name: str, tracks: FaceTracks, predictions: Predictions
+) -> None:
+    """Write the table of a video as ``.csv``, atomically.
+
+    A frame has a row for each face, in the order of their ids, or a single row with
+    ``success`` 0 and empty cells if it shows no face. The columns are, in this order:
+
+    - ``input``: ``name``.
+    - ``frame``: number of the frame in the video, from 0.
+    - ``timestamp``: presentation time in seconds, to the microsecond.
+    - ``face_id``: id of the person, from 0 in order of appearance.
+    - ``success``: 1 for a face, else 0.
+    - ``FaceRectX``, ``FaceRectY``, ``FaceRectWidth``, ``FaceRectHeight``: box in pixels.
+    - ``FaceScore``: confidence of the detector, in 0-1.
+    - a column per class, its name in lower case: probability.
+    - ``label``: predicted class, in lower case.
+    - ``confidence``: its probability.
+
+    Args:
+        path (str): File to write.
+        name (str): Name of the video.
+        tracks (FaceTracks): Faces of the video.
+        predictions (Predictions): Predictions of the same faces, see :func:`build_predictions`.
+
+    Raises:
+        InvalidValueError: If predictions and faces differ, or classes cannot be columns.
+        FileAccessError: If the file cannot be written.
+    """
+    rows = _match_faces(tracks, predictions)
+    order = np.lexsort((tracks.clip_id, tracks.frame_no))
+    empty = np.setdiff1d(np.arange(1, len(tracks.time) + 1), tracks.frame_no)
+    face = np.append(order, np.full(len(empty), -1))
+    frame = np.append(tracks.frame_no[order], empty) - 1
+    order = np.argsort(frame, kind='stable')
+    face, frame = face[order], frame[order]
+    write_faces(
+        path,
+        dict(
+            input=[name] * len(frame),
+            frame=frame.tolist(),
+            timestamp=[f'{time:.6f}' for time in tracks.time[frame]],
+            face_id=['' if row < 0 else tracks.clip_id[row] for row in face],
+        ),
+        face,
+        dict(
+            box=tracks['box'],
+            score=tracks['score'],
+            pred_label=predictions['pred_label'][rows],
+            pred_score=predictions['pred_score'][rows],
+        ),
+        predictions.classes,
+    )
+
+
+def write_faces(
+    path: str | os.PathLike,
+    places: Mapping[str, Sequence],
+    face: np.ndarray,
+    faces: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+) -> None:
+    """Write a table of faces as ``.csv``, atomically; :func:`write_table` describes the columns.
+
+    Args:
+        path (str): File to write.
+        places (Mapping): First columns by name: R values each.
+        face (ndarray): (R,) int, the face of each row, -1 for none.
+        faces (Mapping): Columns of the F faces: ``box`` (F, 4), ``score`` (F,), which is NaN
+            without a detector, ``pred_label`` (F,) and ``pred_score`` (F, C).
+        classes (Sequence[str]): Names of the C classes.
+
+    Raises:
+        InvalidValueError: If classes cannot be columns, because their names are not unique in lower
+            case or are those of other columns.
+        FileAccessError: If the file cannot be written.
+    """
+    names = [name.lower() for name in classes]
+    header = [*places, 'success', *FACE, *names, 'label', 'confidence']
+    _check_header(header)
+    nothing = ['0', *[''] * (len(header) - len(places) - 1)]
+    with open_atomic(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row, *place in zip(face.tolist(), *places.values(), strict=True):
+            writer.writerow([*place, *(nothing if row < 0 else _format_face(faces, row, names))])
+
+
+def _format_face(faces: Mapping[str, np.ndarray], row: int, names: Sequence[str]) -> list[str]:
+    left, top, right, bottom = faces['box'][row].tolist()
+    found, score = faces['score'][row], faces['pred_score'][row].tolist()
+    label = faces['pred_label'][row]
+    return [
+        '1',
+        *(f'{x:.2f}' for x in (left, top, right - left, bottom - top)),
+        '' if np.isnan(found) else f'{found:.6f}',
+        *(f'{x:.6f}' for x in score),
+        names[label],
+        f'{score[label]:.6f}',
+    ]
+
+
+def _check_header(header: Sequence[str]) -> None:
+    twice = [name for name, number in Counter(header).items() if number > 1]
+    if twice:
+        raise InvalidValueError(
+            f'got the columns {shorten(twice)} twice, expected different names: classes in lower '
+            'case are columns of the table; rename them in the metainfo of the dataset'
+        )
+
+
+def _match_faces(tracks: FaceTracks, predictions: Predictions) -> np.ndarray:
+    """Return the row of the predictions of each face, (F,)."""
+    rows = predictions.find(tracks)
+    if len(predictions) != len(tracks) or np.any(rows < 0):
+        without = tracks.name_frames(np.flatnonzero(rows < 0))
+        raise InvalidValueError(
+            f'got {len(predictions)} predictions for {len(tracks)} faces'
+            f'{f", none for {shorten(without)}" if without else ""}, expected one for each face; '
+            'use the tracks and the predictions of the same run'
+        )
+    return rows

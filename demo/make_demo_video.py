@@ -65,6 +65,7 @@ def write_video(path: Path, pictures: Iterator[np.ndarray]) -> None:
     with atomic_write(path) as draft, av.open(str(draft), 'w', format='mp4') as container:
         stream = container.add_stream('libx264', rate=RATE)
         stream.width, stream.height, stream.pix_fmt = *SIZE, 'yuv420p'
+        stream.codec_context.thread_count = 1  # x264's threads do not always give the same bytes
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
         container.mux(stream.encode())

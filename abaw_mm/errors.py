@@ -20,6 +20,23 @@ class InvalidValueError(UserError, ValueError):
     """A setting, file or table contains an invalid value."""
 
 
+class DamagedVideoError(InvalidValueError):
+    """A video is damaged or truncated. All frames before the damage have been read.
+
+    Attributes:
+        num_frames (int): Number of frames of the video before the damage.
+        time (float): Presentation time of the last of them, in seconds.
+    """
+
+    def __init__(self, path: object, num_frames: int, time: float, reason: str) -> None:
+        super().__init__(
+            f'{path}: got a damaged or truncated video that can be read for {num_frames} frames, '
+            f'up to {time:.3f} s ({reason}); get the file again, or re-encode it to skip the damage'
+        )
+        self.num_frames = num_frames
+        self.time = time
+
+
 class InvalidTypeError(UserError, TypeError):
     """A setting has the wrong type."""
 

@@ -4,7 +4,7 @@
     python demo/make_demo_video.py data/demo_video.mp4
 
 The faces are those of make_demo_data.py, in front of one wall. The same seed, Pillow and NumPy draw
-the same pictures. It shows what tools/predict_video.py does; scores on it say nothing about real
+the same pictures; x264 may encode them to other bytes. Scores on the video say nothing about real
 faces.
 """
 
@@ -65,7 +65,6 @@ def write_video(path: Path, pictures: Iterator[np.ndarray]) -> None:
     with atomic_write(path) as draft, av.open(str(draft), 'w', format='mp4') as container:
         stream = container.add_stream('libx264', rate=RATE)
         stream.width, stream.height, stream.pix_fmt = *SIZE, 'yuv420p'
-        stream.codec_context.thread_count = 1  # x264's threads do not always give the same bytes
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
         container.mux(stream.encode())

@@ -76,6 +76,7 @@ def write_template(path: str | os.PathLike, template: FaceTemplate) -> None:
     Raises:
         FileAccessError: If the file cannot be written.
     """
-    lines = [f'"{name}": [{x:.4f}, {y:.4f}]' for name, (x, y) in zip(POINTS, template.points)]
+    named = zip(POINTS, template.points.tolist(), strict=True)
+    lines = [f'"{name}": [{x:.4f}, {y:.4f}]' for name, (x, y) in named]
     with open_atomic(path, 'w', encoding='utf-8') as file:
         file.write('{\n' + ',\n'.join([f'"size": {template.size}', *lines]) + '\n}\n')

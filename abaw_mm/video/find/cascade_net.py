@@ -103,7 +103,5 @@ def build_output_net() -> CascadeNet:
             dense5=nn.Linear(1152, 256),
             prelu5=nn.PReLU(256),
         ),
-        dict(
-            dense6_1=nn.Linear(256, 2), dense6_2=nn.Linear(256, 4), dense6_3=nn.Linear(256, 10)
-        ),
+        dict(dense6_1=nn.Linear(256, 2), dense6_2=nn.Linear(256, 4), dense6_3=nn.Linear(256, 10)),
     )

@@ -87,10 +87,10 @@ def suppress(
         return np.empty(0, np.int64)
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxesBatched(
-        corner_and_size.astype(np.float64), scores, image.astype(np.int32), 0.0, threshold
+        corner_and_size.tolist(), scores.tolist(), image.tolist(), 0.0, threshold
     )
-    kept = np.asarray(kept, np.int64).reshape(-1)
-    return kept[np.argsort(-scores[kept], kind='stable')]
+    rows = np.asarray(kept, np.int64).reshape(-1)
+    return rows[np.argsort(-scores[rows], kind='stable')]
 
 
 def suppress_contained(
@@ -170,7 +170,11 @@ class MTCNNFinder:
     def follow(self, image: np.ndarray, boxes: np.ndarray) -> Faces:
         """Find known faces again by the last network alone, see :class:`FaceFinder`."""
         height, width = image.shape[:2]
-        squares = make_square(np.asarray(boxes, np.float32))
+        # Fed back to the network frame after frame, a square around the longer side would grow.
+        size = boxes[:, 2:] - boxes[:, :2]
+        side = np.sqrt(size.prod(axis=1, keepdims=True))
+        corner = (boxes[:, :2] + boxes[:, 2:] - side) / 2
+        squares = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
         regions, is_inside = clip_regions(squares, width, height)
         faces = Faces(
             squares.copy(),
@@ -228,9 +232,7 @@ class MTCNNFinder:
         self, sums: AreaSums, boxes: np.ndarray, image: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run R-Net on candidates; return the square boxes that pass and the picture of each."""
-        boxes, image, (scores, offsets) = self._run(
-            self._refine_net, 24, sums, boxes, image
-        )
+        boxes, image, (scores, offsets) = self._run(self._refine_net, 24, sums, boxes, image)
         passed = scores > self.thresholds[1]
         boxes, image, scores, offsets = (a[passed] for a in (boxes, image, scores, offsets))
         kept = suppress(boxes, scores, image, 0.7)

@@ -43,7 +43,7 @@ def build_predictions(
         gt_label=np.full(len(tracks), UNLABELLED, np.int32),
         pred_label=score.argmax(axis=1).astype(np.int32),
         pred_score=score.astype(np.float32),
-        time=tracks.time[tracks.frame_no - 1],
+        time=tracks.face_time,
     ).sort()
     return Predictions(
         table.clips,
@@ -87,7 +87,8 @@ def write_table(
     """
     rows = _match_faces(tracks, predictions)
     order = np.lexsort((tracks.clip_id, tracks.frame_no))
-    empty = np.setdiff1d(np.arange(1, len(tracks.time) + 1), tracks.frame_no)
+    every = np.arange(len(tracks.time)) + tracks.first_frame
+    empty = np.setdiff1d(every, tracks.frame_no)
     face = np.append(order, np.full(len(empty), -1))
     frame = np.append(tracks.frame_no[order], empty) - 1
     order = np.argsort(frame, kind='stable')
@@ -97,7 +98,7 @@ def write_table(
         dict(
             input=[name] * len(frame),
             frame=frame.tolist(),
-            timestamp=[f'{time:.6f}' for time in tracks.time[frame]],
+            timestamp=[f'{time:.6f}' for time in tracks.time[frame + 1 - tracks.first_frame]],
             face_id=['' if row < 0 else tracks.clip_id[row] for row in face],
         ),
         face,

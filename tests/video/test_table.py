@@ -139,3 +139,17 @@ def test_predictions_of_other_faces_are_refused(tracks, score, tmp_path):
         write_table(tmp_path / 'v.csv', 'v', tracks, predictions.take(slice(1, None)))
     with pytest.raises(ValueError, match='got 5 predictions for 4 faces, expected one for each'):
         write_table(tmp_path / 'v.csv', 'v', tracks.take(slice(1, None)), predictions)
+
+
+def test_part_of_a_video_keeps_its_frame_numbers(tracks, score, tmp_path):
+    part = replace(tracks, frame_no=tracks.frame_no + 100, first_frame=101)
+    predictions = build_predictions(part, score, CLASSES)
+    write_table(tmp_path / 'part.csv', 'v', part, predictions)
+    rows = read(tmp_path / 'part.csv')
+    assert [row['frame'] for row in rows] == ['100', '101', '101', '102', '103', '104']
+    assert [float(row['timestamp']) for row in rows] == [
+        round(time, 6) for time in TIME[[0, 1, 1, 2, 3, 4]]
+    ]
+    np.testing.assert_array_equal(
+        predictions['time'], build_predictions(tracks, score, CLASSES)['time']
+    )

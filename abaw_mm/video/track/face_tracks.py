@@ -22,10 +22,17 @@ class FaceTracks(FrameTable):
     - ``score`` (F,) float32: confidence of the detector, in 0-1.
 
     Attributes:
-        time (ndarray): (T,) float64, presentation time in seconds of every frame of the video, with
-            or without a face.
+        time (ndarray): (T,) float64, presentation time in seconds of every frame that was read,
+            with or without a face. Their numbers are consecutive.
+        first_frame (int): Number of the first of these frames, as in ``frame_no``.
         size (tuple[int, int]): Width and height of the pictures.
     """
 
     time: np.ndarray = field(default_factory=lambda: np.empty(0))
+    first_frame: int = 1
     size: tuple[int, int] = (0, 0)
+
+    @property
+    def face_time(self) -> np.ndarray:
+        """(F,) float64, presentation time of each face in seconds."""
+        return self.time[self.frame_no - self.first_frame]

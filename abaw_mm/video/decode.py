@@ -218,12 +218,13 @@ class _Length:
     """Compare the packets of a stream with the length that the header gives."""
 
     def __init__(self, container: Any, stream: Any) -> None:
-        self.expected = None
-        if container.format.name.startswith(('mov', 'matroska', 'avi')):
-            length = _read_length(stream)
-            if length is not None:
-                rate = stream.average_rate or Fraction(25)
-                self.expected = length - float(1 / rate) / 2  # half a frame for rounding
+        length = _read_length(stream)
+        self.expected = float('-inf')
+        if length is not None and container.format.name.startswith(('mov', 'matroska', 'avi')):
+            half = float(1 / (stream.average_rate or 25)) / 2  # a frame, for rounding
+            is_end = not stream.duration  # Matroska has the time of the end
+            start = float((stream.start_time or 0) * stream.time_base) if is_end else 0.0
+            self.expected = length - start - half
         self.time_base = stream.time_base
         self.first_dts: int | None = None
         self.last_dts = 0
@@ -235,10 +236,10 @@ class _Length:
         if packet.is_corrupt:
             raise _Damage('a packet is incomplete')
         if not packet.size:  # the end
-            if self.expected is not None and self.first_dts is not None:
-                span = self.last_dts - self.first_dts + (1 + self.before) * self.duration
-                if span * self.time_base < self.expected:
-                    raise _Damage(f'the end is missing, expected {self.expected:.2f} s')
+            count = 1 + self.before
+            span = 0 if self.first_dts is None else self.last_dts - self.first_dts
+            if (span + count * self.duration) * self.time_base < self.expected:
+                raise _Damage(f'the end is missing, expected {self.expected:.2f} s')
         elif packet.dts is None:
             self.before += self.first_dts is None
         else:

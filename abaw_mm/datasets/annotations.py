@@ -26,6 +26,16 @@ EXPRESSIONS = (
     'Surprise',
     'Other',
 )  # order of the official annotation files
+PALETTE = (
+    '#8d96a3',
+    '#d64541',
+    '#6f9a3d',
+    '#7b52ab',
+    '#e8a317',
+    '#2f6fb5',
+    '#22a7b8',
+    '#a97c50',
+)  # colour of each expression in figures and drawn videos; further classes start again
 UNLABELLED = -1  # 'not annotated' in the official files; also stands for hidden labels
 HEADER = ','.join(EXPRESSIONS)
 HEADER_7 = ','.join(EXPRESSIONS[:7])  # the first edition has no 'Other'

@@ -180,6 +180,14 @@ def test_unsuitable_files_are_refused(folder, run_tool, file, message):
     assert not (folder / 'bad.html').exists()
 
 
+def test_predictions_of_a_video_are_referred_to_its_command(folder, run_tool):
+    write_predictions(folder / 'x.npz', 0, labelled=False)
+    p = Predictions.read(folder / 'x.npz')
+    p.with_columns(time=p.frame_no / 25).write(folder / 'video.npz')
+    status, _, error = run_tool(TOOL, folder / 'video.npz', '--out', folder / 'bad.html')
+    assert status == 1 and 'predictions of a video' in error and 'tools/predict_video.py' in error
+
+
 def test_predictions_must_match_the_annotations(folder, run_tool):
     write_predictions(folder / 'x.npz', 0, keep=slice(None, -3))
     flags = ('--out', folder / 'bad.html', '--data-root', folder / 'data', '--ann-file')

@@ -26,6 +26,12 @@ def check_runs(runs: Sequence[Predictions], names: Sequence[str], classes: Seque
     """
     for run, name in zip(runs, names, strict=True):
         run.check_classes(classes, name)
+        if np.all(run['gt_label'] == UNLABELLED) and 'time' in run.columns:
+            raise InvalidValueError(
+                f'{name}: got the predictions of a video, which have no labels to compare with, '
+                'expected labelled frames; tools/predict_video.py CONFIG CHECKPOINT VIDEO --out '
+                'DIR --report writes the page of a video'
+            )
         if np.all(run['gt_label'] == UNLABELLED):
             raise InvalidValueError(
                 f'{name}: got {len(run)} frames without any label, like those of the test split, '

@@ -14,10 +14,13 @@ from matplotlib.ticker import MaxNLocator
 
 from abaw_mm.files import atomic_write
 from abaw_mm.visualization.report.calibration import Calibration
+from abaw_mm.visualization.report.durations import integrate
 from abaw_mm.visualization.report.timeline import (
+    MAX_COLUMNS,
     assign_columns,
     compute_range,
     compute_row_height,
+    draw_classes,
     draw_timeline,
 )
 
@@ -71,8 +74,9 @@ def to_svg(figure: Figure, label: str) -> Markup:
     svg = svg[svg.index('<svg') :]
     svg = re.sub(r'<g id="[^"]*"', '<g', svg)  # ids repeat in every figure
     svg = re.sub(r'<style.*?</style>', '', svg, flags=re.S)  # the page has one for all figures
-    # Coordinates to 1/7200 inch. Texts are outside of tags and keep their digits.
-    svg = re.sub(r'<[^>]*>', lambda tag: re.sub(r'(\d\.\d\d)\d+', r'\1', tag[0]), svg)
+    # Coordinates to 1/7200 inch. Texts are outside of tags and keep their digits. The scale of an
+    # image multiplies its 700 pixels, so it keeps them, too.
+    svg = re.sub(r'<(?!image)[^>]*>', lambda tag: re.sub(r'(\d\.\d\d)\d+', r'\1', tag[0]), svg)
     return Markup(svg.replace('<svg', Markup('<svg role="img" aria-label="{}"').format(label), 1))
 
 
@@ -232,32 +236,101 @@ def draw_clip(
     """
     image, rows = draw_timeline(frame_no, truth, tracks, len(classes))
     column, step = assign_columns(frame_no)
-    height = compute_row_height(len(tracks)) * PIXEL
-    total = len(rows) * height + CONFIDENCE + AXIS + 0.08
+    ranges = [compute_range(column, confidence) for confidence in confidences]
+    start = frame_no[0] - 0.5
     with matplotlib.rc_context(STYLE):
-        figure = Figure((WIDTH, total))
-        left, width = TIMELINE_LEFT / WIDTH, 1 - (TIMELINE_LEFT + TIMELINE_RIGHT) / WIDTH
-        upper = figure.add_axes(
-            (left, (CONFIDENCE + AXIS + 0.06) / total, width, len(rows) * height / total)
+        figure = _plot_timeline(
+            image,
+            [classes[row] for row in rows],
+            compute_row_height(len(tracks)),
+            (start, start + image.shape[1] * step),
+            [mean for _, mean, _ in ranges],
+            ranges[0][[0, 2]] if len(ranges) == 1 and step > 1 else None,
         )
-        lower = figure.add_axes((left, AXIS / total, width, CONFIDENCE / total))
-        ends = frame_no[0] - 0.5, frame_no[0] - 0.5 + image.shape[1] * step
-        upper.imshow(
-            image, aspect='auto', interpolation='none', extent=(*ends, len(rows) - 0.5, -0.5)
-        )
-        upper.set_yticks(range(len(rows)), [classes[row] for row in rows], fontsize=7)
-        upper.set_xticks([])
-        upper.spines[:].set_visible(False)
-        middle = frame_no[0] - 0.5 + (np.arange(image.shape[1]) + 0.5) * step
-        for run, confidence in enumerate(confidences):
-            low, mean, high = compute_range(column, confidence)
-            if len(confidences) == 1 and step > 1:
-                lower.fill_between(middle, low, high, color=RUNS[0], alpha=0.18, linewidth=0)
-            lower.plot(middle, mean, color=RUNS[run % len(RUNS)], linewidth=0.9)
-        lower.set(xlim=ends, ylim=(0, 1.02), yticks=(0, 0.5, 1))
-        lower.set_yticklabels(['0', '', '1'], fontsize=6.5)
-        lower.set_ylabel('confidence', fontsize=7, rotation=0, ha='right', va='center')
-        lower.grid(axis='y')
-        lower.tick_params(axis='x', labelsize=7, pad=1.5)
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         return to_svg(figure, label)
+
+
+def draw_face(
+    start: np.ndarray,
+    end: np.ndarray,
+    pred: np.ndarray,
+    confidence: np.ndarray,
+    classes: Sequence[str],
+    colours: Sequence[str],
+    limits: tuple[float, float],
+    label: str,
+) -> Markup:
+    """Draw the timeline of a face in a video: predictions by class, confidence below, in seconds.
+
+    Args:
+        start (ndarray): (F,) time of each frame with the face.
+        end (ndarray): (F,) time of the frame after it.
+        pred (ndarray): (F,) predicted class.
+        confidence (ndarray): (F,) its probability.
+        classes (Sequence[str]): Names of the C classes.
+        colours (Sequence[str]): Colours of the C classes.
+        limits (tuple[float, float]): First and last time of the axis.
+        label (str): Description for screen readers.
+    """
+    edges = np.linspace(*limits, MAX_COLUMNS + 1)
+    seen = integrate(start, end, np.ones(len(start)), edges)
+    rows = np.unique(pred).tolist()
+    image = draw_classes(
+        rows,
+        np.stack([integrate(start, end, pred == c, edges) for c in range(len(classes))]),
+        seen,
+        colours,
+    )
+    with np.errstate(invalid='ignore'):  # 0 / 0 where the face is not seen
+        mean = integrate(start, end, confidence, edges) / seen
+    with matplotlib.rc_context(STYLE):
+        figure = _plot_timeline(
+            image, [classes[row] for row in rows], compute_row_height(1), limits, [mean], None
+        )
+        figure.axes[1].xaxis.set_major_formatter('{x:g} s')
+        return to_svg(figure, label)
+
+
+def _plot_timeline(
+    image: np.ndarray,
+    names: Sequence[str],
+    row_height: int,
+    ends: tuple[float, float],
+    means: Sequence[np.ndarray],
+    band: np.ndarray | None,
+) -> Figure:
+    """Plot rows of classes above lines of the confidence.
+
+    Args:
+        image (ndarray): (H, K, 3) picture of the rows.
+        names (Sequence[str]): Names of the rows, from the top.
+        row_height (int): Height of a row in pixels.
+        ends (tuple[float, float]): Ends of the axis.
+        means (Sequence[ndarray]): (K,) confidence of each run, in 0-1.
+        band (ndarray, optional): (2, K) lowest and highest confidence.
+    """
+    height = row_height * PIXEL
+    total = len(names) * height + CONFIDENCE + AXIS + 0.08
+    figure = Figure((WIDTH, total))
+    left, width = TIMELINE_LEFT / WIDTH, 1 - (TIMELINE_LEFT + TIMELINE_RIGHT) / WIDTH
+    upper = figure.add_axes(
+        (left, (CONFIDENCE + AXIS + 0.06) / total, width, len(names) * height / total)
+    )
+    lower = figure.add_axes((left, AXIS / total, width, CONFIDENCE / total))
+    upper.imshow(image, aspect='auto', interpolation='none', extent=(*ends, len(names) - 0.5, -0.5))
+    upper.set_yticks(range(len(names)), names, fontsize=7)
+    upper.set_xticks([])
+    upper.spines[:].set_visible(False)
+    step = (ends[1] - ends[0]) / image.shape[1]
+    middle = ends[0] + (np.arange(image.shape[1]) + 0.5) * step
+    if band is not None:
+        lower.fill_between(middle, *band, color=RUNS[0], alpha=0.18, linewidth=0)
+    for run, mean in enumerate(means):
+        lower.plot(middle, mean, color=RUNS[run % len(RUNS)], linewidth=0.9)
+    lower.set(xlim=ends, ylim=(0, 1.02), yticks=(0, 0.5, 1))
+    lower.set_yticklabels(['0', '', '1'], fontsize=6.5)
+    lower.set_ylabel('confidence', fontsize=7, rotation=0, ha='right', va='center')
+    lower.grid(axis='y')
+    lower.tick_params(axis='x', labelsize=7, pad=1.5)
+    return figure

@@ -1,21 +1,17 @@
 """Find the most confident mistakes of a run, and make thumbnails of them."""
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder, crop_path, list_crops
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import MissingFileError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.visualization.report.page import make_thumbnail
 
 PER_CLIP = 3  # mistakes per clip, so that several clips are shown
-SIZE = 112  # pixels of a thumbnail's longer side, which is the size of the crops
-QUALITY = 82  # of the JPEG, in 0-100
 
 
 def find_mistakes(frames: Predictions, number: int, per_clip: int = PER_CLIP) -> np.ndarray:
@@ -75,31 +71,18 @@ def locate_crops(frames: FrameTable, roots: Sequence[CropFolder]) -> np.ndarray:
     return crops['source'][row]
 
 
-def make_thumbnail(path: str) -> str:
-    """Make a small JPEG of a crop, as a data URL.
-
-    Raises:
-        UnreadableFrameError: If the crop is damaged.
-    """
-    image = Image.fromarray(read_crop(path)[:, :, ::-1])
-    image.thumbnail((SIZE, SIZE))
-    buffer = io.BytesIO()
-    image.save(buffer, 'JPEG', quality=QUALITY)
-    return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
-
-
 def make_thumbnails(
     frames: FrameTable, rows: np.ndarray, roots: Sequence[CropFolder], source: np.ndarray
 ) -> list[str]:
-    """Make a thumbnail of each given row; ``source`` is the result of :func:`locate_crops`."""
-    return [
-        make_thumbnail(
-            crop_path(
-                roots,
-                frames.clips[frames.clip_id[row]],
-                int(frames.frame_no[row]),
-                int(source[row]),
-            )
+    """Make a thumbnail of each given row; ``source`` is the result of :func:`locate_crops`.
+
+    Raises:
+        UnreadableFrameError: If a crop is damaged.
+    """
+    paths = [
+        crop_path(
+            roots, frames.clips[frames.clip_id[row]], int(frames.frame_no[row]), int(source[row])
         )
         for row in rows
     ]
+    return [make_thumbnail(read_crop(path)[:, :, ::-1]) for path in paths]

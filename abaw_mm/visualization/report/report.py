@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.version import __version__
 from abaw_mm.visualization.report import figures
 from abaw_mm.visualization.report.clip_bootstrap import DRAWS, interval
 from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops, make_thumbnails
+from abaw_mm.visualization.report.page import render_page
 from abaw_mm.visualization.report.scored_run import ScoredRun, score_run
 
 TEMPLATE = 'report.html.j2'
@@ -66,54 +64,33 @@ def make_report(
     after: list[ScoredRun | None] = [*smoothed] or [None] * len(runs)
     mistakes = _show_mistakes(scored, pictures) if pictures else [[] for _ in runs]
     first = scored[0]
-    return (
-        _make_environment()
-        .get_template(TEMPLATE)
-        .render(
-            version=__version__,
-            classes=first.frames.classes,
-            absent=absent,
-            draws=DRAWS,
-            runs=[_show_run(*parts) for parts in zip(names, scored, after, mistakes, strict=True)],
-            first=first,
-            differences=[interval(run.draws - first.draws) for run in scored],
-            smoothing=smoothing,
-            pictures=pictures,
-            unlabelled=len(runs[0]) - len(known),
-            num_clips=len(np.unique(first.frames.clip_id)),
-            f1_figure=figures.draw_f1(
-                first.frames.classes,
-                [run.f1 for run in scored],
-                [run.f1_intervals for run in scored],
-                names,
-            ),
-            tracks=[
-                f'{name}{kind}'
-                for name in names
-                for kind in (('', ', smoothed') if smoothing else ('',))
-            ],
-            clips=_show_clips(names, scored, after),
-            open_clips=OPEN_CLIPS,
-            run_colours=figures.RUNS,
-        )
+    return render_page(
+        TEMPLATE,
+        classes=first.frames.classes,
+        absent=absent,
+        draws=DRAWS,
+        runs=[_show_run(*parts) for parts in zip(names, scored, after, mistakes, strict=True)],
+        first=first,
+        differences=[interval(run.draws - first.draws) for run in scored],
+        smoothing=smoothing,
+        pictures=pictures,
+        unlabelled=len(runs[0]) - len(known),
+        num_clips=len(np.unique(first.frames.clip_id)),
+        f1_figure=figures.draw_f1(
+            first.frames.classes,
+            [run.f1 for run in scored],
+            [run.f1_intervals for run in scored],
+            names,
+        ),
+        tracks=[
+            f'{name}{kind}'
+            for name in names
+            for kind in (('', ', smoothed') if smoothing else ('',))
+        ],
+        clips=_show_clips(names, scored, after),
+        open_clips=OPEN_CLIPS,
+        run_colours=figures.RUNS,
     )
-
-
-def _make_environment() -> Environment:
-    """Make the Jinja2 environment, whose filters format numbers."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters['points'] = lambda x: f'{x:.2f}'
-    environment.filters['signed'] = lambda x: (
-        f'{x:+.2f}'.replace('-', '\u2212') if round(x, 2) else '0.00'
-    )
-    environment.filters['count'] = lambda x: f'{x:,}'
-    return environment
 
 
 def _show_run(name: str, run: ScoredRun, smooth: ScoredRun | None, mistakes: list[dict]) -> dict:

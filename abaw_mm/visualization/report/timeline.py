@@ -107,6 +107,36 @@ def draw_timeline(
     return image.round().astype(np.uint8), rows
 
 
+def draw_classes(
+    rows: Sequence[int], duration: np.ndarray, seen: np.ndarray, colours: Sequence[str]
+) -> np.ndarray:
+    """Draw the classes of a face over time, with one row per class in the colour of the class.
+
+    In a column with several classes, opacity shows their share of the time; a single frame remains
+    visible. Columns in which the face is not seen are white.
+
+    Args:
+        rows (Sequence[int]): Classes of the rows, from the top down.
+        duration (ndarray): (C, K) seconds of each class in each column.
+        seen (ndarray): (K,) seconds of all classes in each column.
+        colours (Sequence[str]): Colours of the C classes, such as ``'#d64541'``.
+
+    Returns:
+        ndarray: Image (H, K, 3) uint8.
+    """
+    height = compute_row_height(1)
+    image = np.full((len(rows) * height, len(seen), 3), WHITE, np.float64)
+    image[:, seen > 0] = BACKGROUND
+    share = duration / np.maximum(seen, 1e-12)
+    opacity = np.where(duration > 0, FAINTEST + (1 - FAINTEST) * share, 0)[..., None]
+    for at, row in enumerate(rows):
+        colour = [int(colours[row][i : i + 2], 16) for i in (1, 3, 5)]
+        part = image[at * height + MARGIN : (at + 1) * height - MARGIN]
+        part += (np.array(colour) - part) * opacity[row]
+    image[height::height] = WHITE  # a line between rows
+    return image.round().astype(np.uint8)
+
+
 def compute_row_height(tracks: int) -> int:
     """Compute the height of a class's row in pixels from its number of tracks."""
     return 2 * MARGIN + tracks * (TRACK.get(tracks, 4) + TRACK_GAP) - TRACK_GAP

@@ -8,9 +8,12 @@ from PIL import Image
 
 from abaw_mm.visualization.report.calibration import calibrate
 from abaw_mm.visualization.report.figures import (
+    TIMELINE_RIGHT,
+    WIDTH,
     draw_calibration,
     draw_clip,
     draw_f1,
+    draw_face,
     save_confusion,
 )
 
@@ -50,6 +53,38 @@ def test_frame_numbers_of_a_timeline_are_whole_and_complete(first):
     if first == 1:
         ticks.insert(0, '1')  # also on the axis of the confidence
     assert ticks and set(ticks) <= {str(number) for number in numbers}
+
+
+@pytest.mark.parametrize('frames', [3, 700, 701])
+def test_picture_of_a_timeline_ends_with_its_axis(frames):
+    """The scale of the picture has all its digits: 700 columns multiply what is left out."""
+    numbers, label = np.arange(frames), np.zeros(frames, int)
+    time, certain = np.arange(frames + 1) / 25, np.ones(frames)
+    limits = (0, frames / 25)
+    for svg in (
+        draw_clip(numbers, label, [label], [certain], ['a'], 'label'),
+        draw_face(time[:-1], time[1:], label, certain, ['a'], ['#d64541'], limits, 'label'),
+    ):
+        columns, scale, left = re.search(
+            r'width="(\d+)" .*matrix\((\S+) 0 0 \S+ (\S+) ', svg
+        ).groups()
+        end = float(left) + int(columns) * float(scale)
+        assert end == pytest.approx(72 * (WIDTH - TIMELINE_RIGHT), abs=0.01)
+
+
+def test_axis_of_a_face_is_in_seconds():
+    one = np.ones(2)
+    svg = draw_face(
+        np.array([0, 6.0]),
+        np.array([1, 8.0]),
+        np.array([1, 0]),
+        one,
+        'ab',
+        ['#000000'] * 2,
+        (0, 10),
+        'label',
+    )
+    assert {'a', 'b', '2 s', '8 s'} <= set(read_texts(svg))
 
 
 def test_confusion_matrix_as_a_picture(tmp_path):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.evaluation import Predictions
-from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops, make_thumbnail
+from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops, make_thumbnails
 
 
 def make_predictions(clip_id, label, pred, confidence):
@@ -47,7 +47,8 @@ def test_crops_are_located_or_missing(tmp_path):
         Image.new('RGB', (224, 112)).save(tmp_path / name)
     roots = [CropFolder(tmp_path)]
     assert locate_crops(frames, roots).tolist() == [0, 1, 0]
-    assert make_thumbnail(str(tmp_path / 'v0/00002.png')).startswith('data:image/jpeg;base64,/9j/')
+    thumbnails = make_thumbnails(frames, np.array([1, 0]), roots, np.array([0, 1, 0]))
+    assert all(text.startswith('data:image/jpeg;base64,/9j/') for text in thumbnails)
     (tmp_path / 'v0/00002.png').unlink()
     with pytest.raises(FileNotFoundError, match=r"no crop of 1 of the 3 frames .*'v0/2'"):
         locate_crops(frames, roots)

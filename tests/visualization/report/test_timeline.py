@@ -12,6 +12,7 @@ from abaw_mm.visualization.report.timeline import (
     assign_columns,
     compute_range,
     compute_row_height,
+    draw_classes,
     draw_timeline,
 )
 
@@ -53,3 +54,15 @@ def test_single_wrong_frame_of_thousands_is_visible():
     assert seen.tolist() == [345]
     assert row[345, 0] > row[345, 2] + 30  # reddish
     assert abs(image[-4].astype(int) - BACKGROUND).max() == 0  # the second track has no mistake
+
+
+def test_classes_have_their_colours_and_a_single_frame_is_visible():
+    duration = np.array([[1, 0.999, 0, 0], [0, 0, 0, 0], [0, 0.001, 0, 0.5]])
+    image = draw_classes([0, 2], duration, duration.sum(axis=0), ['#102030', '#ff0000', '#0000ff'])
+    height = compute_row_height(1)
+    assert image.shape == (2 * height, 4, 3)
+    upper, lower = image[height // 2], image[height + height // 2]
+    assert tuple(upper[0]) == (16, 32, 48) and tuple(lower[3]) == (0, 0, 255)
+    assert tuple(lower[0]) == tuple(upper[3]) == BACKGROUND
+    assert tuple(upper[2]) == tuple(lower[2]) == WHITE  # no face
+    assert lower[1, 2] > 240 and 120 < lower[1, 0] < 180  # 1 ms of a second, in blue

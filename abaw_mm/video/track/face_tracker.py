@@ -77,7 +77,7 @@ class FaceTracker:
         self._known: list[KnownFace] = []
         self._persons = 0
         self._until_search = 0  # frames
-        self._size = (0, 0)
+        self._size, self._first_frame = (0, 0), 1
         # One entry per frame, and one per face: 80 bytes, whatever the length of the video.
         self._times = array('d')
         self._numbers, self._frame_no, self._values = array('i'), array('i'), array('f')
@@ -138,6 +138,7 @@ class FaceTracker:
                 score=values[:, -1],
             ),
             time=np.array(self._times, np.float64),
+            first_frame=self._first_frame,
             size=self._size,
         )
         return name_faces(tracks, stem), rows
@@ -213,6 +214,8 @@ class FaceTracker:
 
     def _record(self, frame: VideoFrame, placed: Placed) -> tuple[np.ndarray, Faces]:
         """Keep the faces of a frame, and return them sorted by person."""
+        if not self._times:
+            self._first_frame = frame.index + 1
         self._times.append(frame.time)
         self._size = (frame.image.shape[1], frame.image.shape[0])
         numbers = sorted(placed)

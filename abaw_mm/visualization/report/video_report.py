@@ -35,6 +35,8 @@ def make_video_report(
     name: str,
     time: np.ndarray,
     face_ids: Mapping[str, int],
+    *,
+    first_frame: int = 1,
     pictures: Mapping[tuple[str, int], np.ndarray] | None = None,
     chain: Mapping[str, str] | None = None,
     colours: Sequence[str] = PALETTE,
@@ -45,8 +47,10 @@ def make_video_report(
         predictions (Predictions): Faces of the video, one clip per person. ``frame_no`` counts the
             frames of the video from 1.
         name (str): Name of the video.
-        time (ndarray): (T,) time of every frame of the video in seconds, not decreasing.
+        time (ndarray): (T,) time of every frame that was read, in seconds, not decreasing. Their
+            numbers are consecutive.
         face_ids (Mapping): Clip to the id of its face.
+        first_frame (int): Number of the first of these frames. Defaults to 1.
         pictures (Mapping, optional): Clip and frame number to the picture of the face, (H, W, 3)
             uint8 RGB: those of :func:`find_surest`. The page leaves out missing ones.
         chain (Mapping, optional): Name of a step to its settings, such as ``{'faces': 'MTCNN'}``,
@@ -61,12 +65,16 @@ def make_video_report(
     limits = (float(time[0]), float(end[-1])) if len(time) else (0.0, 0.0)
     surest = find_surest(predictions)
     shown = [
-        _show_face(predictions, clip, face_ids[clip], time, end, limits, surest, pictures, colours)
+        dict(
+            _show_face(predictions, clip, first_frame, time, end, limits, colours),
+            id=face_ids[clip],
+            moments=_show_moments(predictions, clip, surest, pictures or {}),
+        )
         for clip in sorted(predictions.clips, key=face_ids.__getitem__)
         if (predictions.clip_id == predictions.clips.index(clip)).any()
     ]
     is_empty = np.ones(len(time), bool)
-    is_empty[predictions.frame_no - 1] = False
+    is_empty[predictions.frame_no - first_frame] = False
     empty = [(time[a], end[b], b - a + 1) for a, b in find_stretches(is_empty)]
     return render_page(
         TEMPLATE,
@@ -89,26 +97,20 @@ def make_video_report(
 def _show_face(
     predictions: Predictions,
     clip: str,
-    face_id: int,
+    first_frame: int,
     time: np.ndarray,
     end: np.ndarray,
     limits: tuple[float, float],
-    surest: np.ndarray,
-    pictures: Mapping[tuple[str, int], np.ndarray] | None,
     colours: Sequence[str],
 ) -> dict:
-    """Collect what the page shows of one face."""
-    clip_id = predictions.clips.index(clip)
-    rows = predictions.rows_of(clip_id)
-    at = predictions.frame_no[rows] - 1
+    """Collect durations and timeline of one face."""
+    rows = predictions.rows_of(predictions.clips.index(clip))
+    at = predictions.frame_no[rows] - first_frame
     pred, confidence = predictions['pred_label'][rows], predictions.confidence[rows]
     seconds = np.bincount(pred, end[at] - time[at], len(predictions.classes))
     total = float(seconds.sum())
-    moments = surest[predictions.clip_id[surest] == clip_id]
-    moments = moments[np.argsort(-seconds[predictions['pred_label'][moments]], kind='stable')]
     return dict(
         clip=clip,
-        id=face_id,
         frames=len(at),
         first=float(time[at[0]]),
         last=float(end[at[-1]]),
@@ -126,26 +128,33 @@ def _show_face(
             limits,
             f'Expressions of {clip} over time',
         ),
-        moments=[_show_moment(predictions, row, time, pictures or {}) for row in moments],
     )
 
 
-def _show_moment(
+def _show_moments(
     predictions: Predictions,
-    row: int,
-    time: np.ndarray,
+    clip: str,
+    rows: np.ndarray,
     pictures: Mapping[tuple[str, int], np.ndarray],
-) -> dict:
-    """Collect what the page shows of the surest frame of a class."""
-    frame_no = int(predictions.frame_no[row])
-    picture = pictures.get((predictions.clips[predictions.clip_id[row]], frame_no))
-    return dict(
-        label=int(predictions['pred_label'][row]),
-        confidence=100 * float(predictions.confidence[row]),
-        time=float(time[frame_no - 1]),
-        frame=frame_no - 1,
-        picture=None if picture is None else make_thumbnail(picture),
-    )
+) -> list[dict]:
+    """Collect what the page shows of the surest frames of a clip, by the class's frames."""
+    clip_id = predictions.clips.index(clip)
+    label, confidence = predictions['pred_label'], predictions.confidence
+    count = np.bincount(label[predictions.rows_of(clip_id)], minlength=len(predictions.classes))
+    rows = rows[predictions.clip_id[rows] == clip_id]
+    shown = []
+    for row in rows[np.argsort(-count[label[rows]], kind='stable')].tolist():
+        picture = pictures.get((clip, int(predictions.frame_no[row])))
+        shown.append(
+            dict(
+                label=int(label[row]),
+                confidence=100 * float(confidence[row]),
+                time=float(predictions['time'][row]),
+                frame=int(predictions.frame_no[row]) - 1,
+                picture=None if picture is None else make_thumbnail(picture),
+            )
+        )
+    return shown
 
 
 def _describe_chain(predictions: Predictions, chain: Mapping[str, str]) -> list[tuple[str, str]]:

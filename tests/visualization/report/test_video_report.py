@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,16 @@ def test_pictures_steps_and_chain(video):
         assert f'frame {number - 1}</span>' in text
         assert f'{100 * smooth.confidence[row]:.1f} %' in text
     assert STRANGE not in text and '<script' not in text and "default-src 'none'" in text
+
+
+def test_part_of_a_video_keeps_its_frame_numbers(video):
+    p, time = video
+    later = replace(p, frame_no=p.frame_no + 100)
+    text, other = make_page(p, time), make_page(later, time, first_frame=101)
+    numbers = [[int(x) for x in re.findall(r', frame (\d+)</span>', t)] for t in (text, other)]
+    assert numbers[1] == [x + 100 for x in numbers[0]]
+    without = [re.sub(r', frame \d+</span>', '', t) for t in (text, other)]
+    assert without[0] == without[1]
 
 
 def test_video_without_a_face_and_with_one_frame(video):

@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 import abaw_mm  # noqa: F401  patches and registers before any test imports mmpretrain
+from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.errors import UserError
@@ -283,12 +284,10 @@ def _worker(rank: int, world_size: int, port: int, function: Callable, args: tup
         LOCAL_RANK=str(rank),
         WORLD_SIZE=str(world_size),
     )
-    dist.init_process_group('gloo', rank=rank, world_size=world_size)
-    try:
+    with end_process_group():
+        dist.init_process_group('gloo', rank=rank, world_size=world_size)
         function(*args)
         dist.barrier()  # a process that exits early would abort the others
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.fixture

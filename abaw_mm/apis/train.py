@@ -15,6 +15,7 @@ from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.engine.lock_run_folder import lock_run_folder
 from abaw_mm.engine.resume.stop_hook import StopHook, detach_workers
+from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError, MissingPackageError
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 
@@ -51,7 +52,7 @@ def train(
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Returns:
-        nn.Module: The trained model.
+        nn.Module: The trained model, without the wrapper of distributed training.
 
     Raises:
         MissingFileError: If the config, ``checkpoint`` or ``resume`` does not exist.
@@ -89,7 +90,7 @@ def train(
         model = runner.train()
     barrier()  # a process that exits early would abort those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current')
-    return model
+    return unwrap_model(model)
 
 
 def _set_start(cfg: Config, resume: str | None) -> None:

@@ -2,9 +2,11 @@
 
 import copy
 import datetime
+import gc
 import logging
 import os
 import subprocess
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,15 +74,30 @@ def init_dist(launcher: str, **dist_cfg: Any) -> None:
 def end_process_group() -> Iterator[None]:
     """Destroy the process group that the block initializes, however the block ends.
 
-    A process that ends beside a group in use can abort with SIGABRT. A group that was initialized
-    before remains.
+    The threads of a group end when nothing refers to it. One that still frees the tensors of an
+    operation when Python ends aborts the process ("terminate called without an active exception").
+    DDP refers to the group and a Runner to itself, so unreachable objects are freed, too, and the
+    local variables of the functions that raised an error. A group that was initialized before the
+    block remains.
     """
     was_initialized = torch.distributed.is_initialized()
     try:
         yield
+    except BaseException as error:
+        if not was_initialized and torch.distributed.is_initialized():
+            _clear_frames(error)
+        raise
     finally:
         if not was_initialized and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+            gc.collect()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables of the functions that an error and its causes have left."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _read_variable(name: str, launcher: str) -> str:

@@ -4,6 +4,8 @@ import datetime
 import os
 import socket
 import stat
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +44,38 @@ def clean_env(monkeypatch):
 def test_no_launcher_starts_no_group(clean_env):
     init_dist('none', backend='nccl')
     assert not dist.is_initialized()
+
+
+def count_gloo_threads():
+    names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
+    return sum('gloo_runloop' in name for name in names)
+
+
+@pytest.mark.parametrize('raises', [False, True])
+def test_end_of_the_group_ends_its_threads(clean_env, raises):
+    @cpu.end_process_group()
+    def run():
+        init_dist('pytorch')
+        model = MMDistributedDataParallel(nn.Linear(1, 1))
+        model(torch.ones(1)).backward()
+        model.itself = model  # as a Runner refers to itself
+        if count_gloo_threads() == 0:
+            pytest.skip('needs the names of the threads of gloo')
+        if raises:
+            try:
+                fail(model)
+            except KeyError:
+                raise SystemExit(143) from None
+
+    def fail(model):
+        raise KeyError('of the training')
+
+    for name, value in zip(VARIABLES, ['0', '0', '1', '127.0.0.1', free_port()], strict=True):
+        clean_env.setenv(name, value)
+    with pytest.raises(SystemExit) if raises else nullcontext():
+        run()
+    assert not dist.is_initialized()
+    assert count_gloo_threads() == 0
 
 
 def test_cuda_is_left_to_mmengine(clean_env):
@@ -118,6 +152,7 @@ def test_slurm_without_scontrol(clean_env, tmp_path):
         init_dist('slurm')
 
 
+@cpu.end_process_group()
 def train_in_process(rank, port, work_dir):
     os.environ.update(
         RANK=str(rank),
@@ -147,7 +182,6 @@ def train_in_process(rank, port, work_dir):
     dist.all_gather(both, weights)
     assert torch.equal(*both)  # gradients were averaged: each rank saw other vectors
     dist.barrier()  # a process that exits early aborts the other
-    dist.destroy_process_group()
 
 
 def test_training_on_two_cpu_processes(tmp_path):

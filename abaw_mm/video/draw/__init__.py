@@ -1,0 +1,1 @@
+"""Draw faces and their expressions on the frames of a video."""

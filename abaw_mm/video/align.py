@@ -32,28 +32,33 @@ def fit_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.stack(rows, axis=-1).reshape(*turn.shape, 2, 3)
 
 
-def align(image: np.ndarray, points: np.ndarray, template: FaceTemplate = ARCFACE) -> np.ndarray:
+def align(
+    image: np.ndarray,
+    points: np.ndarray,
+    template: FaceTemplate = ARCFACE,
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
     """Cut faces out of a picture so that their points are where a template has them.
 
     The pixels are interpolated bilinearly. A face larger than the template is shrunk by area
-    interpolation first, so that fine texture does not alias. Pixels outside of the picture are
-    black.
+    interpolation first, so that fine texture does not alias.
 
     Args:
         image (ndarray): (H, W, 3) uint8.
         points (ndarray): (5, 2) points of one face, or (K, 5, 2) of several, see :class:`Faces`.
         template (FaceTemplate): Size of the crops and where the points go. Defaults to ArcFace's.
+        border (int): How OpenCV fills pixels outside of the picture. Black by default.
 
     Returns:
         ndarray: (S, S, 3) uint8, or (K, S, S, 3), where S is the template's size.
     """
     if points.ndim == 2:
-        return _warp(image, fit_similarity(points, template.points), template.size)
-    crops = [align(image, face, template) for face in points]
+        return _warp(image, fit_similarity(points, template.points), template.size, border)
+    crops = [align(image, face, template, border) for face in points]
     return np.stack(crops) if crops else np.empty((0, *[template.size] * 2, 3), np.uint8)
 
 
-def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+def _warp(image: np.ndarray, matrix: np.ndarray, size: int, border: int) -> np.ndarray:
     """Warp a picture to (S, S, 3) by a matrix in coordinates whose pixels begin at integers."""
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - matrix[:, 2]
     corners = corners @ np.linalg.inv(matrix[:, :2]).T
@@ -76,5 +81,5 @@ def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         np.column_stack([turn, shift]),
         (size, size),
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
+        borderMode=border,
     )

@@ -21,6 +21,8 @@ MAX_DIFFERENCE_ACROSS = 0.5  # and across a cut, where nothing else is known
 MAX_RATIO = 2.0  # between sizes of one face
 DRIFT = 2.0  # sizes per second that a lost face may be away from where it is expected
 NEVER = 1e6  # cost of a pair that cannot be
+HEAD = 1.5  # sizes of a face, from the middle of one head to that of another beside it
+RETRY = 3  # frames from one search to the next while a person is lost
 MAX_MISSED = 4  # searches in a row that do not find a face which is followed
 VALUES = 4 + 2 * len(POINTS) + 1  # numbers per face: box, points, score
 
@@ -98,13 +100,19 @@ class FaceTracker:
         self._known = [
             known
             for known in self._known
-            if frame.time - known.time <= self.max_gap and known.missed < MAX_MISSED
+            if frame.time - known.alive <= self.max_gap and known.missed < MAX_MISSED
         ]
         seen_before = {known.number for known in self._known if known.time == before}
         placed = self._follow(frame)
         if is_cut or self._until_search <= 0 or seen_before - set(placed):
             self._search(frame, placed)
             self._until_search = self.detect_every
+        lost = [known for known in self._known if known.number not in placed]
+        for known in lost:
+            if known.shot == shot and _is_beside(known.predict(frame.time), placed):
+                known.alive = frame.time
+        if lost:
+            self._until_search = min(self._until_search, RETRY)
         self._until_search -= 1
         return self._record(frame, placed)
 
@@ -186,6 +194,8 @@ class FaceTracker:
             if j in matches:
                 known = matches[j]
                 known.see(box, look, frame.time, self._shot)
+            elif self._is_covered(box, lost, placed, frame.time):
+                continue
             else:
                 known = KnownFace(self._persons, box, look, frame.time, self._shot)
                 self._known.append(known)
@@ -200,17 +210,21 @@ class FaceTracker:
         difference = known.compare(look)
         if known.shot != self._shot:
             return difference if difference <= MAX_DIFFERENCE_ACROSS else NEVER
-        middle = (box[:2] + box[2:]) / 2
-        away = min(
-            float(np.linalg.norm((expected[:2] + expected[2:]) / 2 - middle))
-            for expected in (known.box, known.predict(time))
-        ) / np.sqrt((known.box[2:] - known.box[:2]).prod())
-        is_possible = (
-            difference <= MAX_DIFFERENCE
-            and away <= 1 + DRIFT * (time - known.time)
-            and _is_alike_in_size(known.box, box)
-        )
-        return difference + away if is_possible else NEVER
+        if difference > MAX_DIFFERENCE or not self._is_near(known, box, time):
+            return NEVER
+        return difference + known.compute_distance(box, time)
+
+    def _is_near(self, known: KnownFace, box: np.ndarray, time: float) -> bool:
+        """Return whether a person can have moved to a box."""
+        reach = 1 + DRIFT * min(time - known.time, 1)
+        return known.compute_distance(box, time) <= reach and _is_alike_in_size(known.box, box)
+
+    def _is_covered(
+        self, box: np.ndarray, lost: list[KnownFace], placed: Placed, time: float
+    ) -> bool:
+        """Return whether a face is probably a lost person of whom another one covers a part."""
+        is_known = any(k.shot == self._shot and self._is_near(k, box, time) for k in lost)
+        return is_known and _is_beside(box, placed)
 
     def _record(self, frame: VideoFrame, placed: Placed) -> tuple[np.ndarray, Faces]:
         """Keep the faces of a frame, and return them sorted by person."""
@@ -241,6 +255,15 @@ def _find_owners(box: np.ndarray, placed: Placed) -> list[int]:
         for number, face in placed.items()
         if compute_overlaps(box[None], face.box)[0, 0] > SAME_PLACE
     ]
+
+
+def _is_beside(box: np.ndarray, placed: Placed) -> bool:
+    """Return whether a face is so near another one that the heads may overlap."""
+    for face in placed.values():
+        apart = np.linalg.norm((box[:2] + box[2:] - face.box[0, :2] - face.box[0, 2:]) / 2)
+        if apart < HEAD * np.sqrt((face.box[0, 2:] - face.box[0, :2]).prod()):
+            return True
+    return False
 
 
 def _is_alike_in_size(a: np.ndarray, b: np.ndarray) -> bool:

@@ -37,10 +37,18 @@ def test_every_config_has_entry_with_its_name(models):
     assert mmpretrain.list_models('abaw') == sorted(expected)
 
 
-def test_entries_claim_no_weights_and_no_results(models):
+def test_entries_claim_no_weights_and_no_scores(models):
     for model in models.values():
-        assert model.weights is None and model.results is None
-        assert model.in_collection
+        assert model.weights is None and model.in_collection
+        assert not any(result.metrics for result in model.results or ())
+
+
+def test_classifiers_of_images_have_their_task(models):
+    """mmpretrain selects the inferencer by the task."""
+    with_task = set(mmpretrain.list_models('abaw', task='Image Classification'))
+    assert with_task == {name for name in models if not name.endswith('_faces')} - {
+        'abaw_temporal_tcn_affwild2'
+    }
 
 
 def test_parameters_and_flops_equal_model_stats(models):

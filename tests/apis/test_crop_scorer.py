@@ -1,46 +1,19 @@
 """Test that crops in memory get the scores of tools/test.py, in the fast and in the plain way."""
 
-import os
-
 import numpy as np
 import pytest
-import torch
-from mmpretrain.registry import MODELS
+from small_model import write_small_model
 
-from abaw_mm import compat
-from abaw_mm.apis.config import load_config
 from abaw_mm.apis.crop_scorer import CropScorer
 from abaw_mm.apis.test import test as run_test
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
 
-SMALL = (
-    'model = dict(backbone=dict(base_channels=8, stem_channels=8, num_stages=3, strides=(1, 2, 2), '
-    'dilations=(1, 1, 1), out_indices=(2, )), neck=dict(in_channels=32, hidden_channels=6), '
-    'head=dict(in_channels=216))\n'
-)
-
-
-def write_model(repo, tiny, folder, base):
-    """Write a config with a small network, and a checkpoint that fits it."""
-    path = folder / 'small.py'
-    path.write_text(
-        f"_base_ = ['{os.path.relpath(repo / f'configs/{base}.py', folder)}']\n"
-        f'test_dataloader = dict(num_workers=0, persistent_workers=False, '
-        f'dataset=dict(data_root={str(tiny)!r}))\n{SMALL}'
-    )
-    torch.manual_seed(0)
-    cfg = compat.adapt_cfg_to_cpu(load_config(str(path)), 'none')
-    model = MODELS.build(cfg.model)
-    torch.nn.init.normal_(model.head.fc.weight)  # scores that differ
-    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'small.pth')
-    return str(path), str(folder / 'small.pth')
-
 
 @pytest.mark.parametrize('base', ['res18_srp_affwild2', 'res18_srp_affwild2_plain'])
 def test_scores_are_those_of_the_test_command(repo, tiny, tmp_path, base):
-    config, checkpoint = write_model(repo, tiny, tmp_path, base)
+    config, checkpoint = write_small_model(repo, tiny, tmp_path, base)
     out = tmp_path / 'predictions.npz'
     run_test(config, checkpoint, work_dir=str(tmp_path / 'work'), out=str(out))
     want = Predictions.read(out)
@@ -65,6 +38,6 @@ def test_config_of_windows_is_refused(repo):
 
 
 def test_unknown_device_is_named(repo, tiny, tmp_path):
-    files = write_model(repo, tiny, tmp_path, 'res18_srp_affwild2')
+    files = write_small_model(repo, tiny, tmp_path, 'res18_srp_affwild2')
     with pytest.raises(InvalidValueError, match=r"--device: got 'cuba'"):
         CropScorer(*files, device='cuba')

@@ -118,7 +118,7 @@ class LoadFaceCrop(BaseTransform):
     Decodes with simplejpeg (libjpeg-turbo; the same pixels as OpenCV), which has a strict mode.
 
     Required keys: ``img_path``. Added keys: ``img`` ((H, W, 3) uint8, BGR), ``img_shape``,
-    ``ori_shape``.
+    ``ori_shape``. An image without a path, which mmpretrain's inferencers load themselves, is kept.
 
     Args:
         backend_args (dict, optional): As for mmengine's ``fileio.get``. Defaults to the backend
@@ -134,6 +134,9 @@ class LoadFaceCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Load ``results['img_path']``."""
+        if 'img' in results and 'img_path' not in results:
+            results['img'] = np.ascontiguousarray(results['img'])  # RGB reversed to BGR is not
+            return results
         img = read_crop(results['img_path'], self.backend_args)
         results['img'] = img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 
 from abaw_mm.checks import above, between, check_arguments
 from abaw_mm.datasets.samplers.keyed_random import uniform
@@ -89,26 +90,36 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         """Prepare the network's input.
 
         Args:
-            data (dict): Batch of ``collate_frames``; in training with ``key`` (N, ) uint64.
+            data (dict): Batch of ``collate_frames``; in training with ``key`` (N, ) uint64. Or
+                pictures of mmpretrain's inferencer: ``img`` (N, H, W, 3) uint8.
             training (bool): Whether crops are random. Defaults to False.
 
         Returns:
             dict: ``inputs`` (N, 3, crop_size, crop_size) float32 and ``data_samples``, a list of
-            one ``FrameBatch``.
+            one ``FrameBatch``, or of N data samples for pictures.
 
         Raises:
             ValueError: If ``collate_frames`` did not make the batch, or keys are missing in
                 training.
         """
+        if 'img' in data and not training:
+            return self._prepare_pictures(data['img'])
         _check_batch(data, training)
         tensors = self.cast_data({k: v for k, v in data.items() if k not in ('clips', 'key')})
-        images = tensors.pop('inputs')
-        if self.to_rgb:
-            images = images.flip(-1)
-        inputs = self._crop_randomly(images, data['key']) if training else self._crop_centre(images)
-        inputs = inputs.sub_(self.mean).div_(self.std)  # in place: the crops are new tensors
+        inputs = self._make_inputs(tensors.pop('inputs'), data['key'] if training else None)
         batch = FrameBatch(metainfo=dict(clips=data['clips']), **tensors)
         return dict(inputs=inputs, data_samples=[batch])
+
+    def _prepare_pictures(self, images: torch.Tensor) -> dict:
+        _check_pictures(images)
+        inputs = self._make_inputs(self.cast_data(images), None)
+        return dict(inputs=inputs, data_samples=[DataSample() for _ in inputs])
+
+    def _make_inputs(self, images: torch.Tensor, key: np.ndarray | None) -> torch.Tensor:
+        if self.to_rgb:
+            images = images.flip(-1)
+        inputs = self._crop_centre(images) if key is None else self._crop_randomly(images, key)
+        return inputs.sub_(self.mean).div_(self.std)  # in place: the crops are new tensors
 
     def _crop_randomly(self, images: torch.Tensor, key: np.ndarray) -> torch.Tensor:
         numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)
@@ -150,6 +161,14 @@ def _check_order(name: str, limits: tuple[float, float]) -> None:
         raise InvalidValueError(
             f'FrameDataPreprocessor: got {name}={limits}, expected (lowest, highest); set '
             f'data_preprocessor.{name}'
+        )
+
+
+def _check_pictures(images: torch.Tensor) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
+        raise InvalidValueError(
+            f'FrameDataPreprocessor: got pictures of shape {tuple(images.shape[1:])} and type '
+            f'{images.dtype}, expected (H, W, 3) and uint8, in BGR'
         )
 
 

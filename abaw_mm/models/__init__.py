@@ -1,22 +1,28 @@
-"""Backbones, necks, losses, classifiers, data preprocessors and self-supervised models."""
+"""Backbones, fusion of streams, necks, losses, classifiers and data preprocessors."""
 
-from .backbones import APViT, IResNet, TemporalConvNet
+from .backbones import APViT, FrameMLP, IResNet, TemporalConvNet, WindowTransformer
 from .classifiers import FrameClassifier, TemporalClassifier
 from .data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
+from .fusion import ConcatFusion, CrossAttentionFusion, GatedFusion
 from .losses import ContraWarpingLoss
 from .necks import SpatialReservePooling
 from .selfsup import ContraWarping, RandomLocalWarp
 
 __all__ = [
     'APViT',
+    'ConcatFusion',
     'ContraWarping',
     'ContraWarpingLoss',
+    'CrossAttentionFusion',
     'FrameClassifier',
     'FrameDataPreprocessor',
+    'FrameMLP',
+    'GatedFusion',
     'IResNet',
     'RandomLocalWarp',
     'SpatialReservePooling',
     'TemporalClassifier',
     'TemporalConvNet',
     'WindowDataPreprocessor',
+    'WindowTransformer',
 ]

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
+from mmengine.utils import apply_to
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
@@ -14,7 +16,7 @@ from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.features.feature_folder import FeatureFolder
 from abaw_mm.datasets.frame_index import FrameIndex, FrameReader
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.structures import FrameTable
+from abaw_mm.structures import FrameTable, name_streams
 
 
 @DATASETS.register_module()
@@ -28,7 +30,13 @@ class ClipFeatureDataset(Dataset):
 
     Labels are assigned to frames by the code of ``AffWild2Dataset``, and the same frames are
     scored: labelled ones with a crop, or those of the challenge's list with a crop. If ``step``
-    equals ``window``, each of them is in exactly one window. Windows without any are left out.
+    equals ``window``, each of them is in exactly one window. With a smaller step, windows overlap:
+    training sees frames several times, and an evaluation averages the scores of a frame over its
+    windows. Windows without a frame to score are left out.
+
+    Several folders are several streams, such as video and audio, each with its own width. The
+    first stream decides which frames are scored, as the crops do for a frame model. A frame, or a
+    whole clip, that another stream lacks is masked in that stream only.
 
     An item is a dict, with W = ``window + 2 * context``:
 
@@ -39,21 +47,31 @@ class ClipFeatureDataset(Dataset):
     - ``gt_label`` (W, ) int64, -1 where nothing is scored; absent if labels are hidden
     - ``clip`` (str) and ``sample_idx`` (int)
 
+    With several folders, ``inputs`` and ``seen`` are dicts of name to array.
+
+    Features of the dataset's clips are held in memory if those of all streams together fit into
+    ``memory_gb``. All workers of a process share them. Otherwise each window is read from disk.
+
     Args:
-        feature_dir (str): Folder of features.
+        feature_dir (str | Sequence[str] | dict): Folder of features, or the folders of several
+            streams: a dict of name to folder, or a list, which names them ``'0'``, ``'1'``, ...
         ann_file (str | Sequence[str]): As in ``AffWild2Dataset``.
         data_root (str): Folder that ``ann_file`` and ``clips`` are relative to.
         window (int): Number of scored frames per window. Defaults to 256.
         context (int): Number of frames on either side that are inputs only. Defaults to 0.
-        step (int, optional): Frames from the start of one window to the next. Smaller steps make
-            training windows overlap. Defaults to ``window``.
-        test_mode (bool): Whether each frame must be in one window only.
+        step (int, optional): Frames from the start of one window to the next, at most ``window``.
+            Defaults to ``window``.
+        test_mode (bool): Whether the windows are scored, not trained on; changes nothing here.
         start_index (int): Number of a clip's first crop. Defaults to 1.
         filename_tmpl (str): File name of a frame, for lists. Defaults to ``'{:05d}.jpg'``.
         clips (Sequence[str] | str, optional): As in ``AffWild2Dataset``.
+        memory_gb (float): Largest size, in GB of 10^9 bytes, of features that are held in memory.
+            Each process holds its own. 0 always reads from disk. Defaults to 4.
 
     Attributes:
-        features (FeatureFolder): The features.
+        streams (dict[str, FeatureFolder]): Features of each stream. The name of a single folder is
+            ``''``.
+        features (FeatureFolder): The features of the first stream.
         frames (FrameIndex): The frames that are scored, sorted.
         labelled (bool): Whether frames have labels.
 
@@ -68,10 +86,11 @@ class ClipFeatureDataset(Dataset):
         context=between(0, 10**6),
         step=at_least(1),
         start_index=at_least(0),
+        memory_gb=at_least(0),
     )
     def __init__(
         self,
-        feature_dir: str,
+        feature_dir: str | Sequence[str] | dict,
         ann_file: str | Sequence[str],
         data_root: str = '',
         window: int = 256,
@@ -81,11 +100,12 @@ class ClipFeatureDataset(Dataset):
         start_index: int = 1,
         filename_tmpl: str = '{:05d}.jpg',
         clips: Sequence[str] | str | None = None,
+        memory_gb: float = 4.0,
     ) -> None:
         step = window if step is None else step
-        _check_window(window, context, step, test_mode)
+        _check_window(window, context, step)
         self.window, self.context, self.step = window, context, step
-        self.features = FeatureFolder.open(os.path.expanduser(feature_dir))
+        self.streams = _open_streams(feature_dir)
         reader = FrameReader(
             ann_file,
             data_root=data_root,
@@ -98,19 +118,57 @@ class ClipFeatureDataset(Dataset):
         self.labelled = reader.is_labelled
         self.frames: FrameIndex = frames.take(frames['source'] >= 0).sort()
         self.window_clip, self.window_start = self._place_windows()
+        self._check_streams()
+        held = self._hold(memory_gb)
         print_log(
             f'ClipFeatureDataset {ann_file}: {len(self)} windows of {window} frames and {context} '
             f'on either side, {len(self.frames)} frames of {len(self.frames.clips)} clips scored; '
-            f'{self.features.dim} features per frame ({self.features.meta["layer"]} of '
-            f'{self.features.meta["config"]})',
+            f'{self._describe_streams()}; {held}',
             logger='current',
         )
+
+    @property
+    def features(self) -> FeatureFolder:
+        """The features of the first stream."""
+        return next(iter(self.streams.values()))
 
     def _list_features(self, clips: Sequence[str]) -> FrameTable:
         """Return the frames with features, as ``list_crops`` returns those with crops."""
         self.features.check(clips)
         frames = self.features.index.select_clips(clips)
         return frames.with_columns(source=np.zeros(len(frames), np.int8))
+
+    def _check_streams(self) -> None:
+        """Raise if the features of a further stream are damaged, or it has none of the clips."""
+        for name, folder in list(self.streams.items())[1:]:
+            known = [clip for clip in self.frames.clips if folder.has_clip(clip)]
+            if not known:
+                raise InvalidValueError(
+                    f'{folder.path}: got features of none of the {len(self.frames.clips)} clips, '
+                    f'expected some; set feature_dir.{name} to features of these clips'
+                )
+            folder.check(known)
+
+    def _hold(self, memory_gb: float) -> str:
+        """Hold the features in memory if they fit; say so for the summary."""
+        clips = self.frames.clips
+        size = sum(folder.count_bytes(clips) for folder in self.streams.values()) / 1e9
+        if size > memory_gb:
+            return f'{1000 * size:.1f} MB are read from disk (memory_gb={memory_gb:g})'
+        for folder in self.streams.values():
+            folder.hold(clip for clip in clips if folder.has_clip(clip))
+        return f'{1000 * size:.1f} MB are held in memory'
+
+    def _describe_streams(self) -> str:
+        parts = []
+        for name, folder in self.streams.items():
+            lacks = len(folder.index.find_missing(self.frames))
+            parts.append(
+                f'{name}{": " if name else ""}{folder.dim} features per frame '
+                f'({folder.meta["layer"]} of {folder.meta["config"]})'
+                + (f', {lacks} of the scored frames masked' if lacks else '')
+            )
+        return '; '.join(parts)
 
     def _place_windows(self) -> tuple[np.ndarray, np.ndarray]:
         """Return clip id and first frame of each window that holds a frame to score."""
@@ -140,34 +198,59 @@ class ClipFeatureDataset(Dataset):
         clip_id, start = int(self.window_clip[idx]), int(self.window_start[idx])
         clip, first = self.frames.clips[clip_id], start - self.context
         size = self.window + 2 * self.context
-        item = dict(
-            inputs=np.zeros((size, self.features.dim), np.float16),
-            seen=np.zeros(size, bool),
+        inputs, seen = {}, {}
+        for name, folder in self.streams.items():
+            inputs[name], seen[name] = _read_window(folder, clip, first, size)
+        single = '' in self.streams
+        item: dict[str, Any] = dict(
+            inputs=inputs[''] if single else inputs,
+            seen=seen[''] if single else seen,
             scored=np.zeros(size, bool),
             frame_no=np.arange(first, first + size),
         )
-        numbers, features = self.features.read_frames(clip, first, first + size)
-        item['inputs'][numbers - first] = features
-        item['seen'][numbers - first] = True
         rows = slice(*self.frames.search(clip_id, [start, start + self.window]).tolist())
         places = self.frames.frame_no[rows] - first
         item['scored'][places] = True
         if self.labelled:
             item['gt_label'] = np.full(size, -1, np.int64)
             item['gt_label'][places] = self.frames['label'][rows]
-        tensors = {name: torch.from_numpy(array) for name, array in item.items()}
-        return dict(tensors, clip=clip, sample_idx=idx)
+        return dict(apply_to(item, _is_array, torch.from_numpy), clip=clip, sample_idx=idx)
 
 
-def _check_window(window: int, context: int, step: int, test_mode: bool) -> None:
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def _open_streams(feature_dir: str | Sequence[str] | dict) -> dict[str, FeatureFolder]:
+    """Open the folder of each stream."""
+    if isinstance(feature_dir, str):
+        folders = {'': feature_dir}
+    else:
+        folders = name_streams(feature_dir, 'ClipFeatureDataset: feature_dir')
+    for name, folder in folders.items():
+        if not isinstance(folder, str):
+            raise InvalidValueError(
+                f'ClipFeatureDataset: got feature_dir.{name}={folder!r}, expected a path'
+            )
+    return {name: FeatureFolder.open(os.path.expanduser(path)) for name, path in folders.items()}
+
+
+def _read_window(
+    folder: FeatureFolder, clip: str, first: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a window of a stream: features (W, D), zero where none is seen, and the mask (W, )."""
+    features, seen = np.zeros((size, folder.dim), np.float16), np.zeros(size, bool)
+    if folder.has_clip(clip):
+        numbers, features_seen = folder.read_frames(clip, first, first + size)
+        features[numbers - first] = features_seen
+        seen[numbers - first] = True
+    return features, seen
+
+
+def _check_window(window: int, context: int, step: int) -> None:
     """Raise ValueError if the sizes of windows are out of range."""
     if window < 1 or context < 0 or not 1 <= step <= window:
         raise InvalidValueError(
             f'ClipFeatureDataset: window={window}, context={context}, step={step}, expected '
             'window from 1, context from 0 and step in 1..window; otherwise labels are left out'
-        )
-    if test_mode and step != window:
-        raise InvalidValueError(
-            f'ClipFeatureDataset: step={step} with test_mode, expected step={window}, the '
-            'window, so that each frame is scored once; remove step'
         )

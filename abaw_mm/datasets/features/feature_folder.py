@@ -41,6 +41,11 @@ class FeatureFolder:
         self.path = Path(path)
         self.meta = meta
         self.index = index
+        self._held: dict[str, np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is held in memory: a process that is not forked reads from disk."""
+        return self.__dict__ | {'_held': {}}
 
     @property
     def index(self) -> FrameTable:
@@ -170,6 +175,10 @@ class FeatureFolder:
         """Return the path of a clip's features."""
         return self.path / CLIPS / f'{clip}.npy'
 
+    def has_clip(self, clip: str) -> bool:
+        """Return whether a clip is in the index."""
+        return clip in self._clip_ids
+
     def has_features(self, clip: str) -> bool:
         """Return whether the features of a clip exist, fit the index and are finite."""
         try:
@@ -179,12 +188,14 @@ class FeatureFolder:
         return True
 
     def read(self, clip: str) -> np.ndarray:
-        """Return the features of a clip, (F, D) float16, as a memory map.
+        """Return the features of a clip, (F, D) float16, read-only, as a memory map unless held.
 
         Raises:
             FileNotFoundError: If they do not exist.
             ValueError: If the file is damaged or does not fit the index.
         """
+        if clip in self._held:
+            return self._held[clip]
         path = self.array_path(clip)
         shape = (len(self.frame_numbers(clip)), self.dim)
         with explain_damage(path, f'float16 of shape {shape}', REPEAT):
@@ -202,8 +213,27 @@ class FeatureFolder:
         rows = slice(*self.index.search(clip_id, [first, stop]).tolist())
         start = self.index.rows_of(clip_id).start
         features = self.read(clip)[rows.start - start : rows.stop - start]
-        self._check_finite(clip, features)
+        if clip not in self._held:
+            self._check_finite(clip, features)
         return self.index.frame_no[rows], features
+
+    def count_bytes(self, clips: Iterable[str]) -> int:
+        """Return the size of the features of clips in bytes; unknown clips have none."""
+        rows = sum(len(self.frame_numbers(clip)) for clip in clips if self.has_clip(clip))
+        return rows * self.dim * np.dtype(np.float16).itemsize
+
+    def hold(self, clips: Iterable[str]) -> None:
+        """Read the features of clips into memory, read-only.
+
+        Forked processes, such as the workers of a data loader, share this memory.
+
+        Raises as :meth:`read` does.
+        """
+        for clip in clips:
+            features = np.array(self.read(clip))
+            self._check_finite(clip, features)
+            features.flags.writeable = False
+            self._held[clip] = features
 
     def _check_finite(self, clip: str, features: np.ndarray) -> None:
         """Raise ValueError if features (N, D) that were read are not finite."""

@@ -1,4 +1,4 @@
-"""Check before a run that the neck's output has the width of the head."""
+"""Check before a run that the features have the width of the head."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ from torch.utils.data import DataLoader
 
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.models import TemporalClassifier
 
 
 @HOOKS.register_module()
 class FeatureWidthHook(Hook):
-    """Compare the width of the neck's output with ``model.head.in_channels``.
+    """Compare the width of the features with ``model.head.in_channels``.
 
     One image is sent through backbone and neck, since the width of a flattened map depends on the
-    size of the images, which only the pipeline determines.
+    size of the images, which only the pipeline determines. Of a model over features, one window.
 
     Raises:
         InvalidValueError: If the widths differ, or from the neck, if the map is too small.
@@ -34,20 +35,26 @@ class FeatureWidthHook(Hook):
 
 def _check_width(model: Any, dataloader: DataLoader) -> None:
     expected = getattr(getattr(model, 'head', None), 'in_channels', None)
-    if expected is None or getattr(model, 'neck', None) is None:
+    temporal = isinstance(model, TemporalClassifier)
+    if expected is None or (getattr(model, 'neck', None) is None and not temporal):
         return
-    width, size = _measure_width(model, dataloader)
-    if width != expected:
-        raise InvalidValueError(
-            f'model.head.in_channels: got {expected}, expected {width}, the features per frame '
-            f'that {type(model.neck).__name__} returns for images of {size} pixels; set '
-            f'model.head.in_channels={width}, or the crop size that gives {expected}'
-        )
+    inputs, width = _measure_width(model, dataloader)
+    if width == expected:
+        return
+    last = model.backbone if getattr(model, 'neck', None) is None else model.neck
+    of, fix = '', 'the channels of that part'
+    if not temporal:
+        of = f' for images of {inputs.shape[2]}x{inputs.shape[3]} pixels'
+        fix = f'the crop size that gives {expected}'
+    raise InvalidValueError(
+        f'model.head.in_channels: got {expected}, expected {width}, the features per frame that '
+        f'{type(last).__name__} returns{of}; set model.head.in_channels={width}, or {fix}'
+    )
 
 
 @torch.no_grad()
-def _measure_width(model: Any, dataloader: Any) -> tuple[int, str]:
-    """Return the width of the neck's output, and the size of the images as text."""
+def _measure_width(model: Any, dataloader: Any) -> tuple[Any, int]:
+    """Return the input of a sample, and the number of features that reach the head."""
     sample = dataloader.dataset[0]
     if isinstance(sample.get('inputs'), (list, tuple)):  # views of test-time augmentation
         sample = {key: views[0] for key, views in sample.items()}
@@ -58,4 +65,4 @@ def _measure_width(model: Any, dataloader: Any) -> tuple[int, str]:
     features = model.extract_feat(inputs)
     model.train(was_training)
     feature = features[-1] if isinstance(features, (tuple, list)) else features
-    return feature.flatten(1).shape[1], f'{inputs.shape[2]}x{inputs.shape[3]}'
+    return inputs, feature.flatten(1).shape[1]

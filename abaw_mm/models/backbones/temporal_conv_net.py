@@ -6,7 +6,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from abaw_mm.checks import between, check_arguments
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.windows import check_width
 
 KERNEL_SIZE = 3
 
@@ -104,17 +104,10 @@ class TemporalConvNet(BaseModule):
         Raises:
             ValueError: If the features do not have ``in_channels`` values.
         """
-        self._check_width(x)
+        check_width('TemporalConvNet', x, self.in_channels)
         seen = x.new_ones(x.shape[:2]) if seen is None else seen.to(x.dtype)
         seen = seen[:, None]
         x = self.project(self.dropout(self.norm(x))).transpose(1, 2) * seen
         for layer in self.layers:
             x = layer(x, seen)
         return x.transpose(1, 2)
-
-    def _check_width(self, x: torch.Tensor) -> None:
-        if x.shape[-1] != self.in_channels:
-            raise InvalidValueError(
-                f'TemporalConvNet: got {x.shape[-1]} features per frame, expected '
-                f'{self.in_channels}; set model.backbone.in_channels={x.shape[-1]}'
-            )

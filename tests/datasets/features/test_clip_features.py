@@ -94,7 +94,6 @@ def test_clips_of_a_fold(windows, tiny):
     [
         (dict(window=0), 'window=0'),
         (dict(window=4, step=5), r'step in 1\.\.window'),
-        (dict(window=4, step=2, test_mode=True), 'step=2 with test_mode, expected step=4'),
         (dict(start_index=0), 'start_index=0: got crops'),
     ],
 )

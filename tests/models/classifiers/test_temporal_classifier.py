@@ -9,7 +9,9 @@ from mmpretrain.registry import MODELS
 from torch.utils.data import DataLoader
 
 from abaw_mm.datasets import ClipFeatureDataset
+from abaw_mm.errors import UserError
 from abaw_mm.evaluation import MacroF1
+from abaw_mm.structures import FrameBatch
 
 MODEL = dict(
     type='TemporalClassifier',
@@ -92,3 +94,50 @@ def test_metrics_are_equal_on_two_processes(tiny, make_features, tmp_path, run_d
     make_features(tmp_path / 'f', tiny)
     expected, _ = evaluate(open_windows(tmp_path / 'f', tiny, 6), build_model())
     run_distributed(check_process, tmp_path / 'f', tiny, expected)
+
+
+def test_neck_gets_the_frames_that_any_stream_has():
+    torch.manual_seed(0)
+    model = MODELS.build(
+        {
+            **MODEL,
+            'backbone': dict(type='GatedFusion', in_channels=dict(v=6, a=3), channels=5),
+            'neck': dict(type='TemporalConvNet', in_channels=5, channels=8, num_layers=2),
+        }
+    ).eval()
+    inputs = dict(v=torch.randn(2, 7, 6), a=torch.randn(2, 7, 3))
+    seen = dict(v=torch.rand(2, 7) > 0.5, a=torch.rand(2, 7) > 0.5)
+    place = torch.tensor([0, 8, 13])
+    batch = FrameBatch(seen=seen, place=place)
+    expected = model.neck(model.backbone(inputs, seen), seen['v'] | seen['a'])
+    assert torch.equal(model.extract_feat(inputs, batch)[0], expected.flatten(0, 1)[place])
+
+
+def make_loss_batch():
+    torch.manual_seed(1)
+    place = torch.arange(5)
+    batch = FrameBatch(seen=torch.ones(1, 5).bool(), place=place, gt_label=torch.arange(5) % 8)
+    return torch.randn(1, 5, 6), [batch]
+
+
+def test_r_drop_is_the_published_loss():
+    model = MODELS.build({**MODEL, 'r_drop': 0.7}).train()
+    inputs, samples = make_loss_batch()
+    torch.manual_seed(2)
+    losses = model.loss(inputs, samples)
+    torch.manual_seed(2)
+    p, q = (model.head(model.extract_feat(inputs, samples[0])).log_softmax(1) for _ in range(2))
+    label = samples[0].gt_label[:, None]
+    assert losses['loss'].item() == pytest.approx(
+        -(p.gather(1, label) + q.gather(1, label)).mean().item() / 2, rel=1e-5
+    )
+    divergence = ((p.exp() - q.exp()) * (p - q)).sum(1).mean() / 2
+    assert divergence > 0
+    assert losses['loss_r_drop'].item() == pytest.approx(0.7 * divergence.item(), rel=1e-5)
+
+
+def test_r_drop_without_dropout_is_refused():
+    backbone = dict(MODEL['backbone'], dropout=0.0)
+    with pytest.raises(UserError, match='r_drop=0.7 for a model without dropout'):
+        MODELS.build({**MODEL, 'backbone': backbone, 'r_drop': 0.7})
+    assert set(MODELS.build(MODEL).train().loss(*make_loss_batch())) == {'loss'}

@@ -4,18 +4,24 @@ from .browse_batches import browse_batches
 from .config import load_config
 from .explain import explain
 from .extract_features import extract_features
+from .inference.predict_camera import predict_camera
+from .inference.predict_video import predict_video
+from .inference.video_inferencer import VideoExpressionInferencer
 from .load_classifier import load_classifier
 from .model_stats import model_stats
 from .test import test
 from .train import train
 
 __all__ = [
+    'VideoExpressionInferencer',
     'browse_batches',
     'explain',
     'extract_features',
     'load_classifier',
     'load_config',
     'model_stats',
+    'predict_camera',
+    'predict_video',
     'test',
     'train',
 ]

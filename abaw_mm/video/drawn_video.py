@@ -26,11 +26,16 @@ MAX_LEAD = 2.0  # seconds until the first picture; players show nothing before i
 class Source(Protocol):
     """What gives the times and the sound: a VideoReader or a CameraReader."""
 
-    path: Path | None
-    start: float | None
-    end: float | None
     time_base: Fraction
     rate: Fraction
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None for a camera."""
+
+    @property
+    def end(self) -> float | None:
+        """Time in seconds from which on frames are left out."""
 
 
 class DrawnVideo:

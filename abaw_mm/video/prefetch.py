@@ -1,7 +1,7 @@
 """Run the steps of a pipeline side by side, with a bounded number of items between them."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ Item = TypeVar('Item')
 END: Any = object()
 
 
-def prefetch(items: Iterable[Item], size: int) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     """Iterate in a background thread that is at most ``size`` items ahead.
 
     NumPy, OpenCV, PyAV and torch release the interpreter lock, so the steps before and after this

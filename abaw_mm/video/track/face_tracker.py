@@ -175,6 +175,7 @@ class FaceTracker:
     def _search(self, frame: VideoFrame, placed: Placed) -> None:
         """Find faces in the whole picture, and place those that have no person yet."""
         faces = self.finder.find([frame.image])[0]
+        faces = faces.take(np.argsort(faces.box[:, 0], kind='stable'))  # new persons from the left
         owners = [_find_owners(box, placed) for box in faces.box]
         for known in self._known:
             if known.number in placed:

@@ -35,6 +35,7 @@ class CropScorer:
         classes (tuple[str]): Names of the C classes, in the order of the scores.
         sha256 (str): Checksum of the checkpoint file.
         config (str): Name of the config.
+        device (str): Device of the network.
 
     Raises:
         MissingFileError: If the config or the checkpoint does not exist.
@@ -60,6 +61,7 @@ class CropScorer:
         self.classes = tuple(name_classes(cfg, self.model.head.num_classes))
         self.sha256 = get_loaded_sha256(checkpoint)
         self.config = Path(cfg.filename).stem
+        self.device = str(next(self.model.parameters()).device)
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> np.ndarray:

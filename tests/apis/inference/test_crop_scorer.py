@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_model import write_small_model
 
-from abaw_mm.apis.crop_scorer import CropScorer
+from abaw_mm.apis.inference.crop_scorer import CropScorer
 from abaw_mm.apis.test import test as run_test
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import InvalidValueError

@@ -1,0 +1,1 @@
+"""Score pictures and videos in memory, without a Runner."""

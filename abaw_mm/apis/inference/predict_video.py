@@ -1,0 +1,128 @@
+"""Predict the expressions of videos and write them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from abaw_mm.apis.config import load_config
+from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInferencer, VideoResult
+from abaw_mm.apis.inference.write_video_result import NOTHING, Outputs, write_video_result
+from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.video.decode import VideoReader
+from abaw_mm.video.face_template import ARCFACE, read_template
+from abaw_mm.video.track.face_tracks import FaceTracks
+from abaw_mm.video.track.tracks_file import read_tracks
+
+
+def predict_video(
+    config: str,
+    checkpoint: str,
+    videos: Sequence[str],
+    out: str,
+    outputs: Outputs = NOTHING,
+    faces: str = 'all',
+    smoothing: Postprocess | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    template: str | None = None,
+    device: str | None = None,
+    batch_size: int = BATCH,
+    cfg_options: dict | None = None,
+    **detection: Any,
+) -> list[VideoResult]:
+    """Predict the expressions of videos and write them, as ``tools/predict_video.py`` does.
+
+    If ``<out>/<stem>_tracks.json`` exists, its faces are used and none are searched.
+
+    Args:
+        config (str): Path of the config of a classifier of frames.
+        checkpoint (str): Path or URL of its checkpoint.
+        videos (Sequence[str]): Paths of videos, whose names without suffix differ.
+        out (str): Folder for the files, see :func:`write_video_result`.
+        outputs (Outputs): What is written besides table, predictions and tracks.
+        faces (str): ``'all'`` or ``'largest'``, see :meth:`VideoExpressionInferencer.forward`.
+        smoothing (Postprocess, optional): Smoothing of the probabilities of each person.
+        start (float, optional): Leave out frames before this time, in seconds.
+        end (float, optional): Leave out frames from this time on, in seconds.
+        template (str, optional): File of the template of the crops, see :func:`read_template`.
+            Defaults to ArcFace's.
+        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
+        batch_size (int): Number of faces that are scored together. Defaults to 16.
+        cfg_options (dict, optional): Overrides of the config.
+        **detection: ``detector``, ``min_face`` and ``detect_every`` of
+            :class:`VideoExpressionInferencer`.
+
+    Returns:
+        list[VideoResult]: Results of the videos.
+
+    Raises:
+        MissingFileError: If the config, the checkpoint or a video does not exist.
+        InvalidValueError: If an argument is out of range, or a video is damaged. What was read
+            before the damage, and the other videos, are written first.
+        KeyboardInterrupt: If Ctrl-C ended a video early. What was read until then is written first.
+    """
+    _check_arguments(videos, batch_size)
+    folder = Path(out)
+    readers = [VideoReader(video, start, end) for video in videos]  # errors before the first result
+    recorded = {
+        reader.path: read_tracks(path)
+        for reader in readers
+        if (path := folder / f'{reader.path.stem}_tracks.json').exists()
+    }
+    _check_detection(recorded, detection, folder)
+    points = ARCFACE if template is None else read_template(template)
+    inferencer = VideoExpressionInferencer(
+        load_config(config, cfg_options=cfg_options),
+        checkpoint,
+        device=device,
+        template=points,
+        **detection,
+    )
+    results, damages = [], []
+    for reader in readers:
+        tracks = recorded.get(reader.path)
+        (result,) = inferencer.forward((reader, batch_size), tracks, faces, smoothing)
+        paths = write_video_result(result, reader, folder, outputs, points)
+        print_log(
+            f'{reader.path}: {_describe(result)}; wrote {", ".join(map(str, paths))}',
+            logger='current',
+        )
+        results.append(result)
+        if isinstance(result.stopped_by, InvalidValueError):
+            damages.append(str(result.stopped_by))
+        elif result.stopped_by is not None:
+            raise result.stopped_by
+    if damages:
+        raise InvalidValueError('\n'.join(damages))
+    return results
+
+
+def _check_arguments(videos: Sequence[str], batch_size: int) -> None:
+    if batch_size < 1:
+        raise InvalidValueError(f'--batch-size: got {batch_size}, expected at least 1')
+    twice = [stem for stem, count in Counter(Path(v).stem for v in videos).items() if count > 1]
+    if twice:
+        raise InvalidValueError(
+            f'got several videos with the name {shorten(twice)}, expected different names, which '
+            'become those of the files; run the command once for each, with another --out'
+        )
+
+
+def _check_detection(recorded: dict[Path, FaceTracks], detection: dict, folder: Path) -> None:
+    """Refuse settings of the detector that recorded tracks make ineffective."""
+    if recorded and detection:
+        name, stem = next(iter(detection)), next(iter(recorded)).stem
+        raise InvalidValueError(
+            f'--{name.replace("_", "-")} has no effect: the faces of {stem} are taken from '
+            f'{folder / f"{stem}_tracks.json"}; delete the file to find the faces again'
+        )
+
+
+def _describe(result: VideoResult) -> str:
+    frames, seen = len(result.tracks.time), len(set(result.tracks.frame_no.tolist()))
+    persons = len(result.tracks.clips)
+    return f'{frames} frames, faces in {seen} of them, {persons} person{"s" * (persons != 1)}'

@@ -1,0 +1,170 @@
+"""Write what was found in a video: table, predictions, tracks, drawn video, crops, report."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from abaw_mm.apis.inference.video_inferencer import AHEAD, Source, VideoResult
+from abaw_mm.files import open_atomic
+from abaw_mm.progress import show_progress
+from abaw_mm.video.align import align
+from abaw_mm.video.crop_writer import CropWriter
+from abaw_mm.video.draw.face_drawer import FaceDrawer
+from abaw_mm.video.draw.timeline import Timeline
+from abaw_mm.video.drawn_video import DrawnVideo
+from abaw_mm.video.face_template import ARCFACE, FaceTemplate
+from abaw_mm.video.prefetch import prefetch
+from abaw_mm.video.table import write_table
+from abaw_mm.video.track.tracks_file import write_tracks
+from abaw_mm.video.video_frame import VideoFrame
+from abaw_mm.visualization.report.video_report import find_surest, make_video_report
+
+THUMBNAIL = FaceTemplate(ARCFACE.points * 0.6 + 112 * 0.2, 112)  # wider than a crop
+
+# Uses the picture of a frame and the rows of its faces.
+Visitor = Callable[[VideoFrame, np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written besides the table, the predictions and the tracks.
+
+    Args:
+        drawn (bool): The video with boxes, probabilities and a timeline, ``<stem>.mp4``.
+        crops (bool): Aligned faces, ``cropped_aligned/<person>/00001.jpg``.
+        report (bool): An HTML page, ``<stem>.html``.
+    """
+
+    drawn: bool = False
+    crops: bool = False
+    report: bool = False
+
+
+NOTHING = Outputs()
+
+
+def write_video_result(
+    result: VideoResult,
+    reader: Source,
+    out: Path,
+    outputs: Outputs,
+    template: FaceTemplate = ARCFACE,
+) -> list[Path]:
+    """Write the files of a video. Each is written whole or not at all.
+
+    Always written are ``<stem>.csv``, see :func:`write_table`, ``<stem>.npz``, see
+    :class:`Predictions`, and ``<stem>_tracks.json``, see :func:`write_tracks`. What shows pictures
+    reads the video again.
+
+    Args:
+        result (VideoResult): What was found.
+        reader (VideoReader): The video, with the same start and end.
+        out (Path): Folder for the files.
+        outputs (Outputs): What is written besides.
+        template (FaceTemplate): Template of the crops.
+
+    Returns:
+        list[Path]: The files, and the folder of each person's crops.
+    """
+    stem, tracks, predictions = result.path.stem, result.tracks, result.predictions
+    paths = [out / f'{stem}.csv', out / f'{stem}.npz', out / f'{stem}_tracks.json']
+    write_table(paths[0], str(result.path), tracks, predictions)
+    predictions.write(paths[1])
+    write_tracks(paths[2], tracks)
+    thumbnails: dict[tuple[str, int], np.ndarray] = {}
+    visitors: list[Visitor] = []
+    with ExitStack() as stack:
+        if outputs.drawn:
+            paths.append(out / f'{stem}_drawn.mp4')
+            video = stack.enter_context(DrawnVideo(paths[-1], reader))
+            visitors.append(_draw(result, reader, video))
+        if outputs.crops:
+            crops = stack.enter_context(CropWriter(out / 'cropped_aligned', stem))
+            visitors.append(_cut_crops(result, crops, template))
+        if outputs.report:
+            visitors.append(_take_thumbnails(result, thumbnails))
+        if visitors:
+            _visit_frames(result, reader, visitors)
+        if outputs.crops:
+            crops.finish(dict(enumerate(tracks.clips)))
+            paths += [out / 'cropped_aligned' / clip for clip in tracks.clips]
+    if outputs.report:
+        paths.append(out / f'{stem}.html')
+        page = make_video_report(
+            predictions,
+            result.path.name,
+            tracks.time,
+            {clip: face_id for face_id, clip in enumerate(tracks.clips)},
+            pictures=thumbnails,
+            first_frame=tracks.first_frame,
+        )
+        with open_atomic(paths[-1], 'w', encoding='utf-8') as file:
+            file.write(page)
+    return paths
+
+
+def _visit_frames(result: VideoResult, reader: Source, visitors: Sequence[Visitor]) -> None:
+    """Read a video again, and call functions with each frame that has a result."""
+    tracks = result.tracks
+    order = np.lexsort([tracks.clip_id, tracks.frame_no])
+    frame_no = tracks.frame_no[order]
+    with (
+        closing(prefetch(reader, AHEAD)) as frames,
+        show_progress(f'{result.path.name}: pictures') as update,
+    ):
+        for done, frame in enumerate(islice(frames, len(tracks.time)), 1):
+            first, last = np.searchsorted(frame_no, [frame.index + 1, frame.index + 2])
+            for visit in visitors:
+                visit(frame, order[first:last])
+            update(done, len(tracks.time))
+
+
+def _draw(result: VideoResult, reader: Source, video: DrawnVideo) -> Visitor:
+    tracks, predictions = result.tracks, result.predictions
+    scored = predictions.find(tracks)
+    label = np.full((len(tracks.clips), len(tracks.time)), -1)
+    label[tracks.clip_id, tracks.frame_no - tracks.first_frame] = predictions['pred_label'][scored]
+    drawer = FaceDrawer(
+        reader.width,
+        reader.height,
+        predictions.classes,
+        tracks.clips,
+        Timeline(tracks.time, label),
+    )
+
+    def visit(frame: VideoFrame, rows: np.ndarray) -> None:
+        score = predictions['pred_score'][scored[rows]]
+        faces = tracks.clip_id[rows], tracks['box'][rows]
+        video.write(frame.time, drawer.draw(frame.image, frame.time, *faces, score))
+
+    return visit
+
+
+def _cut_crops(result: VideoResult, crops: CropWriter, template: FaceTemplate) -> Visitor:
+    tracks = result.tracks
+
+    def visit(frame: VideoFrame, rows: np.ndarray) -> None:
+        for row, crop in zip(
+            rows, align(frame.image, tracks['points'][rows], template), strict=True
+        ):
+            crops.write(tracks.clip_id[row], frame.index, crop)
+
+    return visit
+
+
+def _take_thumbnails(result: VideoResult, thumbnails: dict[tuple[str, int], np.ndarray]) -> Visitor:
+    """Return a function that keeps the face of the surest frame of each person and class."""
+    tracks = result.tracks
+    wanted = set(result.predictions.name_frames(find_surest(result.predictions)))
+
+    def visit(frame: VideoFrame, rows: np.ndarray) -> None:
+        for row, name in zip(rows, tracks.name_frames(rows), strict=True):
+            if name in wanted:
+                key = tracks.clips[tracks.clip_id[row]], frame.index + 1
+                thumbnails[key] = align(frame.image, tracks['points'][row], THUMBNAIL)
+
+    return visit

@@ -75,7 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', type=Path, help='file to write, such as data/demo_video.mp4')
     parser.add_argument('--seconds', type=float, default=10, help='duration; default: 10')
     parser.add_argument('--people', type=int, default=2, choices=(1, 2), help='default: 2')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, default=1)
     args = parser.parse_args(argv)
     if not 2 <= args.seconds <= 600:
         parser.error(f'--seconds: got {args.seconds:g}, expected 2 to 600')

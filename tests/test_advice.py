@@ -7,7 +7,10 @@ from pathlib import Path
 
 REPO = Path(__file__).parents[1]
 SOURCES = [path for name in ('abaw_mm', 'tools', 'demo') for path in (REPO / name).rglob('*.py')]
-OTHERS = {'--nproc_per_node', '--standalone', '--signal'}  # of torchrun and sbatch
+OTHERS = {
+    *('--nproc_per_node', '--standalone', '--signal'),  # of torchrun and sbatch
+    *('--no-deps', '--force-reinstall'),  # of pip
+}
 
 
 def list_texts() -> Iterator[tuple[Path, str]]:

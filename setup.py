@@ -62,6 +62,8 @@ setup(
         'tensorboard': ['tensorboard'],
         'lmdb': ['lmdb'],
         # facenet-pytorch for the weights of its MTCNN; later releases pin old torch and NumPy.
+        # opensmile, for --feature egemaps, is not listed: its licence is non-commercial.
+        'audio': ['av>=14,<20', 'transformers>=4.40'],
         'video': ['av>=14,<20', 'facenet-pytorch==2.5.3', 'scipy>=1.10'],
     },
     classifiers=[

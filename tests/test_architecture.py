@@ -27,9 +27,10 @@ RANKS = {
     'engine': 5,
     'visualization': 6,
     'video': 6,
-    'apis': 7,
-    'cli': 8,
-    'paper': 8,
+    'audio': 7,
+    'apis': 8,
+    'cli': 9,
+    'paper': 9,
 }
 # abaw_mm/__init__.py is imported before everything else. It registers these subpackages and
 # no other.

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from abaw_mm.apis import extract_features
-from abaw_mm.apis.extract_features import LAYERS, SPLITS
+from abaw_mm.apis.features.clip_rows import SPLITS
+from abaw_mm.apis.features.extract_features import LAYERS
 from abaw_mm.cli import RunParser, report_errors
 
 

@@ -3,7 +3,8 @@
 from .browse_batches import browse_batches
 from .config import load_config
 from .explain import explain
-from .extract_features import extract_features
+from .features.extract_audio_features import extract_audio_features
+from .features.extract_features import extract_features
 from .inference.predict_camera import predict_camera
 from .inference.predict_video import predict_video
 from .inference.video_inferencer import VideoExpressionInferencer
@@ -16,6 +17,7 @@ __all__ = [
     'VideoExpressionInferencer',
     'browse_batches',
     'explain',
+    'extract_audio_features',
     'extract_features',
     'load_classifier',
     'load_config',

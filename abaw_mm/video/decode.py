@@ -126,6 +126,14 @@ class VideoReader:
                 f'{self._first_time:.3f} s on, the last read is {time:.3f} s; correct start and end'
             )
 
+    def read_times(self) -> Iterator[float]:
+        """Yield the time of every frame of the video in seconds, whatever start and end.
+
+        Frames are decoded, since containers may list frames that players do not show.
+        """
+        for time, _ in self._read_timed():
+            yield time
+
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, Any]]:
         """Open the container and choose a stream."""

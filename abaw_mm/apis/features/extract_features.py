@@ -12,15 +12,15 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
-from mmengine.registry import FUNCTIONS, DefaultScope
+from mmengine.registry import FUNCTIONS
 from mmengine.runner import autocast
 from mmpretrain.models import ImageClassifier
-from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.apis.features.clip_rows import SPLITS, ClipRows, check_loaders, find_rows
 from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.datasets import FeatureFolder
@@ -34,10 +34,7 @@ from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.progress import format_time_left, show_progress
 from abaw_mm.structures import FrameTable
 
-SPLITS = ('train', 'val', 'test')
 LAYERS = ('backbone', 'neck')
-
-ClipRows = dict[str, tuple[AllCropsDataset, range]]  # clip to its dataset and its rows there
 
 
 @end_process_group()
@@ -89,10 +86,11 @@ def extract_features(
     _check_arguments(layer, batch_size)
     cfg = load_config(config, launcher, work_dir, cfg_options)
     _check_checkpoint(checkpoint)
-    _check_config(cfg, layer)
+    check_loaders(cfg)
+    _check_layer(cfg, layer)
     set_loader_flags(cfg, pin_memory, persistent_workers=False)
     with convert_config_errors(config):
-        rows = _find_rows(cfg, split)
+        rows = find_rows(cfg, split)
     network = _Network(_load_model(cfg, checkpoint, layer), layer, amp)
     collate = _build_collate(cfg)
     first = next(dataset for dataset, clip_rows in rows.values() if len(clip_rows))
@@ -136,41 +134,11 @@ def _check_checkpoint(checkpoint: str) -> None:
         )
 
 
-def _check_config(cfg: Config, layer: str) -> None:
-    if cfg.get('test_dataloader') is None:
-        raise InvalidValueError(
-            f'{cfg.filename}: got a config without test_dataloader, expected the config of a '
-            'classifier, such as configs/res50_srp_affwild2.py; its backbone accepts weights of '
-            'pre-training'
-        )
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        kind = cfg[name].dataset.type
-        if kind != 'AffWild2Dataset':
-            raise InvalidValueError(
-                f'{cfg.filename}: got a {kind} in {name}, expected an AffWild2Dataset, which has '
-                'one folder of crops per clip'
-            )
+def _check_layer(cfg: Config, layer: str) -> None:
     if layer == 'neck' and cfg.model.get('neck') is None:
         raise InvalidValueError(
             f'--layer neck: the model of {cfg.filename} has no neck; give --layer backbone'
         )
-
-
-def _find_rows(cfg: Config, splits: Sequence[str]) -> ClipRows:
-    """Find the crops of each clip. A clip in two splits is taken from the first."""
-    rows: ClipRows = {}
-    for split in splits:
-        options = dict(cfg[f'{split}_dataloader'].dataset)
-        options.pop('indices', None)  # features are stored for whole clips
-        options.update(
-            type='AllCropsDataset', pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True
-        )
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            dataset = DATASETS.build(options)
-        frames = dataset.frames
-        for clip_id, clip in enumerate(frames.clips):
-            rows.setdefault(clip, (dataset, range(len(frames))[frames.rows_of(clip_id)]))
-    return rows
 
 
 def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:

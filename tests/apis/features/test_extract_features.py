@@ -21,7 +21,7 @@ from abaw_mm.datasets import (
 )
 from abaw_mm.evaluation import Predictions
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 CONFIG = str(REPO / 'configs/res18_srp_demo.py')  # 112 pixels, three stages
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 VAL = 'annotations/EXPR_Recognition_Challenge/Validation_Set'

@@ -1,0 +1,1 @@
+"""Write folders of features: from crops, from sound, and from files of others."""

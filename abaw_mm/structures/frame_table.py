@@ -344,7 +344,9 @@ def chain_tables(parts: Sequence[FrameTable]) -> FrameTable:
     )
 
 
-def merge_tables(parts: Sequence[FrameTable], targets: Sequence[str] = ()) -> FrameTable:
+def merge_tables(
+    parts: Sequence[FrameTable], targets: Sequence[str] = (), apart: str | None = None
+) -> FrameTable:
     """Merge tables, such as what several processes hold, into one that has each frame once.
 
     Samplers pad the last batch with frames that another process has, too. Counted twice they would
@@ -355,6 +357,8 @@ def merge_tables(parts: Sequence[FrameTable], targets: Sequence[str] = ()) -> Fr
             order, and so may their rows.
         targets (Sequence[str]): Columns in which the copies of a frame must agree. In the others
             the first copy counts.
+        apart (str, optional): Column of integers. Rows of a frame that differ in it are no copies
+            and are all kept, sorted by it.
 
     Returns:
         FrameTable: Sorted by clip name and frame number.
@@ -382,12 +386,42 @@ def merge_tables(parts: Sequence[FrameTable], targets: Sequence[str] = ()) -> Fr
     )
     if merged.is_sorted():
         return merged
-    merged = merged.take(merged.argsort())
+    order = merged.argsort() if apart is None else np.lexsort((merged[apart], merged.key))
+    merged = merged.take(order)
     key = merged.key
     is_copy = np.append(False, key[1:] == key[:-1])
     for name in targets:
         _check_copies_agree(merged, name, is_copy)
+    if apart is not None:
+        is_copy[1:] &= merged[apart][1:] == merged[apart][:-1]
     return merged.take(~is_copy)
+
+
+def average_rows(table: FrameTable, columns: Sequence[str]) -> FrameTable:
+    """Replace the rows of each frame by one, with the means of some columns.
+
+    Other columns keep the value of the frame's first row.
+
+    Args:
+        table (FrameTable): Rows grouped by frame.
+        columns (Sequence[str]): Names of columns of floats, (F,) or (F, K). Sums are taken in
+            float64, in the order of the rows.
+
+    >>> table = FrameTable.from_rows(['a'] * 3, [1, 1, 2], score=np.float32([0.2, 0.4, 0.8]))
+    >>> average_rows(table, ['score'])['score'].tolist() == np.float32([0.3, 0.8]).tolist()
+    True
+    """
+    key = table.key
+    first = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+    if len(first) == len(table):
+        return table
+    count = np.diff(np.append(first, len(table)))
+    means = {}
+    for name in columns:
+        total = np.add.reduceat(table[name].astype(np.float64), first, axis=0)
+        mean = total / count.reshape(-1, *[1] * (total.ndim - 1))
+        means[name] = mean.astype(table[name].dtype)
+    return table.take(first).with_columns(**means)
 
 
 def _check_copies_agree(table: FrameTable, name: str, is_copy: np.ndarray) -> None:

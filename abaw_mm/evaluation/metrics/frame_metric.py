@@ -17,9 +17,10 @@ from mmengine.logging import print_log
 from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures.frame_batch import is_frame_batch
-from abaw_mm.structures.frame_table import FrameTable, merge_tables, to_int32
+from abaw_mm.structures.frame_table import FrameTable, average_rows, merge_tables, to_int32
 
 SAMPLE = 'sample'  # clip name of samples that only have a number
+WINDOW = 'window'  # column of results of windows of features, which may overlap
 
 
 class FrameMetric(BaseMetric):
@@ -33,6 +34,9 @@ class FrameMetric(BaseMetric):
     ``PackInputs``. Samples of other datasets are identified by ``img_path``: the clip is named
     after the file, with a hash of its path, and the frame number is 0. Without it, ``sample_idx``
     is the frame number in a clip ``sample``.
+
+    Windows of features may overlap. The scores of a frame are then averaged over its windows, each
+    of which counts once, with the same result on any number of processes.
 
     Attributes:
         targets (dict): Target columns and the value that marks a hidden target in each. A value of
@@ -67,11 +71,8 @@ class FrameMetric(BaseMetric):
             tables = [self._tabulate_samples(data_samples)]
         for table in tables:
             self._check_finite(table)
-            if 'pred_score' in self.outputs:
-                label = table['pred_score'].argmax(axis=1)
-                table.columns['pred_label'] = label.astype(np.int32)
-            for name in self.unused:
-                del table.columns[name]
+            if WINDOW not in table.columns:
+                self._finish(table)
         self.results += tables
 
     def evaluate(self, size: int) -> dict:
@@ -85,9 +86,13 @@ class FrameMetric(BaseMetric):
                 does not identify the samples.
         """
         empty = FrameTable([], np.empty(0, np.int32), np.empty(0, np.int32))
-        own = merge_tables(self.results or [empty], list(self.targets))
+        own = self._merge(self.results or [empty])
         self.results.clear()
-        frames = merge_tables(all_gather_object(own), list(self.targets))
+        frames = self._merge(all_gather_object(own))
+        if WINDOW in frames.columns:
+            del frames.columns[WINDOW]
+            frames = average_rows(frames, self.outputs)
+            self._finish(frames)
         self._check_size(frames, size)
         metrics = self.compute_metrics(frames)
         if self.prefix:
@@ -101,6 +106,19 @@ class FrameMetric(BaseMetric):
         Args:
             frames (FrameTable): Each frame once, with the columns ``targets`` and ``outputs``.
         """
+
+    def _merge(self, parts: Sequence[FrameTable]) -> FrameTable:
+        """Merge tables; of windows, each frame of each window is kept once."""
+        apart = WINDOW if any(WINDOW in part.columns for part in parts) else None
+        return merge_tables(parts, list(self.targets), apart)
+
+    def _finish(self, table: FrameTable) -> None:
+        """Add the predicted classes and drop unused columns."""
+        if 'pred_score' in self.outputs:
+            label = table['pred_score'].argmax(axis=1)
+            table.columns['pred_label'] = label.astype(np.int32)
+        for name in self.unused:
+            del table.columns[name]
 
     def class_names(self, num_classes: int) -> tuple[str, ...]:
         """Return the dataset's class names, or numbers if there are too few names."""
@@ -118,6 +136,8 @@ class FrameMetric(BaseMetric):
         for name, hidden in self.targets.items():
             column = batch[name] if name in batch else _repeat(hidden, size)
             columns[name] = _to_numpy(column, name)
+        if 'place' in batch:  # windows of features, numbered by sample_idx
+            columns[WINDOW] = _to_numpy(batch['sample_idx'], 'sample_idx')
         clip_id, frame_no = (_to_numpy(batch[name], name) for name in ('clip_id', 'frame_no'))
         return FrameTable(list(batch['clips']), clip_id, frame_no, columns)
 

@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from abaw_mm.apis import predict_camera, predict_video
 from abaw_mm.apis.inference.video_inferencer import KEPT
 from abaw_mm.apis.inference.write_video_result import Outputs
-from abaw_mm.cli import CommandParser, cfg_options_argument, report_errors, smooth_argument
+from abaw_mm.cli import (
+    CommandParser,
+    cfg_options_argument,
+    face_arguments,
+    report_errors,
+    smooth_argument,
+)
 
 DETECTION = ('detector', 'min_face', 'detect_every')
 VIDEOS_ONLY = ('videos', 'faces', 'start', 'end', 'draw', 'crops', 'report', 'batch_size')
@@ -25,7 +31,10 @@ VIDEOS_ONLY = ('videos', 'faces', 'start', 'end', 'draw', 'crops', 'report', 'ba
 def parse_args(argv: Sequence[str] | None = None) -> dict:
     """Parse arguments into keywords of ``predict_video`` or ``predict_camera``."""
     parser = CommandParser(
-        __doc__, smooth_argument(), cfg_options_argument('data_preprocessor.resize_edge=128')
+        __doc__,
+        face_arguments(),
+        smooth_argument(),
+        cfg_options_argument('data_preprocessor.resize_edge=128'),
     )
     parser.add_argument('config', help='path of the config of a classifier of frames')
     parser.add_argument('checkpoint', help='path of its checkpoint')
@@ -44,22 +53,10 @@ def parse_args(argv: Sequence[str] | None = None) -> dict:
         help='all, or the person whose faces have the largest area in total (default: all)',
     )
     parser.add_argument(
-        '--min-face', type=int, help='height of the smallest face in pixels (default: 40)'
-    )
-    parser.add_argument(
         '--detect-every',
         type=int,
         metavar='FRAMES',
         help='frames from one search of the whole picture to the next (default: 8)',
-    )
-    parser.add_argument(
-        '--detector', help='mtcnn, or yunet:FILE for a model file of YuNet (default: mtcnn)'
-    )
-    parser.add_argument(
-        '--template',
-        metavar='FILE',
-        help='where eyes, nose and mouth are in the crops, as tools/misc/measure_crops.py writes '
-        'it (default: the template of ArcFace)',
     )
     parser.add_argument(
         '--start', type=float, metavar='SECONDS', help='leave out frames before this time'

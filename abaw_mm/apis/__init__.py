@@ -1,4 +1,4 @@
-"""The Python API: train, test, extract features, explain, look at batches."""
+"""The Python API: train, test, extract features, explain, score pictures."""
 
 from .browse_batches import browse_batches
 from .config import load_config
@@ -6,6 +6,7 @@ from .explain import explain
 from .features.extract_audio_features import extract_audio_features
 from .features.extract_features import extract_features
 from .inference.predict_camera import predict_camera
+from .inference.predict_images import predict_images
 from .inference.predict_video import predict_video
 from .inference.video_inferencer import VideoExpressionInferencer
 from .load_classifier import load_classifier
@@ -23,6 +24,7 @@ __all__ = [
     'load_config',
     'model_stats',
     'predict_camera',
+    'predict_images',
     'predict_video',
     'test',
     'train',

@@ -16,6 +16,7 @@ status meaning
 from .arguments import (
     absent_argument,
     cfg_options_argument,
+    face_arguments,
     fill_arguments,
     fold_arguments,
     json_argument,
@@ -36,6 +37,7 @@ __all__ = [
     'RunParser',
     'absent_argument',
     'cfg_options_argument',
+    'face_arguments',
     'fill_arguments',
     'fold_arguments',
     'json_argument',

@@ -138,6 +138,24 @@ def smoothing_arguments(width: int = 0) -> argparse.ArgumentParser:
     return parent
 
 
+def face_arguments() -> argparse.ArgumentParser:
+    """``--detector``, ``--min-face`` and ``--template``, None where they are not given."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--detector', help='mtcnn, or yunet:FILE for a model file of YuNet (default: mtcnn)'
+    )
+    parent.add_argument(
+        '--min-face', type=int, help='height of the smallest face in pixels (default: 40)'
+    )
+    parent.add_argument(
+        '--template',
+        metavar='FILE',
+        help='where eyes, nose and mouth are in the crops, as tools/misc/measure_crops.py writes '
+        'it (default: the template of ArcFace)',
+    )
+    return parent
+
+
 def smooth_argument() -> argparse.ArgumentParser:
     """``--smooth METHOD:WIDTH``, which gives a :class:`Postprocess` or None."""
     parent = argparse.ArgumentParser(add_help=False)

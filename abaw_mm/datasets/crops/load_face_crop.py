@@ -69,7 +69,9 @@ def _decode(data: bytes) -> np.ndarray:
         _check_size(*simplejpeg.decode_jpeg_header(data)[:2])
         return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
     if data.startswith(PNG):
-        _check_png(data)
+        if data[24:25] == b'\x10':  # the bit depth, in the first chunk; Pillow drops the lower 8
+            raise ValueError('an image of more than 8 bits (a PNG of 16)')
+        check_png(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(*image.size)
         if image.mode.startswith(DEEP):
@@ -83,13 +85,11 @@ def _check_size(one: int, other: int) -> None:
         raise ValueError(f'an image of {one}x{other} pixels')
 
 
-def _check_png(data: bytes) -> None:
-    """Raise ValueError if a PNG has 16 bits per channel, or a chunk differs from its checksum.
+def check_png(data: bytes) -> None:
+    """Raise ValueError if a chunk of a PNG differs from its checksum.
 
-    Pillow drops the lower 8 bits of 16 and does not compare the checksums of pixels.
+    Pillow does not compare the checksums of pixels.
     """
-    if data[24:25] == b'\x10':  # the bit depth, in the first chunk
-        raise ValueError('an image of more than 8 bits (a PNG of 16)')
     at, kind = len(PNG), b''
     while kind != b'IEND':
         (length,) = struct.unpack_from('>I', data, at)

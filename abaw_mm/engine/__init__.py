@@ -2,6 +2,7 @@
 
 from .auto_amp_optim_wrapper import auto_amp_optim_wrapper
 from .hooks import (
+    ClassFrequencyHook,
     CollapseHook,
     ExportBackboneHook,
     FeatureSourceHook,
@@ -18,6 +19,7 @@ from .resume import FinishValidationHook, RandomStreamsHook, ResumedConfigHook, 
 from .unwrap_model import unwrap_model
 
 __all__ = [
+    'ClassFrequencyHook',
     'CollapseHook',
     'ExportBackboneHook',
     'FeatureSourceHook',

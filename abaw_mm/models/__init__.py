@@ -4,7 +4,7 @@ from .backbones import APViT, FrameMLP, IResNet, TemporalConvNet, WindowTransfor
 from .classifiers import FrameClassifier, TemporalClassifier
 from .data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
 from .fusion import ConcatFusion, CrossAttentionFusion, GatedFusion
-from .losses import ContraWarpingLoss
+from .losses import ContraWarpingLoss, LogitAdjustedLoss, SoftmaxFocalLoss
 from .necks import SpatialReservePooling
 from .selfsup import ContraWarping, RandomLocalWarp
 
@@ -19,7 +19,9 @@ __all__ = [
     'FrameMLP',
     'GatedFusion',
     'IResNet',
+    'LogitAdjustedLoss',
     'RandomLocalWarp',
+    'SoftmaxFocalLoss',
     'SpatialReservePooling',
     'TemporalClassifier',
     'TemporalConvNet',

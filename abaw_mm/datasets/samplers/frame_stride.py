@@ -1,7 +1,7 @@
 """Sample one of every few consecutive frames of each clip."""
 
 import itertools
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from abaw_mm.errors import InvalidTypeError, InvalidValueError
 from abaw_mm.structures import FrameTable, chain_tables
 
 OFFSETS = ('clip', 'epoch')
+UNIFORM = 'uniform'  # class_balance
 
 
 def get_frame_table(dataset: Any) -> FrameTable:
@@ -77,6 +78,29 @@ def repeat_factors_of_shares(share: np.ndarray, oversample_thr: float) -> np.nda
         return np.ceil(np.maximum(1.0, np.sqrt(oversample_thr / share)))
 
 
+def draw_uniformly(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw as many frames of each class, together as many as there are, rounded up.
+
+    Frames of frequent classes are left out at random; those of rare classes are repeated, each
+    equally often but for one.
+
+    Args:
+        labels (ndarray): (F, ) labels.
+        rng (Generator): Source of random numbers.
+
+    Returns:
+        ndarray: Row numbers of the drawn frames, class after class.
+
+    >>> labels = np.array([0] * 7 + [2])
+    >>> labels[draw_uniformly(labels, np.random.default_rng(0))].tolist()
+    [0, 0, 0, 0, 2, 2, 2, 2]
+    """
+    order = np.argsort(labels, kind='stable')
+    classes = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    size = -(-len(labels) // len(classes))
+    return np.concatenate([np.resize(rng.permutation(rows), size) for rows in classes])
+
+
 @DATA_SAMPLERS.register_module()
 class FrameStrideSampler(Sampler):
     """Draw one of every ``stride`` consecutive frames of each clip, with new offsets each epoch.
@@ -102,8 +126,9 @@ class FrameStrideSampler(Sampler):
             stream. Defaults to False.
         round_up (bool): Repeat a few frames so that all ranks have the same number. Only used
             without ``infinite``. Defaults to True.
-        class_balance (dict, optional): ``dict(oversample_thr=0.15)`` repeats drawn frames of rare
-            classes, see :func:`repeat_factors`. Defaults to None.
+        class_balance (dict | str, optional): ``dict(oversample_thr=0.15)`` repeats drawn frames of
+            rare classes, see :func:`repeat_factors`. ``'uniform'`` draws as many frames of each
+            class, from those of the stride, see :func:`draw_uniformly`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range, or no frame can ever be drawn.
@@ -121,7 +146,7 @@ class FrameStrideSampler(Sampler):
         seed: int | None = None,
         infinite: bool = False,
         round_up: bool = True,
-        class_balance: dict | None = None,
+        class_balance: dict | str | None = None,
     ) -> None:
         _check_arguments(stride, offset, class_balance)
         self.dataset = dataset
@@ -132,14 +157,14 @@ class FrameStrideSampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.infinite = infinite
         self.round_up = round_up
-        self.oversample_thr = class_balance['oversample_thr'] if class_balance else None
+        self.class_balance = class_balance
         self.epoch = 0
         self._skipped = 0
         self._passed: list[int] = []  # frames up to the end of each epoch, if infinite
         self._drawn: tuple[int, int, np.ndarray] | None = None  # seed, epoch, rows
 
         frames = get_frame_table(dataset)
-        self._label = _get_labels(frames) if self.oversample_thr else None
+        self._label = _get_labels(frames) if class_balance else None
         # The rows of a fold or a subset may have any order; the draw is by clip and number.
         self._order = None if frames.is_sorted() else frames.argsort()
         counts = frames.count_by_clip()
@@ -169,8 +194,11 @@ class FrameStrideSampler(Sampler):
         drawn = np.repeat(first, count) + self.stride * np.arange(count.sum())
         if self._order is not None:
             drawn = self._order[drawn]
-        if self._label is not None and self.oversample_thr:
-            drawn = np.repeat(drawn, repeat_factors(self._label[drawn], self.oversample_thr))
+        if self._label is not None and isinstance(self.class_balance, Mapping):
+            thr = self.class_balance['oversample_thr']
+            drawn = np.repeat(drawn, repeat_factors(self._label[drawn], thr))
+        elif self._label is not None and len(drawn):
+            drawn = drawn[draw_uniformly(self._label[drawn], rng)]
         return rng.permutation(drawn) if self.shuffle else drawn
 
     # ------------------------------------------------------------------------------ iteration
@@ -244,14 +272,14 @@ class FrameStrideSampler(Sampler):
         self._skipped += num_samples
 
 
-def _check_arguments(stride: int, offset: str | int, class_balance: dict | None) -> None:
+def _check_arguments(stride: int, offset: str | int, class_balance: dict | str | None) -> None:
     """Raise ValueError if ``offset`` or ``class_balance`` is out of range."""
     if offset not in OFFSETS and not (isinstance(offset, int) and 0 <= offset < stride):
         raise InvalidValueError(
             f"FrameStrideSampler: offset={offset!r}, expected 'clip', 'epoch' or a number in "
             f'0..{stride - 1}; set train_dataloader.sampler.offset'
         )
-    if class_balance is not None and (
+    if class_balance not in (None, UNIFORM) and (
         not isinstance(class_balance, dict)
         or set(class_balance) != {'oversample_thr'}
         or not isinstance(class_balance['oversample_thr'], (int, float))
@@ -259,7 +287,8 @@ def _check_arguments(stride: int, offset: str | int, class_balance: dict | None)
     ):
         raise InvalidValueError(
             f'FrameStrideSampler: class_balance={class_balance}, expected '
-            'dict(oversample_thr=t) with 0 < t <= 1; set train_dataloader.sampler.class_balance'
+            "dict(oversample_thr=t) with 0 < t <= 1, or 'uniform'; set "
+            'train_dataloader.sampler.class_balance'
         )
 
 

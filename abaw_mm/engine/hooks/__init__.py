@@ -1,5 +1,6 @@
 """Hooks of training and testing, registered in mmpretrain."""
 
+from .class_frequency_hook import ClassFrequencyHook
 from .collapse_hook import CollapseHook
 from .export_backbone_hook import ExportBackboneHook
 from .feature_source_hook import FeatureSourceHook
@@ -13,6 +14,7 @@ from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
 
 __all__ = [
+    'ClassFrequencyHook',
     'CollapseHook',
     'ExportBackboneHook',
     'FeatureSourceHook',

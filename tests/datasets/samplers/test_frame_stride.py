@@ -312,3 +312,24 @@ def test_keys_of_a_finite_sampler(dataset, monkeypatch):
         assert sampler.keys(0, len(drawn)).tolist() == [keys[frame] for frame in drawn]
         sampler.set_epoch(1)
         assert not set(sampler.keys(0, 3).tolist()) & set(keys.values())
+
+
+def test_uniform_classes_are_drawn_equally_often_and_fairly(dataset):
+    sampler = FrameStrideSampler(dataset, stride=2, seed=3, class_balance='uniform')
+    plain = FrameStrideSampler(dataset, stride=2, seed=3, shuffle=False)
+    label = get_frame_table(dataset)['label']
+    for epoch in range(3):
+        drawn, pool = sampler.draw(epoch), plain.draw(epoch)
+        assert set(drawn) <= set(pool)  # frames of this epoch's offsets
+        present = np.unique(label[pool])
+        size = -(-len(pool) // len(present))
+        assert np.array_equal(np.bincount(label[drawn])[present], np.full(len(present), size))
+        for number in present:
+            times = np.bincount(drawn[label[drawn] == number], minlength=len(label))
+            times = times[pool[label[pool] == number]]
+            assert times.max() - times.min() <= 1
+    assert not np.array_equal(sampler.draw(0), sampler.draw(1))
+    assert np.array_equal(
+        sampler.draw(0),
+        FrameStrideSampler(dataset, stride=2, seed=3, class_balance='uniform').draw(0),
+    )

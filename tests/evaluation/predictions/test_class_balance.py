@@ -35,6 +35,13 @@ def test_weights_of_the_loss_count():
             {'model.head.loss': dict(type='CrossEntropyLoss', class_weight=[1.0, 2.0])},
             ClassBalance(0.0, (1.0, 2.0)),
         ),
+        (
+            'res18_srp_affwild2',
+            {'train_dataloader.sampler.class_balance': 'uniform'},
+            ClassBalance(uniform=True),
+        ),
+        # the checkpoint says it
+        ('res18_srp_affwild2', {'custom_hooks': [dict(type='ClassFrequencyHook')]}, None),
         ('res18_srp_affwild2', {'train_dataloader.sampler.type': 'MySampler'}, None),
         ('res18_srp_affwild2', {'train_dataloader': None}, None),
         (
@@ -48,3 +55,36 @@ def test_balance_of_a_config(repo, name, options, expected):
     cfg = Config.fromfile(str(repo / f'configs/{name}.py'))
     cfg.merge_from_dict(options)
     assert ClassBalance.from_config(cfg) == expected
+
+
+@pytest.mark.parametrize(
+    'balance',
+    [
+        ClassBalance(0.15, (1.0, 2.5)),
+        ClassBalance(uniform=True, class_weight=(1.0, 3.0)),
+        ClassBalance(logit_tau=0.5),
+    ],
+)
+def test_balance_is_read_as_written(balance):
+    assert ClassBalance.parse(balance.format()) == balance
+
+
+def test_format_of_earlier_versions_is_kept():
+    text = '{"oversample_thr": 0.15, "class_weight": null}'
+    assert ClassBalance(0.15).format() == text and ClassBalance.parse(text) == ClassBalance(0.15)
+
+
+@pytest.mark.parametrize('wrong', ['"uniform": 1', '"logit_tau": -1', '"logit_tau": NaN'])
+def test_wrong_values_are_refused(wrong):
+    with pytest.raises(ValueError, match='got class_balance'):
+        ClassBalance.parse(f'{{"oversample_thr": 0, "class_weight": null, {wrong}}}')
+
+
+def test_adjustment_of_training_and_of_scores_add_up_to_one():
+    shares = np.array([0.7, 0.2, 0.1])
+    posterior = np.array([0.5, 0.3, 0.2])
+    balanced = posterior / shares
+    for tau in (0.0, 0.4, 1.0):
+        score = posterior / shares**tau  # what a network trained with this offset predicts
+        adjusted = score / ClassBalance(logit_tau=tau).apply(shares)
+        np.testing.assert_allclose(adjusted / adjusted.sum(), balanced / balanced.sum())

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from torch import nn
@@ -246,7 +247,7 @@ class VideoExpressionInferencer(BaseInferencer):
         ahead = AHEAD if reader.path else 1  # of a camera, only the newest frames are of interest
         frames = prefetch(reader, ahead)
         aligned = prefetch(self._align(frames, tracker, keep_images), ahead + batch_size - 1)
-        with closing(frames), closing(aligned):
+        with _share_cores(), closing(frames), closing(aligned):
             for batch in _make_batches(aligned, batch_size):
                 score = self.scorer(np.concatenate([item.crops for item in batch]))
                 ends = np.cumsum([len(item.crops) for item in batch])
@@ -287,6 +288,17 @@ class VideoExpressionInferencer(BaseInferencer):
 
     def _init_visualizer(self, cfg: Config) -> None:
         return None
+
+
+@contextmanager
+def _share_cores() -> Iterator[None]:
+    """Let detection and classification, which run at the same time, use half of the cores each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _make_batches(

@@ -26,16 +26,19 @@ EXPRESSIONS = (
     'Surprise',
     'Other',
 )  # order of the official annotation files
+# Colour of each expression in figures and drawn videos; further classes start again. Hues after
+# Okabe and Ito, "Color Universal Design", 2008, with brightness spread so that they differ for
+# colour-blind people, too.
 PALETTE = (
-    '#8d96a3',
-    '#d64541',
-    '#6f9a3d',
-    '#7b52ab',
-    '#e8a317',
-    '#2f6fb5',
-    '#22a7b8',
-    '#a97c50',
-)  # colour of each expression in figures and drawn videos; further classes start again
+    '#a3a9b5',
+    '#cf3f1d',
+    '#00916b',
+    '#c86bb0',
+    '#f2b50c',
+    '#1d5fc0',
+    '#62c6f2',
+    '#7a5232',
+)
 UNLABELLED = -1  # 'not annotated' in the official files; also stands for hidden labels
 HEADER = ','.join(EXPRESSIONS)
 HEADER_7 = ','.join(EXPRESSIONS[:7])  # the first edition has no 'Other'

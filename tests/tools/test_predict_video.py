@@ -97,9 +97,10 @@ def test_drawn_video_keeps_the_time_stamps(done, video):
     assert read_times(done / 'two_drawn.mp4') == read_times(video)
 
 
-def test_report_names_each_person(done):
+def test_report_names_each_person_and_step(done):
     page = (done / 'two.html').read_text(encoding='utf-8')
-    for text in ('two_left', 'two_right', '4 frames without a face', 'data:image'):
+    search = 'mtcnn, at least 40 pixels high, searched every 8 frames'
+    for text in ('two_left', 'two_right', '4 frames without a face', 'data:image', search):
         assert text in page
 
 

@@ -86,7 +86,14 @@ def predict_video(
     for reader in readers:
         tracks = recorded.get(reader.path)
         (result,) = inferencer.forward((reader, batch_size), tracks, faces, smoothing)
-        paths = write_video_result(result, reader, folder, outputs, points)
+        chain = dict(
+            video=_describe_source(reader, start, end),
+            faces=_describe_search(**detection),
+            crops=f'{points.size}x{points.size} pixels, template {template or "of ArcFace"}',
+        )
+        if tracks is not None:
+            chain['faces'] = f'those of {reader.path.stem}_tracks.json'
+        paths = write_video_result(result, reader, folder, outputs, points, chain)
         print_log(
             f'{reader.path}: {_describe(result)}; wrote {", ".join(map(str, paths))}',
             logger='current',
@@ -120,6 +127,20 @@ def _check_detection(recorded: dict[Path, FaceTracks], detection: dict, folder: 
             f'--{name.replace("_", "-")} has no effect: the faces of {stem} are taken from '
             f'{folder / f"{stem}_tracks.json"}; delete the file to find the faces again'
         )
+
+
+def _describe_source(reader: VideoReader, start: float | None, end: float | None) -> str:
+    part = ''.join(
+        f', {word} {time:g} s' for word, time in (('from', start), ('to', end)) if time is not None
+    )
+    return f'{reader.width}x{reader.height} pixels{part}'
+
+
+def _describe_search(detector: str = 'mtcnn', min_face: int = 40, detect_every: int = 8) -> str:
+    return (
+        f'{detector}, at least {min_face} pixels high, searched every {detect_every} frames and '
+        'followed between'
+    )
 
 
 def _describe(result: VideoResult) -> str:

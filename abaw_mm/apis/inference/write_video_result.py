@@ -1,6 +1,6 @@
 """Write what was found in a video: table, predictions, tracks, drawn video, crops, report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
@@ -53,6 +53,7 @@ def write_video_result(
     out: Path,
     outputs: Outputs,
     template: FaceTemplate = ARCFACE,
+    chain: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write the files of a video. Each is written whole or not at all.
 
@@ -66,6 +67,8 @@ def write_video_result(
         out (Path): Folder for the files.
         outputs (Outputs): What is written besides.
         template (FaceTemplate): Template of the crops.
+        chain (Mapping, optional): Steps before the classifier, for the page, see
+            :func:`make_video_report`.
 
     Returns:
         list[Path]: The files, and the folder of each person's crops.
@@ -101,6 +104,7 @@ def write_video_result(
             {clip: face_id for face_id, clip in enumerate(tracks.clips)},
             pictures=thumbnails,
             first_frame=tracks.first_frame,
+            chain=chain,
         )
         with open_atomic(paths[-1], 'w', encoding='utf-8') as file:
             file.write(page)

@@ -7,22 +7,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import ImageColor
 
+from abaw_mm.datasets.annotations import PALETTE
 from abaw_mm.video.draw.text import Colour, draw_text, fill, fit_text, measure_text
 from abaw_mm.video.draw.timeline import Timeline
 
-# In the order of the classes of Aff-Wild2: hues after Okabe and Ito, "Color Universal Design",
-# 2008, with brightness spread so that they differ for colour-blind people, too.
-COLOURS: tuple[Colour, ...] = (
-    (176, 182, 192),
-    (213, 84, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (24, 104, 200),
-    (126, 204, 250),
-    (120, 86, 60),
-)
+COLOURS: list[Colour] = [ImageColor.getrgb(colour)[:3] for colour in PALETTE]
 PAPER, INK, SOFT = (20, 22, 27), (236, 238, 241), (150, 157, 168)
 GRID, EMPTY = (66, 71, 80), (40, 43, 50)
 MIN_SIDE = 640  # pixels of the longer side; smaller frames are enlarged so that text is readable

@@ -289,6 +289,7 @@ def draw_face(
             image, [classes[row] for row in rows], compute_row_height(1), limits, [mean], None
         )
         figure.axes[1].xaxis.set_major_formatter('{x:g} s')
+        figure.axes[1].tick_params(axis='x', pad=4)  # below the 0 of the confidence
         return to_svg(figure, label)
 
 

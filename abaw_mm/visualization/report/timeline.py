@@ -6,6 +6,7 @@ Every frame remains visible, also in long clips.
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import ImageColor
 
 MAX_COLUMNS = 700  # about one per pixel of the page
 FAINTEST = 0.35  # opacity of a single frame in a column of many frames
@@ -130,9 +131,8 @@ def draw_classes(
     share = duration / np.maximum(seen, 1e-12)
     opacity = np.where(duration > 0, FAINTEST + (1 - FAINTEST) * share, 0)[..., None]
     for at, row in enumerate(rows):
-        colour = [int(colours[row][i : i + 2], 16) for i in (1, 3, 5)]
         part = image[at * height + MARGIN : (at + 1) * height - MARGIN]
-        part += (np.array(colour) - part) * opacity[row]
+        part += (np.array(ImageColor.getrgb(colours[row])) - part) * opacity[row]
     image[height::height] = WHITE  # a line between rows
     return image.round().astype(np.uint8)
 

@@ -15,11 +15,5 @@ _base_ = [
     '_base_/datasets/affwild2_features.py',
     '_base_/models/tcn.py',
     '_base_/schedules/adamw_2k.py',
-    '_base_/default_runtime.py',
+    '_base_/features_runtime.py',
 ]
-
-default_hooks = dict(
-    checkpoint=dict(interval=500),
-    pretrained_backbone=dict(warn=False),  # the network is meant to train from scratch
-    feature_source=dict(type='FeatureSourceHook'),
-)

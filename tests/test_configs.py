@@ -1,8 +1,10 @@
 """Every config builds, trains one iteration and states the paper's recipe."""
 
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,10 +16,15 @@ from abaw_mm.apis.config import (
     load_config,
     set_loader_flags,
 )
+from abaw_mm.datasets import FeatureFolder
+from abaw_mm.evaluation import DumpPredictions, Predictions
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
+from abaw_mm.models.losses import effective_number, inverse_frequency
+from abaw_mm.structures import FrameTable
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 FACES = [path for path in CONFIGS if path.stem.endswith('_faces')]  # pre-training
-TEMPORAL = [path for path in CONFIGS if path.stem.startswith('temporal_')]  # over features
+TEMPORAL = [path for path in CONFIGS if re.search('temporal|features|_av_', path.stem)]
 LABELLED = [path for path in CONFIGS if path not in FACES + TEMPORAL]
 
 
@@ -84,22 +91,105 @@ def test_pretraining_config_trains_one_iteration_and_exports(path, tiny, tmp_pat
     assert (tmp_path / 'run/iter_1.pth').is_file() and (tmp_path / 'run/backbone.pth').is_file()
 
 
+@pytest.fixture
+def make_small(tiny, make_features, make_sound, tmp_path):
+    """Return a function that loads a config over features and makes it tiny."""
+
+    def load(path, work_dir):
+        cfg = load_config(str(path), work_dir=str(work_dir))
+        backbone, folders = cfg.model.backbone, str(tmp_path / 'video')
+        if isinstance(backbone.in_channels, dict):
+            backbone.in_channels = dict(video=6, audio=3)
+            folders = dict(video=folders, audio=str(tmp_path / 'audio'))
+        else:
+            backbone.in_channels = 6
+        for part in (backbone, cfg.model.get('neck') or {}):
+            part.update({k: 8 for k in ('channels', 'num_heads') if k in part})
+        if cfg.model.get('neck'):
+            cfg.model.neck.in_channels = 8
+        cfg.model.head.in_channels = 8
+        for name in ('train', 'val', 'test'):
+            loader = cfg[f'{name}_dataloader']
+            loader.dataset.update(data_root=str(tiny), feature_dir=folders)
+            loader.update(num_workers=0, batch_size=2)
+        cfg.train_cfg.update(max_iters=4, val_interval=4)
+        cfg.default_hooks.checkpoint.interval = 2
+        set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
+        return cfg
+
+    make_features(tmp_path / 'video', tiny)
+    make_sound(tmp_path / 'audio')
+    return load
+
+
+@pytest.fixture
+def make_sound():
+    """Return a function that writes a second stream, which lacks a clip and some frames."""
+
+    def write(folder):
+        meta = dict(config='LogMel', sha256='b' * 64, layer='log-mel', dim=3)
+        features, rng = FeatureFolder.start(folder, meta), np.random.default_rng(1)
+        frames = {'1-30-1280x720': range(1, 9), '5-60-1920x1080-1': range(3, 8), 'video65': [1]}
+        for clip in features.plan(FrameTable.from_clips(frames)):
+            features.write(clip, rng.standard_normal((len(frames[clip]), 3)))
+
+    return write
+
+
 @pytest.mark.parametrize('path', TEMPORAL, ids=lambda path: path.stem)
-def test_temporal_config_trains_one_iteration_and_scores(path, tiny, make_features, tmp_path):
-    cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
-    make_features(tmp_path / 'features', tiny, cfg.model.backbone.in_channels)
-    for name in ('train', 'val', 'test'):
-        loader = cfg[f'{name}_dataloader']
-        loader.dataset.update(data_root=str(tiny), feature_dir=str(tmp_path / 'features'))
-        loader.update(num_workers=0, batch_size=2)
+def test_config_over_features_trains_and_scores(path, make_small, tmp_path):
+    cfg = make_small(path, tmp_path / 'run')
     cfg.train_cfg.update(max_iters=1, val_interval=1)
-    set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
     runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(cfg, 'none'))
     runner.train()
     assert list((tmp_path / 'run').glob('best_affwild2_macro_f1_iter_1.pth'))
-    # the context covers the reach of the network, so scores do not depend on the windows
-    for name in ('train', 'val', 'test'):
-        assert cfg[f'{name}_dataloader'].dataset.context == runner.model.backbone.reach
+    parts = [part for part in (runner.model.backbone, runner.model.neck) if part is not None]
+    if all(hasattr(part, 'reach') for part in parts):
+        # the context covers the reach of the network, so scores do not depend on the windows
+        for name in ('train', 'val', 'test'):
+            context = cfg[f'{name}_dataloader'].dataset.context
+            assert context == sum(part.reach for part in parts)
+
+
+ONE = [path for path in TEMPORAL if path.stem == 'cross_attention_av_affwild2']
+
+
+@pytest.mark.parametrize(
+    'path',
+    [pytest.param(p, marks=[] if p in ONE else pytest.mark.slow, id=p.stem) for p in TEMPORAL],
+)
+def test_config_over_features_resumes_bit_equal_and_tests(path, make_small, tmp_path):
+    whole = make_small(path, tmp_path / 'whole')
+    Runner.from_cfg(compat.adapt_cfg_to_cpu(whole, 'none')).train()
+    again = make_small(path, tmp_path / 'again')
+    again.resume, again.load_from = True, str(tmp_path / 'whole/iter_2.pth')
+    Runner.from_cfg(compat.adapt_cfg_to_cpu(again, 'none')).train()
+    one, other = (
+        torch.load(tmp_path / name / 'iter_4.pth', weights_only=False)
+        for name in ('whole', 'again')
+    )
+    assert one['state_dict'].keys() == other['state_dict'].keys()
+    for name, value in one['state_dict'].items():
+        assert torch.equal(value, other['state_dict'][name]), name
+    assert one['meta']['features'] == other['meta']['features']
+    # the predictions file records the balance of this training
+    tested = make_small(path, tmp_path / 'test')
+    tested.load_from = str(tmp_path / 'whole/iter_4.pth')
+    runner = Runner.from_cfg(compat.adapt_cfg_to_cpu(tested, 'none'))
+    balance = ClassBalance.from_config(tested)
+    dump = DumpPredictions(str(tmp_path / 'p.npz'), tested.load_from, balance=balance)
+    runner.test_evaluator.metrics.append(dump)
+    scores = runner.test()
+    predictions = Predictions.read(tmp_path / 'p.npz')
+    assert len(predictions) == 10 and scores['affwild2/macro_f1'] >= 0
+    hook = tested.default_hooks.get('class_frequency')
+    expected = ClassBalance(0.0)
+    if hook:
+        counts = np.array([21, 1, 1, 1, 7, 1, 1, 3])
+        functions = dict(inverse_frequency=inverse_frequency, effective_number=effective_number)
+        weights = functions[hook.class_weight](counts).tolist()
+        expected = ClassBalance(class_weight=tuple(weights))
+    assert predictions.balance == expected
 
 
 def test_simsiam_predictor_keeps_its_learning_rate():

@@ -106,7 +106,7 @@ def _check_stream_dropout(dropout: dict | None) -> None:
         if not isinstance(value, (int, float)) or not chance.accepts(value):
             raise InvalidValueError(
                 f'WindowDataPreprocessor: got stream_dropout.{name}={value!r}, expected '
-                f'{chance.text}; set model.data_preprocessor.stream_dropout.{name}'
+                f'{chance.text}; set data_preprocessor.stream_dropout.{name}'
             )
 
 
@@ -117,7 +117,7 @@ def _check_streams(seen: object, dropout: dict) -> None:
         raise InvalidValueError(
             f'WindowDataPreprocessor: got stream_dropout of {", ".join(dropout)} for '
             f'{"the streams " if names else "a single folder"}{", ".join(names)}, expected some of '
-            'several streams; set model.data_preprocessor.stream_dropout to streams of feature_dir'
+            'several streams; set data_preprocessor.stream_dropout to streams of feature_dir'
         )
 
 

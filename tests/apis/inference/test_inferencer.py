@@ -46,6 +46,24 @@ def test_model_by_name(base):
     np.testing.assert_allclose(found['pred_scores'], again['pred_scores'], atol=0.01)
 
 
+def test_fast_equals_plain(repo, tiny, tmp_path):
+    config, checkpoint = write_small_model(repo, tiny, tmp_path, 'res18_srp_affwild2_plain')
+    plain = ImageClassificationInferencer(config, checkpoint)
+    fast = ImageClassificationInferencer(
+        write_small_model(repo, tiny, tmp_path, 'res18_srp_affwild2')[0], checkpoint
+    )
+    fast.model.load_state_dict(plain.model.state_dict())
+    fast.model.mixed_precision = False
+    rng = np.random.default_rng(0)
+    pictures = [
+        np.kron(rng.integers(0, 255, (*size, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        for size in ((14, 14), (20, 15), (9, 12))
+    ]
+    scores = [[x['pred_scores'] for x in way(pictures)] for way in (plain, fast)]
+    assert np.ptp(scores[0], axis=0).max() > 0.01
+    np.testing.assert_allclose(*scores, atol=1e-5)
+
+
 @pytest.mark.parametrize('images', [torch.zeros(1, 9, 9, 3), torch.zeros(1, 9, 9).byte()])
 def test_other_pictures_are_refused(images):
     preprocessor = FrameDataPreprocessor(mean=[0], std=[1])

@@ -3,6 +3,7 @@
 from .browse_batches import browse_batches
 from .config import load_config
 from .explain import explain
+from .features.encode_crops import encode_crops
 from .features.extract_audio_features import extract_audio_features
 from .features.extract_features import extract_features
 from .inference.predict_camera import predict_camera
@@ -17,6 +18,7 @@ from .train import train
 __all__ = [
     'VideoExpressionInferencer',
     'browse_batches',
+    'encode_crops',
     'explain',
     'extract_audio_features',
     'extract_features',

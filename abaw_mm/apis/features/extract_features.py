@@ -2,37 +2,26 @@
 
 import copy
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_dist_info
-from mmengine.logging import print_log
-from mmengine.registry import FUNCTIONS
 from mmengine.runner import autocast
 from mmpretrain.models import ImageClassifier
-from torch.utils.data import DataLoader
 
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.config_errors import convert_config_errors
-from abaw_mm.apis.features.clip_rows import SPLITS, ClipRows, check_loaders, find_rows
+from abaw_mm.apis.features.clip_rows import SPLITS, check_loaders, find_rows
+from abaw_mm.apis.features.write_clips import build_loader_options, write_clips
 from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.datasets import FeatureFolder
-from abaw_mm.datasets.all_crops import AllCropsDataset
-from abaw_mm.datasets.features.feature_folder import CLIPS
-from abaw_mm.engine.lock_run_folder import lock_run_folder
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.files import remove_drafts
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
-from abaw_mm.progress import format_time_left, show_progress
-from abaw_mm.structures import FrameTable
 
 LAYERS = ('backbone', 'neck')
 
@@ -92,7 +81,7 @@ def extract_features(
     with convert_config_errors(config):
         rows = find_rows(cfg, split)
     network = _Network(_load_model(cfg, checkpoint, layer), layer, amp)
-    collate = _build_collate(cfg)
+    collate = build_loader_options(cfg)['collate_fn']
     first = next(dataset for dataset, clip_rows in rows.values() if len(clip_rows))
     meta = dict(
         config=Path(config).stem,
@@ -104,18 +93,8 @@ def extract_features(
         pipeline=cfg.test_dataloader.dataset.pipeline,
         data_preprocessor=cfg.get('data_preprocessor', {}),
     )
-    with lock_run_folder(out, '--out'):
-        folder = _open_folder(out, meta, rows)
-        remaining = _find_remaining(folder, rows)
-        size = cfg.test_dataloader.batch_size if batch_size is None else batch_size
-        _extract_clips(folder, remaining, rows, network, cfg, size)
-        barrier()  # a process that exits early would abort those still writing
-        frames = sum(len(clip_rows) for _, clip_rows in rows.values())
-        print_log(
-            f'{out}: {folder.dim} features per frame, {frames} frames of {len(rows)} clips',
-            logger='current',
-        )
-        return folder
+    size = cfg.test_dataloader.batch_size if batch_size is None else batch_size
+    return write_clips(out, meta, rows, network, build_loader_options(cfg), size)
 
 
 def _check_arguments(layer: str, batch_size: int | None) -> None:
@@ -157,88 +136,6 @@ def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
         model.backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
         model.backbone.init_weights()
     return model.eval()
-
-
-def _build_collate(cfg: Config) -> Callable:
-    options = dict(cfg.test_dataloader.get('collate_fn', dict(type='pseudo_collate')))
-    return partial(FUNCTIONS.get(options.pop('type')), **options)
-
-
-def _open_folder(out: str, meta: Mapping, rows: ClipRows) -> FeatureFolder:
-    """Start or continue a folder on rank 0, and open it on all ranks."""
-    rank, _ = get_dist_info()
-    if rank == 0:
-        remove_drafts(Path(out, CLIPS))
-        FeatureFolder.start(out, meta).plan(
-            FrameTable.from_clips(
-                {
-                    clip: dataset.frames.frame_no[clip_rows]
-                    for clip, (dataset, clip_rows) in rows.items()
-                }
-            )
-        )
-    barrier()
-    return FeatureFolder.open(out)
-
-
-def _find_remaining(folder: FeatureFolder, rows: ClipRows) -> list[str]:
-    """Return this rank's share of the clips without features."""
-    remaining = [clip for clip in sorted(rows) if not folder.has_features(clip)]
-    barrier()  # all ranks have looked before one of them writes
-    if len(remaining) < len(rows):
-        print_log(
-            f'{folder.path}: {len(rows) - len(remaining)} of {len(rows)} clips are complete',
-            logger='current',
-        )
-    rank, world_size = get_dist_info()
-    return remaining[rank::world_size]
-
-
-def _extract_clips(
-    folder: FeatureFolder,
-    clips: Sequence[str],
-    rows: ClipRows,
-    network: '_Network',
-    cfg: Config,
-    batch_size: int,
-) -> None:
-    """Extract clips and log each with the time left."""
-    start, frames_done = time.time(), 0
-    total = sum(len(rows[clip][1]) for clip in clips)
-    for done, clip in enumerate(clips, 1):
-        clip_start, frames = time.time(), len(rows[clip][1])
-        _extract_clip(folder, clip, rows[clip], network, cfg, batch_size)
-        frames_done += frames
-        left = format_time_left(time.time() - start, max(frames_done, 1), total)
-        print_log(
-            f'{clip}: {frames} frames, {frames / (time.time() - clip_start):.0f} per second; clip '
-            f'{done} of {len(clips)}, {left}',
-            logger='current',
-        )
-
-
-def _extract_clip(
-    folder: FeatureFolder,
-    clip: str,
-    source: tuple[AllCropsDataset, range],
-    network: '_Network',
-    cfg: Config,
-    batch_size: int,
-) -> None:
-    dataset, rows = source
-    batches: DataLoader = DataLoader(
-        dataset,
-        batch_sampler=[list(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size)],
-        num_workers=cfg.test_dataloader.get('num_workers', 0),
-        collate_fn=_build_collate(cfg),
-        pin_memory=cfg.test_dataloader.pin_memory,
-    )
-    parts = []
-    with show_progress(clip) as update:
-        for batch in batches:
-            parts.append(network(batch))
-            update(len(parts), len(batches))
-    folder.write(clip, np.concatenate([np.empty((0, folder.dim), np.float32), *parts]))
 
 
 class _Network:

@@ -1,0 +1,44 @@
+"""Write a small ONNX classifier: a convolution, its mean over space, and a last layer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def write_onnx(
+    path: Path, size: int | str = 16, batch: int | str = 'n', channels_last: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write the classifier; return the weights of the convolution (5, 3, 1, 1) and the layer."""
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    rng = np.random.default_rng(0)
+    conv = rng.normal(size=(5, 3, 1, 1)).astype(np.float32)
+    last = rng.normal(size=(5, 8)).astype(np.float32)
+    make = onnx.helper.make_node
+    nodes = [
+        make('Conv', ['pixels', 'conv'], ['maps']),
+        make('Relu', ['maps'], ['positive']),
+        make('GlobalAveragePool', ['positive'], ['pooled']),
+        make('Flatten', ['pooled'], ['features']),
+        make('Gemm', ['features', 'last'], ['scores']),
+    ]
+    if channels_last:
+        nodes.insert(0, make('Transpose', ['input'], ['pixels'], perm=[0, 3, 1, 2]))
+    shape = [batch, size, size, 3] if channels_last else [batch, 3, size, size]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        'classifier',
+        [value('input' if channels_last else 'pixels', onnx.TensorProto.FLOAT, shape)],
+        [value('scores', onnx.TensorProto.FLOAT, [batch, 8])],
+        [
+            onnx.numpy_helper.from_array(array, name)
+            for array, name in ((conv, 'conv'), (last, 'last'))
+        ],
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=9
+    )
+    onnx.save(model, str(path))
+    return conv, last

@@ -66,14 +66,11 @@ def parse_args(argv: Sequence[str] | None) -> dict:
         '--mirror', action='store_true', default=None, help='average with the mirror image'
     )
     encoder.add_argument('--size', type=int, help="side of the input (default: the network's)")
-    for name in ('mean', 'std'):
-        encoder.add_argument(
-            f'--{name}',
-            nargs=3,
-            type=float,
-            metavar=('R', 'G', 'B'),
-            help="normalisation in 0 to 1 (default: the network's; ImageNet's for onnx)",
-        )
+    channels = dict(nargs=3, type=float, metavar=('R', 'G', 'B'))
+    encoder.add_argument(
+        '--mean', **channels, help="in 0 to 1 (default: the network's; ImageNet's for onnx)"
+    )
+    encoder.add_argument('--std', **channels, help='likewise')
     encoder.add_argument(
         '--output',
         metavar='TENSOR',

@@ -215,9 +215,7 @@ def test_temporal_model_needs_the_features_it_was_trained_on(made, temporal):
     extract(made, 'of b', 'b.pth', layer='neck', split=['val'])
     with pytest.raises(ValueError, match="sha256: the checkpoint was trained on '.*test_dataload"):
         score('of b')
-    with pytest.raises(
-        ValueError, match='got 256 features per frame.*expected 2304'
-    ):
+    with pytest.raises(ValueError, match='got 256 features per frame.*expected 2304'):
         score('backbone')
     with pytest.raises(ValueError, match='does not fit the model: .*backbone.norm.weight'):
         score('backbone', **{'model.backbone.in_channels': 256})

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -93,6 +93,28 @@ def affwild2_mini(tmp_path: Path) -> Path:
     for path in source.iterdir():  # links, so that no test writes into the data
         (root / path.name).symlink_to(path)
     return root
+
+
+@pytest.fixture(scope='session')
+def real_frames() -> Callable[..., list[np.ndarray]]:
+    """Read frames of a real video by number; skip if it is not available."""
+    av = pytest.importorskip('av')
+    videos = SHARED / 'videos'
+
+    def read(name: str, numbers: Iterable[int]) -> list[np.ndarray]:
+        if not (videos / name).is_file():
+            pytest.skip(f'no {name} beside the repository')
+        wanted = set(numbers)
+        with av.open(str(videos / name)) as container:
+            return [
+                frame.to_ndarray(format='rgb24')
+                for number, frame in zip(
+                    range(max(wanted) + 1), container.decode(video=0), strict=False
+                )
+                if number in wanted
+            ]
+
+    return read
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ def align(
 ) -> np.ndarray:
     """Cut faces out of a picture so that their points are where a template has them.
 
-    The pixels are interpolated bilinearly. A face larger than the template is shrunk by area
-    interpolation first, so that fine texture does not alias.
+    The pixels are interpolated bilinearly. A face more than twice as large as the template is first
+    shrunk to twice its size by area interpolation, so that fine texture does not alias.
 
     Args:
         image (ndarray): (H, W, 3) uint8.
@@ -67,9 +67,9 @@ def _warp(image: np.ndarray, matrix: np.ndarray, size: int, border: int) -> np.n
     if np.any(high <= low):
         return np.zeros((size, size, 3), np.uint8)
     region = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
-    scale = np.hypot(*matrix[:, 0])
+    scale = 2 * np.hypot(*matrix[:, 0])
     shrunk = np.ones(2)
-    if scale < 1:
+    if scale < 1:  # beyond half the size, bilinear interpolation leaves out pixels
         smaller = np.maximum(np.round((high - low) * scale), 1).astype(int)
         region = cv2.resize(region, smaller.tolist(), interpolation=cv2.INTER_AREA)
         shrunk = smaller / (high - low)

@@ -45,8 +45,8 @@ class YuNetFinder:
         except cv2.error as error:
             raise InvalidValueError(
                 f'--detector yunet:{path}: OpenCV {cv2.__version__} cannot run it '
-                f'({summarize(ValueError(error.err))}), expected a YuNet model (.onnx); download the '
-                'one for this release of OpenCV, or use --detector mtcnn'
+                f'({summarize(ValueError(error.err))}), expected a YuNet model (.onnx); download '
+                'the one for this release of OpenCV, or use --detector mtcnn'
             ) from error
 
     def find(self, images: Sequence[np.ndarray]) -> list[Faces]:

@@ -1,0 +1,203 @@
+"""Decode the frames of a stream up to its damage."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from abaw_mm.video.import_av import import_av
+
+STRICT = {'err_detect': 'explode'}  # options of a codec: damage is an error
+LENIENT: dict[str, str] = {}
+LOOKAHEAD = 32  # packets after the damage that are searched for frames to show before it
+KNOWN_LENGTH = ('mov', 'matroska', 'avi')  # formats whose headers say the length of streams
+
+
+class Damage(Exception):
+    """A stream is damaged.
+
+    Args:
+        reason (str): What is wrong, for a message.
+        in_codec (bool): Whether the codec found it. If several frames are decoded at once, it may
+            be any of them.
+    """
+
+    def __init__(self, reason: str, in_codec: bool = False) -> None:
+        super().__init__(reason)
+        self.in_codec = in_codec
+
+
+class PacketCheck:
+    """Check that packets are whole, and that none is missing at the end.
+
+    Args:
+        container: PyAV's container.
+        stream: Its stream.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self.last_dts: int | None = None  # decoding time stamp of the last packet
+        self._first_dts = 0
+        self._skipped = 0  # packets before the first with a decoding time stamp
+        self._duration = 0
+        self._time_base = stream.time_base
+        self._expected = float('-inf')
+        length = read_length(stream)
+        if length is not None and container.format.name.startswith(KNOWN_LENGTH):
+            half = float(1 / (stream.average_rate or 25)) / 2  # of a frame, for rounding
+            is_end = not stream.duration  # Matroska: when it ends
+            start = float((stream.start_time or 0) * stream.time_base) if is_end else 0.0
+            self._expected = length - start - half
+
+    def __call__(self, packet: Any) -> None:
+        """Check the next packet.
+
+        Raises:
+            Damage: If it is incomplete, or is the end of the stream and packets are missing.
+        """
+        if packet.is_corrupt:
+            raise Damage('a packet is incomplete')
+        if not packet.size:  # the end
+            self._check_end()
+        elif packet.dts is None:
+            self._skipped += self.last_dts is None
+        else:
+            if self.last_dts is None:
+                self._first_dts = packet.dts
+            self.last_dts, self._duration = packet.dts, packet.duration or 0
+
+    def _check_end(self) -> None:
+        span = (1 + self._skipped) * self._duration
+        span += 0 if self.last_dts is None else self.last_dts - self._first_dts
+        if span * self._time_base < self._expected:
+            raise Damage('the end is missing')
+
+
+class _GapCheck:
+    """Find a gap among the last frames of an MPEG-TS, which does not say its length."""
+
+    def __init__(self, container: Any) -> None:
+        self._is_active = container.format.name == 'mpegts'
+        self._before: int | None = None
+        self._longest = 0
+
+    def __call__(self, pts: int | None, is_end: bool) -> None:
+        if pts is not None and self._before is not None:
+            gap = pts - self._before
+            if self._is_active and is_end and 2 * gap > 3 * self._longest > 0:
+                raise Damage('the end is missing')
+            self._longest = max(self._longest, gap)
+        self._before = pts
+
+
+def decode_frames(
+    container: Any,
+    stream: Any,
+    check: PacketCheck,
+    options: dict[str, str],
+    is_parallel: bool,
+) -> Iterator[Any]:
+    """Yield the frames of a stream that are before its damage.
+
+    Frames before the first that can be decoded are left out, as in a recording that starts between
+    two key frames.
+
+    Args:
+        container: PyAV's container.
+        stream: Its stream.
+        check (PacketCheck): Check of the packets.
+        options (dict): Options of the codec.
+        is_parallel (bool): Whether several frames are decoded at once.
+
+    Yields:
+        av.VideoFrame: The frames in the order of presentation.
+
+    Raises:
+        Damage: After the last frame before the damage.
+    """
+    stream.codec_context.options = options
+    stream.codec_context.thread_type = 'AUTO' if is_parallel else 'NONE'
+    packets = container.demux(stream)
+    check_gap = _GapCheck(container)
+    packet, has_started = None, False
+    try:
+        while True:
+            packet = None
+            packet = read_packet(packets)
+            if packet is None:
+                return
+            try:
+                check(packet)
+                for frame in _decode_packet(packet):
+                    if frame.is_corrupt:
+                        raise Damage('a frame is damaged', in_codec=True)
+                    check_gap(frame.pts, is_end=not packet.size)
+                    has_started = True
+                    yield frame
+            except Damage:
+                if has_started:
+                    raise
+    except Damage as damage:
+        if not (is_parallel and damage.in_codec):
+            with suppress(import_av().error.FFmpegError):
+                yield from _flush(stream.codec_context, packet, packets, check.last_dts)
+        raise
+
+
+def read_packet(packets: Iterator[Any]) -> Any:
+    """Return the next packet, which is empty at the end, or None after it.
+
+    Raises:
+        Damage: If the container is damaged.
+    """
+    try:
+        return next(packets, None)
+    except import_av().error.FFmpegError as error:
+        raise Damage(_explain(error)) from error
+
+
+def _decode_packet(packet: Any) -> list[Any]:
+    try:
+        return packet.decode()
+    except import_av().error.FFmpegError as error:
+        raise Damage(_explain(error), in_codec=True) from error
+
+
+def _explain(error: Any) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _flush(codec: Any, damaged: Any, packets: Iterator[Any], last_dts: int | None) -> Iterator[Any]:
+    """Yield the frames that a codec holds, up to the first frame that it did not get.
+
+    Packets come in decoding order. A frame is presented at or after its decoding time stamp, so
+    what the codec did not get is after the last decoding time stamp, or among the next packets.
+
+    Args:
+        codec: PyAV's codec context.
+        damaged: The packet that was not decoded, or None.
+        packets: Those after it.
+        last_dts: Decoding time stamp of the last packet before the damage.
+    """
+    ahead = [] if damaged is None else [damaged]
+    with suppress(import_av().error.FFmpegError):
+        ahead.extend(islice(packets, LOOKAHEAD))
+    ahead = [packet for packet in ahead if packet.size]
+    stamps = [packet.pts for packet in ahead]
+    dts = [packet.dts for packet in ahead if packet.dts is not None] or [last_dts]
+    if None in stamps or None in dts:
+        return
+    stop = min([*stamps, max(dts) + 1])
+    for frame in codec.decode(None):
+        if frame.pts is None or frame.pts >= stop or frame.is_corrupt:
+            return
+        yield frame
+
+
+def read_length(stream: Any) -> float | None:
+    """Return the length of a stream in seconds, or None if the header does not say it."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    tag = re.match(r'(\d+):(\d\d):(\d\d\.\d+)', stream.metadata.get('DURATION', ''))  # Matroska
+    return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None

@@ -11,6 +11,7 @@ from abaw_mm.video.import_av import import_av
 STRICT = {'err_detect': 'explode'}  # options of a codec: damage is an error
 LENIENT: dict[str, str] = {}
 LOOKAHEAD = 32  # packets after the damage that are searched for frames to show before it
+NOTHING = -(1 << 63)  # time stamp before all others
 KNOWN_LENGTH = ('mov', 'matroska', 'avi')  # formats whose headers say the length of streams
 
 
@@ -21,11 +22,16 @@ class Damage(Exception):
         reason (str): What is wrong, for a message.
         in_codec (bool): Whether the codec found it. If several frames are decoded at once, it may
             be any of them.
+
+    Attributes:
+        stop (int): The presentation time stamps of all frames that the damage may have touched are
+            at least this one.
     """
 
     def __init__(self, reason: str, in_codec: bool = False) -> None:
         super().__init__(reason)
         self.in_codec = in_codec
+        self.stop = NOTHING
 
 
 class PacketCheck:
@@ -120,11 +126,13 @@ def decode_frames(
     stream.codec_context.thread_type = 'AUTO' if is_parallel else 'NONE'
     packets = container.demux(stream)
     check_gap = _GapCheck(container)
-    packet, has_started = None, False
+    packet, early, has_started = None, None, False
     try:
         while True:
             packet = None
             packet = read_packet(packets)
+            if packet is None and early is not None and not has_started:
+                raise early
             if packet is None:
                 return
             try:
@@ -135,13 +143,15 @@ def decode_frames(
                     check_gap(frame.pts, is_end=not packet.size)
                     has_started = True
                     yield frame
-            except Damage:
+            except Damage as damage:
                 if has_started:
                     raise
+                early = damage
     except Damage as damage:
         if not (is_parallel and damage.in_codec):
-            with suppress(import_av().error.FFmpegError):
-                yield from _flush(stream.codec_context, packet, packets, check.last_dts)
+            damage.stop = _find_stop(packet, packets, check.last_dts)
+        if not damage.in_codec:
+            yield from _flush(stream.codec_context, damage.stop)
         raise
 
 
@@ -168,14 +178,13 @@ def _explain(error: Any) -> str:
     return error.strerror or type(error).__name__
 
 
-def _flush(codec: Any, damaged: Any, packets: Iterator[Any], last_dts: int | None) -> Iterator[Any]:
-    """Yield the frames that a codec holds, up to the first frame that it did not get.
+def _find_stop(damaged: Any, packets: Iterator[Any], last_dts: int | None) -> int:
+    """Return the first presentation time stamp that a packet after the damage may have.
 
     Packets come in decoding order. A frame is presented at or after its decoding time stamp, so
-    what the codec did not get is after the last decoding time stamp, or among the next packets.
+    frames that were not decoded are after the last decoding time stamp, or among the next packets.
 
     Args:
-        codec: PyAV's codec context.
         damaged: The packet that was not decoded, or None.
         packets: Those after it.
         last_dts: Decoding time stamp of the last packet before the damage.
@@ -186,13 +195,16 @@ def _flush(codec: Any, damaged: Any, packets: Iterator[Any], last_dts: int | Non
     ahead = [packet for packet in ahead if packet.size]
     stamps = [packet.pts for packet in ahead]
     dts = [packet.dts for packet in ahead if packet.dts is not None] or [last_dts]
-    if None in stamps or None in dts:
-        return
-    stop = min([*stamps, max(dts) + 1])
-    for frame in codec.decode(None):
-        if frame.pts is None or frame.pts >= stop or frame.is_corrupt:
-            return
-        yield frame
+    return NOTHING if None in stamps or None in dts else min([*stamps, max(dts) + 1])
+
+
+def _flush(codec: Any, stop: int) -> Iterator[Any]:
+    """Yield the frames that a codec holds and that are presented before a time stamp."""
+    with suppress(import_av().error.FFmpegError):
+        for frame in codec.decode(None):
+            if frame.pts is None or frame.pts >= stop or frame.is_corrupt:
+                return
+            yield frame
 
 
 def read_length(stream: Any) -> float | None:

@@ -28,6 +28,9 @@ from abaw_mm.video.import_av import import_av
 from abaw_mm.video.video_frame import VideoFrame
 
 EXPECTED, FIX = 'a video', 'give a file that a video player can show'
+# Options of the codec, and whether several frames are decoded at once. The second pass finds where
+# damage is that the codec reported, the third gets the frames that the codec then dropped.
+PASSES = ((STRICT, True), (STRICT, False), (LENIENT, False))
 ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover of a song
 
 
@@ -124,6 +127,14 @@ class VideoReader:
                 f'{self._first_time:.3f} s on, the last read is {time:.3f} s; correct start and end'
             )
 
+    def read_times(self) -> Iterator[float]:
+        """Yield the time of every frame of the video in seconds, whatever start and end.
+
+        Frames are decoded, since containers may list frames that players do not show.
+        """
+        for _, time, _ in self._read_timed():
+            yield time
+
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, Any]]:
         """Open the container and choose a stream."""
@@ -139,17 +150,20 @@ class VideoReader:
             picture = container.format.name == 'image2' or container.format.name.endswith('_pipe')
             stream = container.streams.best('video')
             if picture or stream is None or stream.disposition & ATTACHED_PICTURE:
-                raise InvalidValueError(
-                    f'{self.path}: got {"a picture" if picture else "no video stream"}, expected '
-                    f'{EXPECTED}; {FIX}'
-                )
+                found = 'a picture' if picture else 'no video stream'
+            elif stream.codec_context is None:
+                found = 'an unknown codec'
+            else:
+                found = ''
+            if found:
+                raise InvalidValueError(f'{self.path}: got {found}, expected {EXPECTED}; {FIX}')
             yield container, stream
 
     def _read_first_frame(self, options: dict[str, str]) -> Any:
         """Return the first frame, or None if none can be decoded."""
         self._options = options
         try:
-            return next(self._decode(is_parallel=False), None)
+            return next(self._decode(options, is_parallel=False), None)
         except Damage:
             return None
 
@@ -172,17 +186,24 @@ class VideoReader:
         """Yield number, time and PyAV's frame of all frames, or of those from a key frame on."""
         first = 0 if key is None else key.index
         index, time = first, None
-        for is_parallel in (True, False):
+        damage = Damage('')
+        for options, is_parallel in PASSES if self._options is STRICT else PASSES[-1:]:
+            is_rest = options is not self._options  # of what was decoded before the damage
             try:
-                for frame in islice(self._decode(is_parallel, key), index - first, None):
+                frames = self._decode(options, is_parallel, key)
+                for frame in islice(frames, index - first, None):
+                    if is_rest and (frame.pts is None or frame.pts >= damage.stop):
+                        break
                     time = self._next_time(frame, time)
                     yield index, time, frame
                     index += 1
+                if not is_rest:
+                    return
             except Damage as error:
-                if is_parallel and error.in_codec:
-                    continue  # decode again, one frame at a time, to know which frame it is
-                raise DamagedVideoError(self.path, index, time or 0.0, str(error)) from error
-            return
+                damage = damage if is_rest else error
+                if not error.in_codec:
+                    break
+        raise DamagedVideoError(self.path, index, time or 0.0, str(damage)) from damage
 
     def _next_time(self, frame: Any, before: float | None) -> float:
         stamp = frame.dts if frame.pts is None else frame.pts
@@ -191,14 +212,16 @@ class VideoReader:
             return time or 0.0
         return before + float(1 / self.rate) if time is None or time <= before else time
 
-    def _decode(self, is_parallel: bool, key: KeyFrame | None = None) -> Iterator[Any]:
+    def _decode(
+        self, options: dict[str, str], is_parallel: bool, key: KeyFrame | None = None
+    ) -> Iterator[Any]:
         """Yield PyAV's frames before the damage, then raise Damage."""
         with self._open() as (container, stream):
             check = PacketCheck(container, stream)
             if key is not None:
                 check = copy(key.check)
                 container.seek(key.stamps[0], stream=stream)
-            for frame in decode_frames(container, stream, check, self._options, is_parallel):
+            for frame in decode_frames(container, stream, check, options, is_parallel):
                 if key is None or frame.pts is None or frame.pts >= key.stamps[0]:
                     yield frame
 

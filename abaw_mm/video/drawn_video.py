@@ -21,6 +21,7 @@ SUFFIXES = ('.mp4', '.mov')  # formats that keep exact time stamps
 BT709 = 1  # FFmpeg's number of the colours of HD video
 TV_RANGE = 1  # FFmpeg's number of levels from 16 to 235
 MAX_LEAD = 2.0  # seconds until the first picture; players show nothing before it
+MAX_TAIL = 2.0  # seconds of the last picture; else the sound after it is left out
 
 
 class Source(Protocol):
@@ -28,6 +29,10 @@ class Source(Protocol):
 
     time_base: Fraction
     rate: Fraction
+
+    @property
+    def duration(self) -> float | None:
+        """Length in seconds, if it is known."""
 
     @property
     def path(self) -> Path | None:
@@ -44,8 +49,8 @@ class DrawnVideo:
     Time stamps are exact, also at variable rates. Only if the first picture is later than 2 s, as
     with ``start`` or in broadcasts, it is shown at 0, and the others and the sound as much earlier.
 
-    Sound is copied without encoding it again. Sound whose codec the format cannot hold is left out
-    with a warning.
+    Sound is copied without encoding it again, up to the end of the source or to the last picture if
+    that is earlier. Sound whose codec the format cannot hold is left out with a warning.
 
     Use it as a context manager. The file appears when the block ends. If the block ends by an error
     or Ctrl-C, the file is a whole video of the pictures until then. There is no file without a
@@ -79,7 +84,7 @@ class DrawnVideo:
         self._sound: Iterator[Any] = iter(())
         self._packet: Any = None  # of the sound, the next to write
         self._shift = Fraction(0)
-        self._last_time = 0.0
+        self._first_time = self._last_time = 0.0
 
     def __enter__(self) -> 'DrawnVideo':
         return self
@@ -110,13 +115,20 @@ class DrawnVideo:
     ) -> None:
         with self._stack:
             if self._container is not None:
-                is_whole = kind is None and self.like.end is None
+                is_whole = kind is None and self._is_near_end()
                 self._copy_sound(float('inf') if is_whole else self._last_time)
                 self._container.mux(self._video.encode(None))
+
+    def _is_near_end(self) -> bool:
+        """Return whether the last picture is one of the last of the source."""
+        if self.like.duration is None:
+            return self.like.end is None
+        return self._last_time > self._first_time + self.like.duration - MAX_TAIL
 
     def _start(self, time: float, shape: tuple[int, ...]) -> None:
         """Open the files."""
         time_base = self.like.time_base
+        self._first_time = time
         if time > MAX_LEAD:
             self._shift = round(time / time_base) * time_base
         draft = self._stack.enter_context(atomic_write(self.out))

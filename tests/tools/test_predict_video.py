@@ -154,6 +154,7 @@ def test_interrupted_run_leaves_whole_files(model, video, tmp_path, run_tool, mo
     assert len(read_frames(tmp_path / 'two_drawn.mp4')) == 3
     assert len(list((tmp_path / 'cropped_aligned').rglob('*.jpg'))) == 6
     assert not [path for path in tmp_path.rglob('.*')]
+    assert not (tmp_path / 'two_tracks.json').exists()  # the next run finds the faces again
 
 
 @pytest.mark.parametrize(

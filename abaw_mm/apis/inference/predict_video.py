@@ -71,7 +71,7 @@ def predict_video(
     recorded = {
         reader.path: read_tracks(path)
         for reader in readers
-        if (path := folder / f'{reader.path.stem}_tracks.json').exists()
+        if (path := _name_tracks(folder, reader)).exists()
     }
     _check_detection(recorded, detection, folder)
     points = ARCFACE if template is None else read_template(template)
@@ -85,6 +85,11 @@ def predict_video(
     results, damages = [], []
     for reader in readers:
         tracks = recorded.get(reader.path)
+        if tracks is not None:
+            print_log(
+                f'{reader.path}: using the faces of {_name_tracks(folder, reader)}',
+                logger='current',
+            )
         (result,) = inferencer.forward((reader, batch_size), tracks, faces, smoothing)
         chain = dict(
             video=_describe_source(reader, start, end),
@@ -106,6 +111,10 @@ def predict_video(
     if damages:
         raise InvalidValueError('\n'.join(damages))
     return results
+
+
+def _name_tracks(folder: Path, reader: VideoReader) -> Path:
+    return folder / f'{reader.path.stem}_tracks.json'
 
 
 def _check_arguments(videos: Sequence[str], batch_size: int) -> None:

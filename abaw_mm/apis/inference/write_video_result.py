@@ -58,8 +58,8 @@ def write_video_result(
     """Write the files of a video. Each is written whole or not at all.
 
     Always written are ``<stem>.csv``, see :func:`write_table`, ``<stem>.npz``, see
-    :class:`Predictions`, and ``<stem>_tracks.json``, see :func:`write_tracks`. What shows pictures
-    reads the video again.
+    :class:`Predictions`, and, unless Ctrl-C ended the video, ``<stem>_tracks.json``, see
+    :func:`write_tracks`. What shows pictures reads the video again.
 
     Args:
         result (VideoResult): What was found.
@@ -74,10 +74,12 @@ def write_video_result(
         list[Path]: The files, and the folder of each person's crops.
     """
     stem, tracks, predictions = result.path.stem, result.tracks, result.predictions
-    paths = [out / f'{stem}.csv', out / f'{stem}.npz', out / f'{stem}_tracks.json']
+    paths = [out / f'{stem}.csv', out / f'{stem}.npz']
     write_table(paths[0], str(result.path), tracks, predictions)
     predictions.write(paths[1])
-    write_tracks(paths[2], tracks)
+    if not isinstance(result.stopped_by, KeyboardInterrupt):  # else the next run would end there
+        paths.append(out / f'{stem}_tracks.json')
+        write_tracks(paths[-1], tracks)
     thumbnails: dict[tuple[str, int], np.ndarray] = {}
     visitors: list[Visitor] = []
     with ExitStack() as stack:

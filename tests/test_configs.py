@@ -192,6 +192,68 @@ def test_config_over_features_resumes_bit_equal_and_tests(path, make_small, tmp_
     assert predictions.balance == expected
 
 
+WEIGHTS = tuple(inverse_frequency(np.array([21, 1, 1, 1, 7, 1, 1, 3])).tolist())
+LOSSES = {
+    'logit_adjusted': (
+        dict(type='LogitAdjustedLoss', tau=0.5),
+        None,
+        ClassBalance(logit_tau=0.5),
+    ),
+    'label_smooth': (
+        dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=8),
+        'inverse_frequency',
+        ClassBalance(class_weight=WEIGHTS),
+    ),
+    'focal': (
+        dict(type='SoftmaxFocalLoss', gamma=1.0),
+        'inverse_frequency',
+        ClassBalance(class_weight=WEIGHTS),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LOSSES)
+def test_loss_is_a_setting_and_predictions_record_it(name, make_small, tmp_path):
+    loss, class_weight, expected = LOSSES[name]
+    path = CONFIGS[0].parent / 'gated_av_affwild2.py'
+
+    def load(work_dir):
+        cfg = make_small(path, tmp_path / work_dir)
+        cfg.model.head.loss, cfg.model.r_drop = loss, 0.5
+        cfg.default_hooks.class_frequency.class_weight = class_weight
+        return compat.adapt_cfg_to_cpu(cfg, 'none')
+
+    cfg = load('run')
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.message_hub.get_scalar('train/loss_r_drop').current() > 0
+    cfg = load('test')
+    cfg.load_from = str(tmp_path / 'run/iter_2.pth')
+    runner = Runner.from_cfg(cfg)
+    runner.test_evaluator.metrics.append(DumpPredictions(str(tmp_path / 'p.npz')))
+    runner.test()
+    assert Predictions.read(tmp_path / 'p.npz').balance == expected
+
+
+@pytest.mark.parametrize('page', ['temporal', 'fusion'])
+def test_examples_of_the_docs_build(page, tmp_path):
+    text = (CONFIGS[0].parents[1] / f'docs/{page}.md').read_text()
+    examples = re.findall('```python\n(.*?)```', text, re.DOTALL)
+    assert examples
+    for number, example in enumerate(examples):
+        file = tmp_path / f'example{number}.py'
+        file.write_text(example)
+        cfg = load_config(str(file), work_dir=str(tmp_path))
+        model = MODELS.build(cfg.model)
+        widths = model.backbone.in_channels
+        widths = widths if isinstance(widths, dict) else {'': widths}
+        x = {name: torch.zeros(2, 5, width) for name, width in widths.items()}
+        (features,) = model.eval().extract_feat(x.get('', x))
+        assert model.head((features,)).shape == (10, 8)
+
+
 def test_simsiam_predictor_keeps_its_learning_rate():
     for depth in (18, 50):
         cfg = Config.fromfile(CONFIGS[0].parent / f'res{depth}_simsiam_faces.py')

@@ -65,6 +65,7 @@ setup(
         # opensmile, for --feature egemaps, is not listed: its licence is non-commercial.
         'audio': ['av>=14,<20', 'transformers>=4.40'],
         'encoders': ['timm>=1.0', 'onnx>=1.15', 'onnxruntime>=1.17'],
+        'h5': ['h5py>=3.8'],
         'video': ['av>=14,<20', 'facenet-pytorch==2.5.3', 'scipy>=1.10'],
     },
     classifiers=[

@@ -4,8 +4,10 @@ from .browse_batches import browse_batches
 from .config import load_config
 from .explain import explain
 from .features.encode_crops import encode_crops
+from .features.export_features import export_features
 from .features.extract_audio_features import extract_audio_features
 from .features.extract_features import extract_features
+from .features.import_features import import_features
 from .inference.predict_camera import predict_camera
 from .inference.predict_images import predict_images
 from .inference.predict_video import predict_video
@@ -20,8 +22,10 @@ __all__ = [
     'browse_batches',
     'encode_crops',
     'explain',
+    'export_features',
     'extract_audio_features',
     'extract_features',
+    'import_features',
     'load_classifier',
     'load_config',
     'model_stats',

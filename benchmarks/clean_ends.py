@@ -31,6 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
+import mmengine.config.config
 import torch
 from common import describe_machine, make_crops
 from mmengine.config import Config
@@ -139,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.slow_threads:
         os.sched_setaffinity(0, {0})
     torch.set_num_threads(1)
+    # Formatting the config would be most of a run.
+    mmengine.config.config.FormatCode = lambda code, **kwargs: (code, True)
     print(
         f'{args.runs} runs, keep_group={args.keep_group}, slow_threads={args.slow_threads}; '
         f'{describe_machine()}',

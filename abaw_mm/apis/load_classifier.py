@@ -43,13 +43,7 @@ def load_classifier(cfg: Config, checkpoint: str, device: str | None = None) -> 
             f'{cfg.filename}: got a model of type {cfg.model.type}, expected a classifier; give '
             'the config of one, such as configs/res18_srp_affwild2.py'
         )
-    found = load_checkpoint_file(checkpoint)
-    check_fit(model, found, checkpoint)
-    strict = cfg.get('default_hooks', {}).get('strict_checkpoint') or {}
-    match_classes(found, _get_classes(cfg), checkpoint, strict.get('reorder_classes', False))
-    # A test ignores further tensors as well.
-    model.load_state_dict(unwrap_state_dict(found), strict=False)
-    enable_efficient_conv_bn_eval(model, cfg)
+    fill_classifier(model, cfg, checkpoint)
     try:
         return model.eval().to(device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
@@ -57,6 +51,27 @@ def load_classifier(cfg: Config, checkpoint: str, device: str | None = None) -> 
             f'--device: got {device!r}, which this torch cannot use ({summarize(error)}), expected '
             "'cpu' or 'cuda:0'"
         ) from error
+
+
+def fill_classifier(model: ImageClassifier, cfg: Config, checkpoint: str) -> None:
+    """Load all weights of a config's classifier, and prepare its evaluation.
+
+    Args:
+        model (ImageClassifier): Model of the config.
+        cfg (Config): Config, whose data has the expected classes.
+        checkpoint (str): Path or URL.
+
+    Raises:
+        MissingFileError: If there is no such checkpoint.
+        InvalidValueError: If the checkpoint does not fit the model, or has other classes.
+    """
+    found = load_checkpoint_file(checkpoint)
+    check_fit(model, found, checkpoint)
+    strict = cfg.get('default_hooks', {}).get('strict_checkpoint') or {}
+    match_classes(found, _get_classes(cfg), checkpoint, strict.get('reorder_classes', False))
+    # A test ignores further tensors as well.
+    model.load_state_dict(unwrap_state_dict(found), strict=False)
+    enable_efficient_conv_bn_eval(model, cfg)
 
 
 def name_classes(cfg: Config, number: int) -> list[str]:

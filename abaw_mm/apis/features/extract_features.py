@@ -16,6 +16,7 @@ from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.features.clip_rows import SPLITS, check_loaders, find_rows
 from abaw_mm.apis.features.write_clips import build_loader_options, write_clips
+from abaw_mm.apis.load_classifier import fill_classifier
 from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.datasets import FeatureFolder
@@ -122,17 +123,17 @@ def _check_layer(cfg: Config, layer: str) -> None:
 
 def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
     """Build the config's model on its device and load the weights that ``layer`` needs."""
-    cfg = copy.deepcopy(cfg)
+    empty = copy.deepcopy(cfg)
     for name in ('train', 'val', 'test'):  # the Runner only builds the model
-        cfg[f'{name}_cfg'] = cfg[f'{name}_dataloader'] = None
+        empty[f'{name}_cfg'] = empty[f'{name}_dataloader'] = None
     for name in ('optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator'):
-        cfg[name] = None
-    cfg.load_from, cfg.resume = (checkpoint if layer == 'neck' else None), False
-    runner = build_runner(cfg)
-    runner.load_or_resume()  # StrictCheckpointHook compares names and shapes
-    model = unwrap_model(runner.model)
-    enable_efficient_conv_bn_eval(model, runner.cfg)
-    if layer == 'backbone':
+        empty[name] = None
+    empty.load_from, empty.resume = None, False
+    model = unwrap_model(build_runner(empty).model)
+    if layer == 'neck':
+        fill_classifier(model, cfg, checkpoint)
+    else:
+        enable_efficient_conv_bn_eval(model, cfg)
         model.backbone.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
         model.backbone.init_weights()
     return model.eval()

@@ -16,6 +16,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from abaw_mm import apis
 from abaw_mm.apis import extract_features
 from abaw_mm.datasets import (
+    EXPRESSIONS,
     AffWild2Dataset,
     FeatureFolder,
 )
@@ -141,6 +142,15 @@ def test_wrong_arguments_leave_no_folder(made, tmp_path):
     with pytest.raises(ValueError, match='byol_faces.py: got a config without test_dataloader'):
         extract_features(faces, str(made / 'a.pth'), 'new', work_dir=str(tmp_path))
     assert not (made / 'new').exists()
+
+
+def test_classes_of_the_checkpoint_are_compared(made):
+    checkpoint = torch.load(made / 'a.pth', weights_only=True)
+    checkpoint['meta']['dataset_meta'] = dict(classes=sorted(EXPRESSIONS))
+    torch.save(checkpoint, made / 'alphabetical.pth')
+    with pytest.raises(ValueError, match='alphabetical.pth: .* same classes in another order'):
+        extract(made, 'alphabetical', 'alphabetical.pth', layer='neck', split=['val'])
+    extract(made, 'alphabetical', 'alphabetical.pth', split=['val'])  # the head is not loaded
 
 
 def test_self_supervised_backbone_is_accepted(made):

@@ -53,7 +53,12 @@ def test_classifiers_of_images_have_their_task(models):
 
 
 def test_parameters_and_flops_equal_model_stats(models):
-    for name in ('abaw_res18_gap_affwild2', 'abaw_res50_srp_112_affwild2', 'abaw_res18_byol_faces'):
+    for name in (
+        'abaw_res18_gap_affwild2',
+        'abaw_res50_srp_112_affwild2',
+        'abaw_res18_byol_faces',
+        'abaw_temporal_tcn_affwild2',
+    ):
         stats = model_stats(Config.fromfile(str(REPO / models[name].config)))
         data = models[name].metadata.data
         assert (data['Parameters'], data['FLOPs']) == (stats['total'], stats['flops'])

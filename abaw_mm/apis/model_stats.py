@@ -25,8 +25,7 @@ def find_input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         InvalidValueError: If none of them sets a size.
     """
-    loader = cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}
-    size = _find_last_size(loader.get('dataset', {}).get('pipeline', []))
+    size = _find_last_size(_get_dataset(cfg).get('pipeline', []))
     size = (cfg.get('data_preprocessor') or {}).get('crop_size', size)
     if size is None:
         raise InvalidValueError(
@@ -34,6 +33,22 @@ def find_input_size(cfg: Config) -> tuple[int, int]:
             'CenterCrop, Resize, ResizeEdge or RandomResizedCrop; give --shape HEIGHT WIDTH'
         )
     return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _find_window(cfg: Config) -> tuple[int, int]:
+    """Return the number of frames of a temporal model's windows, and of features per frame."""
+    dataset = _get_dataset(cfg)
+    if 'window' not in dataset:
+        raise InvalidValueError(
+            'got a config of a model over features without a ClipFeatureDataset, expected one that '
+            'sets the frames of a window; give --shape FRAMES FEATURES'
+        )
+    return dataset.window + 2 * dataset.get('context', 0), cfg.model.backbone.in_channels
+
+
+def _get_dataset(cfg: Config) -> dict:
+    loader = cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}
+    return loader.get('dataset', {})
 
 
 def _find_last_size(steps: object) -> int | tuple[int, int] | None:
@@ -83,26 +98,29 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
 
     A FLOP is a multiplication with its addition (a MAC), as in mmengine's analysis and OpenMMLab's
     tables: ResNet-18 has 1.8 G at 224x224 pixels. FLOPs are those of one image in evaluation, for
-    the scores of a classifier or the backbone of a model that pre-trains. They include frozen
-    stages. Neither weights nor data are read.
+    the scores of a classifier or the backbone of a model that pre-trains, or of one window of a
+    temporal model, with its context. They include frozen stages. Neither weights nor data are read.
 
     Args:
         cfg (Config): Config with ``model``, and with a pipeline unless ``shape`` is given.
-        shape (tuple, optional): Height and width of the image in pixels. Defaults to
-            :func:`find_input_size`.
+        shape (tuple, optional): Height and width of the image in pixels, by default
+            :func:`find_input_size`; for a temporal model frames and features per frame, by default
+            those of the test set's windows.
 
     Returns:
-        dict: ``shape`` (H, W), ``trainable`` and ``total`` parameters, ``flops``, and ``parts``,
-        which has the same three counts for backbone, neck and head.
+        dict: ``input``, which is ``'image'`` or ``'window'``, its ``shape``, ``trainable`` and
+        ``total`` parameters, ``flops``, and ``parts``, which has the same three counts for
+        backbone, neck and head.
 
     Raises:
         InvalidValueError: If the size is unknown, or the model does not accept it.
     """
     _check_model(cfg)
-    shape = shape or find_input_size(cfg)
+    is_temporal = cfg.model.get('type') == 'TemporalClassifier'
+    shape = shape or (_find_window(cfg) if is_temporal else find_input_size(cfg))
     model = _build_model(cfg)
     trainable, total = count_parameters(model)
-    flops = _analyze(model, shape)
+    flops = _analyze(model, torch.zeros(1, *(() if is_temporal else (3,)), *shape))
     parts = {}
     for name in PARTS:
         module = getattr(model, name, None)
@@ -112,7 +130,12 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
                 trainable=counts[0], total=counts[1], flops=int(flops.by_module()[name])
             )
     return dict(
-        shape=list(shape), trainable=trainable, total=total, flops=int(flops.total()), parts=parts
+        input='window' if is_temporal else 'image',
+        shape=list(shape),
+        trainable=trainable,
+        total=total,
+        flops=int(flops.total()),
+        parts=parts,
     )
 
 
@@ -121,11 +144,6 @@ def _check_model(cfg: Config) -> None:
         raise InvalidValueError(
             f'{cfg.filename}: got a config without model, expected one such as '
             'configs/res18_srp_affwild2.py'
-        )
-    if cfg.model.get('type') == 'TemporalClassifier':
-        raise InvalidValueError(
-            f'{cfg.filename}: got a model over features, expected one over images, of which FLOPs '
-            'per image are counted; give the config that the features come from'
         )
 
 
@@ -136,18 +154,18 @@ def _build_model(cfg: Config) -> nn.Module:
         return MODELS.build(options).eval()
 
 
-def _analyze(model: nn.Module, shape: tuple[int, int]) -> FlopAnalyzer:
-    """Pass an image through the model and count the FLOPs."""
-    image = torch.zeros(1, 3, *shape)
+def _analyze(model: nn.Module, inputs: torch.Tensor) -> FlopAnalyzer:
+    """Pass an image or a window through the model and count the FLOPs."""
     try:
         with torch.no_grad():
-            model(image)
+            model(inputs)
     except RuntimeError as error:
         raise InvalidValueError(
-            f'an image of {shape[0]}x{shape[1]} pixels does not fit the model: {error}; set '
-            'model.head.in_channels to the width of the flattened map, or give --shape HEIGHT WIDTH'
+            f'an image of {inputs.shape[-2]}x{inputs.shape[-1]} pixels does not fit the model: '
+            f'{error}; set model.head.in_channels to the width of the flattened map, or give '
+            '--shape HEIGHT WIDTH'
         ) from error
-    flops = FlopAnalyzer(model, (image,))
+    flops = FlopAnalyzer(model, (inputs,))
     flops.set_op_handle('aten::scaled_dot_product_attention', count_attention_flops)
     # The analysis warns of each operator that it does not count, such as additions and ReLU.
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

@@ -92,6 +92,20 @@ def test_flops_of_a_transformer():
     assert model_stats(Config(dict(model=model)), (32, 32))['flops'] == flops
 
 
+def test_flops_of_a_temporal_model():
+    """A window of 256 frames with 63 on either side: norm, projection and six layers by hand."""
+    stats = model_stats(load('temporal_tcn_affwild2'))
+    frames, width, channels = 256 + 2 * 63, 2304, 128
+    layer = channels**2 * 3 + channels**2
+    norm = 5 * width  # as mmengine counts a norm with a scale
+    assert (stats['input'], stats['shape']) == ('window', [frames, width])
+    assert stats['parts']['backbone']['flops'] == frames * (norm + width * channels + 6 * layer)
+    assert stats['parts']['head']['flops'] == frames * channels * 8
+    assert stats['total'] == 2 * width + channels * (width + 1) + 6 * (layer + 2 * channels) + (
+        channels * 8 + 8
+    )
+
+
 @pytest.mark.parametrize(
     'name, side',
     [
@@ -138,5 +152,9 @@ def test_tool_counts_a_config_with_overrides(tmp_path, run_tool):
     assert stats['shape'] == [96, 96]
     assert stats['trainable'] == 512 * 256 + 256 * 256 + 4 * 256 + 1024 * 8 + 8
     assert run_tool(tool, 'x.py', '--shape', 0)[0] == 2
+    status, text, _ = run_tool(tool, REPO / 'configs/temporal_tcn_affwild2.py')
+    assert status == 0 and 'a window of 382 frames with 2304 features each' in ' '.join(
+        text.split()
+    )
     status, _, error = run_tool(tool, 'gone.py')
     assert status == 1 and 'gone.py' in error

@@ -36,7 +36,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='PIXELS',
-        help="side, or height and width, of the image (default: the size of the config's pipeline)",
+        help='side, or height and width, of the image; frames and features of a window for a '
+        "temporal model (default: those of the config's test set)",
     )
     args = parser.parse_args(argv)
     if args.shape is not None:
@@ -61,9 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, part in (*stats['parts'].items(), ('model', stats))
     ]
     console = make_console()
+    first, second = stats['shape']
+    size = dict(
+        image=f'an image of {first}x{second} pixels',
+        window=f'a window of {first} frames with {second} features each',
+    )
     console.print(
-        f'{args.config}, an image of {stats["shape"][0]}x{stats["shape"][1]} pixels; '
-        'a FLOP is a multiplication with its addition'
+        f'{args.config}, {size[stats["input"]]}; a FLOP is a multiplication with its addition'
     )
     console.print(make_table(('', 'trainable', 'parameters', 'FLOPs'), rows))
     if args.json:

@@ -43,7 +43,7 @@ def _find_window(cfg: Config) -> tuple[int, int]:
             'got a config of a model over features without a ClipFeatureDataset, expected one that '
             'sets the frames of a window; give --shape FRAMES FEATURES'
         )
-    return dataset.window + 2 * dataset.get('context', 0), cfg.model.backbone.in_channels
+    return dataset['window'] + 2 * dataset.get('context', 0), cfg.model.backbone.in_channels
 
 
 def _get_dataset(cfg: Config) -> dict:

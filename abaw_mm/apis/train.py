@@ -96,7 +96,7 @@ def train(
 def _set_start(cfg: Config, resume: str | None) -> None:
     """Set ``load_from`` and ``resume`` of the config."""
     if resume == 'auto':
-        latest = find_latest(cfg.work_dir)
+        latest = find_latest(cfg.work_dir, cfg.default_hooks.checkpoint.get('out_dir'))
         cfg.resume = latest is not None
         if cfg.resume:
             cfg.load_from = latest

@@ -1,6 +1,7 @@
 """Find the checkpoint that ``--resume`` continues from."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -12,11 +13,32 @@ from abaw_mm.errors import InvalidValueError
 NUMBERED = re.compile(r'(iter|epoch)_(\d+)\.pth')  # a complete state, as CheckpointHook names it
 
 
-def find_latest(work_dir: str) -> str | None:
-    """Return the latest complete checkpoint of a work dir.
+def find_checkpoint_folder(work_dir: str, out_dir: str | None = None) -> str:
+    """Return the folder of a run's checkpoints, as ``CheckpointHook`` joins it.
 
-    This is the one that ``last_checkpoint`` names. If that file or the checkpoint is missing or
-    damaged, it is the newest complete one, with a warning that says how many steps are lost.
+    Args:
+        work_dir (str): Work dir of the run.
+        out_dir (str, optional): ``default_hooks.checkpoint.out_dir``.
+
+    >>> find_checkpoint_folder('work_dirs/run'), find_checkpoint_folder('work_dirs/run/', '/large')
+    ('work_dirs/run', '/large/run')
+    """
+    if out_dir is None or out_dir == work_dir:
+        return work_dir
+    return os.path.join(out_dir, os.path.basename(work_dir.rstrip(os.sep)))
+
+
+def find_latest(work_dir: str, out_dir: str | None = None) -> str | None:
+    """Return the latest complete checkpoint of a run.
+
+    This is the one that ``last_checkpoint`` in the work dir names. If that file or the checkpoint
+    is missing or damaged, it is the newest complete one, with a warning that says how many steps
+    are lost. A work dir that was copied is resumed from its own checkpoints, not from those that it
+    was copied from.
+
+    Args:
+        work_dir (str): Work dir of the run.
+        out_dir (str, optional): ``default_hooks.checkpoint.out_dir``.
 
     Returns:
         str: Path of the checkpoint, None if the work dir has no checkpoint.
@@ -24,12 +46,12 @@ def find_latest(work_dir: str) -> str | None:
     Raises:
         InvalidValueError: If no checkpoint is complete.
     """
-    last = Path(work_dir, 'last_checkpoint')
-    numbered = _list_numbered(work_dir)
+    last, folder = Path(work_dir, 'last_checkpoint'), find_checkpoint_folder(work_dir, out_dir)
+    numbered = _list_numbered(folder)
     if not last.exists() and not numbered:
         return None
     try:
-        latest = _read_last(last, work_dir)
+        latest = _read_last(last, folder)
         problem = _find_problem(latest)
         if problem is None:
             return str(latest)
@@ -43,7 +65,7 @@ def find_latest(work_dir: str) -> str | None:
     if intact is None:
         raise InvalidValueError(
             f'--resume: cannot resume the latest checkpoint: {problem}; there is no other complete '
-            f'checkpoint in {work_dir}: start again without --resume'
+            f'checkpoint in {folder}: start again without --resume'
         )
     print_log(
         f'--resume: cannot resume the latest checkpoint: {problem}. Resuming from {intact}, the '
@@ -54,8 +76,8 @@ def find_latest(work_dir: str) -> str | None:
     return str(intact)
 
 
-def _read_last(last: Path, work_dir: str) -> Path:
-    """Return the checkpoint that ``last_checkpoint`` names.
+def _read_last(last: Path, folder: str) -> Path:
+    """Return the checkpoint in a folder that ``last_checkpoint`` names.
 
     Raises:
         OSError, ValueError: If the file cannot be read or names no checkpoint.
@@ -63,13 +85,12 @@ def _read_last(last: Path, work_dir: str) -> Path:
     name = last.read_text(encoding='utf-8').strip()
     if not name or not name.isprintable():
         raise ValueError(f'got {name[:20]!r}, expected the path of a checkpoint')
-    inside = Path(work_dir, Path(name).name)  # the work dir may have been moved or copied
-    return inside if inside.is_file() else Path(name)
+    return Path(folder, Path(name).name)  # the work dir may have been moved or copied
 
 
-def _list_numbered(work_dir: str) -> list[Path]:
+def _list_numbered(folder: str) -> list[Path]:
     """List the checkpoints of complete states, the newest first."""
-    found = [path for path in Path(work_dir).glob('*.pth') if NUMBERED.fullmatch(path.name)]
+    found = [path for path in Path(folder).glob('*.pth') if NUMBERED.fullmatch(path.name)]
     return sorted(found, key=_get_step, reverse=True)
 
 

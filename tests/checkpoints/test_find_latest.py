@@ -83,3 +83,14 @@ def test_copied_work_dir_resumes_from_its_own_files(work_dir, tmp_path_factory):
     copy = tmp_path_factory.mktemp('copies') / 'copy'
     shutil.copytree(work_dir, copy)
     assert find_latest(str(copy)) == str(copy / 'iter_10.pth')
+    (copy / 'iter_10.pth').unlink()  # not copied, but present where last_checkpoint names it
+    assert find_latest(str(copy)) == str(copy / 'iter_4.pth')
+
+
+def test_checkpoints_in_out_dir_are_found(work_dir, tmp_path_factory):
+    large = tmp_path_factory.mktemp('large')
+    work_dir.rename(large / work_dir.name)
+    work_dir.mkdir()
+    latest = large / work_dir.name / 'iter_10.pth'
+    (work_dir / 'last_checkpoint').write_text(str(latest))
+    assert find_latest(str(work_dir), str(large)) == str(latest)

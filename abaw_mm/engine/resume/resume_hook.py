@@ -1,7 +1,6 @@
 """Adapt the state of a resumed run to the current run."""
 
 import logging
-import os
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
@@ -11,9 +10,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
 from abaw_mm.checkpoints.checks.best_checkpoint import keep_own_best
+from abaw_mm.checkpoints.find_latest import find_checkpoint_folder
 from abaw_mm.errors import InvalidValueError
 
-# Settings of an optimizer that differ between versions of torch and do not change a step.
+# Entries of a group of parameters that differ between versions of torch, and the parameters.
 IMPLEMENTATION = {
     'capturable',
     'decoupled_weight_decay',
@@ -21,6 +21,8 @@ IMPLEMENTATION = {
     'foreach',
     'fused',
     'maximize',
+    'param_names',
+    'params',
 }
 
 
@@ -53,26 +55,32 @@ class ResumeHook(Hook):
 
 
 def _check_optimizer(runner: Runner, state: dict) -> None:
-    """Raise InvalidValueError if a checkpoint lacks settings that the optimizer reads."""
+    """Raise InvalidValueError if a checkpoint's optimizer has other settings than the current one.
+
+    Its type is not stored with its state. Adam and AdamW have the same settings and state.
+    """
     groups = state.get('param_groups')
     if not groups or not isinstance(runner.optim_wrapper, OptimWrapper):
         return
     optimizer = runner.optim_wrapper.optimizer
-    lacks = sorted({*optimizer.defaults} - {*groups[0]} - IMPLEMENTATION)
-    if lacks:
+    found = {key for key in groups[0] if not key.startswith('initial_')} - IMPLEMENTATION
+    expected = {*optimizer.defaults} - IMPLEMENTATION
+    if found != expected:
         raise InvalidValueError(
-            f'--resume: got a checkpoint whose optimizer has no {", ".join(lacks)}, expected one '
-            f'of {type(optimizer).__name__}, the optimizer of the config; set '
-            'optim_wrapper.optimizer to that of the checkpoint, or start a new run from its '
+            f'--resume: got a checkpoint whose optimizer has the settings {_join(found)}, expected '
+            f'those of {type(optimizer).__name__}, the optimizer of the config: {_join(expected)}; '
+            'set optim_wrapper.optimizer to that of the checkpoint, or start a new run from its '
             'weights with load_from=...'
         )
 
 
+def _join(names: set[str]) -> str:
+    return ', '.join(sorted(names))
+
+
 def _drop_other_best(runner: Runner, checkpoint: dict) -> None:
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
-    folder = runner.work_dir
-    if hook is not None and hook.out_dir not in (None, folder):  # as CheckpointHook joins them
-        folder = os.path.join(hook.out_dir, os.path.basename(folder.rstrip(os.sep)))
+    folder = find_checkpoint_folder(runner.work_dir, None if hook is None else hook.out_dir)
     state = checkpoint.get('message_hub')
     info = state.get('runtime_info') if isinstance(state, dict) else None
     dropped = keep_own_best(info, folder) if isinstance(info, dict) else []

@@ -50,8 +50,8 @@ class ResumedConfigHook(Hook):
     happens to each.
 
     Raises:
-        InvalidValueError: If the optimizer cannot continue from the state of the checkpoint's, or
-            a new schedule depends on past scores.
+        InvalidValueError: If the optimizer has another number of groups of parameters, or a new
+            schedule depends on past scores.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -63,7 +63,6 @@ class ResumedConfigHook(Hook):
         if not runner._resume or not isinstance(runner._train_loop, BaseLoop):
             return
         changes = _find_changes(runner, checkpoint)
-        _check_optimizer(changes)
         rates = _apply_schedule(runner, checkpoint)
         if not changes and not rates:
             return
@@ -153,17 +152,6 @@ def _flatten(key: str, node: ast.expr, flat: dict[str, str]) -> None:
             _flatten(f'{key}[{index}]', item, flat)
     else:
         flat[key] = ast.unparse(node)
-
-
-def _check_optimizer(changes: dict[str, tuple[str, str]]) -> None:
-    key = 'optim_wrapper.optimizer.type'
-    if key in changes:
-        old, new = changes[key]
-        raise InvalidValueError(
-            f'{key}: got {new}, expected {old} as in the checkpoint that the run resumes from, '
-            'whose momenta do not fit; set it, or start a new run from the weights with '
-            '--cfg-options load_from=CHECKPOINT, without --resume'
-        )
 
 
 def _apply_schedule(runner: Runner, checkpoint: dict) -> list[str]:

@@ -122,22 +122,10 @@ def test_config_in_a_checkpoint_is_not_run(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    ('key', 'value', 'message'),
-    [
-        ('optimizer', dict(type='AdamW', lr=0.1, _delete_=True), "got 'AdamW', expected 'SGD'"),
-        (
-            'paramwise_cfg',
-            dict(custom_keys={'neck.fc0': dict(lr_mult=0.1)}),
-            'groups of parameters, expected 1 as in the checkpoint',
-        ),
-    ],
-)
-def test_optimizer_that_does_not_fit_is_an_error(tmp_path, key, value, message):
+def test_other_groups_of_parameters_are_an_error(tmp_path):
     train(tmp_path, 2)
     cfg = toy_cfg(tmp_path, 4, load_from=str(tmp_path / 'iter_2.pth'), resume=True)
     cfg.default_hooks.resumed_config = dict(type='ResumedConfigHook')
-    cfg.merge_from_dict({f'optim_wrapper.{key}': value})
-    cfg.optim_wrapper.optimizer.pop('momentum' if key == 'optimizer' else '', None)
-    with pytest.raises(InvalidValueError, match=message):
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys={'neck.fc0': dict(lr_mult=0.1)})
+    with pytest.raises(InvalidValueError, match='groups of parameters, expected 1 as in the ch'):
         train_toy(cfg)

@@ -35,15 +35,34 @@ def find_input_size(cfg: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _find_window(cfg: Config) -> tuple[int, int]:
-    """Return the number of frames of a temporal model's windows, and of features per frame."""
+def _find_window(cfg: Config) -> tuple[int, ...]:
+    """Return the frames of a model's windows, and the features per frame of each stream."""
     dataset = _get_dataset(cfg)
     if 'window' not in dataset:
         raise InvalidValueError(
             'got a config of a model over features without a ClipFeatureDataset, expected one that '
             'sets the frames of a window; give --shape FRAMES FEATURES'
         )
-    return dataset['window'] + 2 * dataset.get('context', 0), cfg.model.backbone.in_channels
+    return dataset['window'] + 2 * dataset.get('context', 0), *_get_streams(cfg).values()
+
+
+def _get_streams(cfg: Config) -> dict[str, int]:
+    """Return the features per frame of each stream, that of a single one without a name."""
+    width = cfg.model.backbone.get('in_channels')
+    return dict(width) if isinstance(width, dict) else {'': width}
+
+
+def _make_window(cfg: Config, shape: Sequence[int]) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Make the input of a temporal model: one tensor (1, W, D), or one for each stream."""
+    frames, *widths = shape
+    names = _get_streams(cfg)
+    if len(widths) != len(names):
+        raise InvalidValueError(
+            f'--shape: got {len(shape)} numbers, expected the frames of a window and the features '
+            f'per frame of {len(names)} streams ({", ".join(names)}); leave --shape out'
+        )
+    streams = [torch.zeros(1, frames, width) for width in widths]
+    return streams[0] if '' in names else dict(zip(names, streams, strict=True))
 
 
 def _get_dataset(cfg: Config) -> dict:
@@ -93,7 +112,7 @@ def count_attention_flops(inputs: Sequence, outputs: Sequence) -> int:
     return pairs * (query[-1] + value[-1])
 
 
-def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
+def model_stats(cfg: Config, shape: tuple[int, ...] | None = None) -> dict:
     """Count the parameters and FLOPs of a config's model.
 
     A FLOP is a multiplication with its addition (a MAC), as in mmengine's analysis and OpenMMLab's
@@ -104,8 +123,8 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
     Args:
         cfg (Config): Config with ``model``, and with a pipeline unless ``shape`` is given.
         shape (tuple, optional): Height and width of the image in pixels, by default
-            :func:`find_input_size`; for a temporal model frames and features per frame, by default
-            those of the test set's windows.
+            :func:`find_input_size`; for a temporal model frames and features per frame (of each
+            stream), by default those of the test set's windows.
 
     Returns:
         dict: ``input``, which is ``'image'`` or ``'window'``, its ``shape``, ``trainable`` and
@@ -120,7 +139,7 @@ def model_stats(cfg: Config, shape: tuple[int, int] | None = None) -> dict:
     shape = shape or (_find_window(cfg) if is_temporal else find_input_size(cfg))
     model = _build_model(cfg)
     trainable, total = count_parameters(model)
-    flops = _analyze(model, torch.zeros(1, *(() if is_temporal else (3,)), *shape))
+    flops = _analyze(model, _make_window(cfg, shape) if is_temporal else torch.zeros(1, 3, *shape))
     parts = {}
     for name in PARTS:
         module = getattr(model, name, None)
@@ -154,12 +173,14 @@ def _build_model(cfg: Config) -> nn.Module:
         return MODELS.build(options).eval()
 
 
-def _analyze(model: nn.Module, inputs: torch.Tensor) -> FlopAnalyzer:
+def _analyze(model: nn.Module, inputs: torch.Tensor | dict[str, torch.Tensor]) -> FlopAnalyzer:
     """Pass an image or a window through the model and count the FLOPs."""
     try:
         with torch.no_grad():
             model(inputs)
     except RuntimeError as error:
+        if isinstance(inputs, dict) or inputs.dim() < 4:
+            raise
         raise InvalidValueError(
             f'an image of {inputs.shape[-2]}x{inputs.shape[-1]} pixels does not fit the model: '
             f'{error}; set model.head.in_channels to the width of the flattened map, or give '

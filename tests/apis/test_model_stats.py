@@ -106,6 +106,15 @@ def test_flops_of_a_temporal_model():
     )
 
 
+def test_flops_of_two_streams():
+    stats = model_stats(load('gated_av_affwild2'))
+    frames, video, audio = stats['shape']
+    assert (frames, video, audio) == (256, 2304, 1024)
+    assert stats['flops'] > frames * 512 * (video + audio)
+    with pytest.raises(ValueError, match=r'--shape: .* 2 streams \(video, audio\)'):
+        model_stats(load('gated_av_affwild2'), (100, 2304))
+
+
 @pytest.mark.parametrize(
     'name, side',
     [

@@ -62,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, part in (*stats['parts'].items(), ('model', stats))
     ]
     console = make_console()
-    first, second = stats['shape']
+    first, *others = stats['shape']
     size = dict(
-        image=f'an image of {first}x{second} pixels',
-        window=f'a window of {first} frames with {second} features each',
+        image=f'an image of {first}x{others[0]} pixels',
+        window=f'a window of {first} frames with {" + ".join(map(str, others))} features each',
     )
     console.print(
         f'{args.config}, {size[stats["input"]]}; a FLOP is a multiplication with its addition'

@@ -20,7 +20,9 @@ from PIL import Image, ImageDraw, ImageFilter
 sys.path.insert(0, str(Path(__file__).parents[1] / 'demo'))
 import face  # noqa: E402
 
-CROPS = Path(__file__).parents[2] / 'shared/affwild2_mini/cropped_aligned'
+SHARED = Path(__file__).parents[2] / 'shared'  # optional: real videos and faces
+CROPS = SHARED / 'affwild2_mini/cropped_aligned'
+ATTACHED_PICTURE = 0x400  # disposition of FFmpeg
 CLIPS = ('1', '15', '22', '29', '36', '43', '50', '57')  # show other persons each
 
 
@@ -59,6 +61,14 @@ def draw_faces(count: int, size: int = 112, seed: int = 0) -> list[np.ndarray]:
         picture = face.draw_face(face.Identity.draw(rng), face.encode_actions(), view, wall)
         faces.append(np.asarray(picture.resize((size, size), Image.Resampling.BOX)))
     return faces
+
+
+def find_video(name: str) -> Path:
+    """Return the path of a real video; skip if it is not available."""
+    path = SHARED / 'videos' / name
+    if not path.is_file():
+        pytest.skip('no videos beside the repository')
+    return path
 
 
 def stay(frames: int, x: float, y: float, side: float) -> np.ndarray:
@@ -161,6 +171,7 @@ def write_video(
     rate: Fraction | int = 30,
     more_streams: Sequence[Sequence[np.ndarray]] = (),
     aspect: Fraction | None = None,
+    default: int | None = None,
 ) -> list[float]:
     """Encode pictures and return their times in seconds.
 
@@ -176,6 +187,7 @@ def write_video(
         rate: Mean frames/s.
         more_streams: Pictures of further video streams, written before the first.
         aspect: Width of a pixel by its height.
+        default: Number of the video stream that is the default one.
     """
     if stamps is None:
         stamps = [round(t / rate / time_base) for t in range(len(images))]
@@ -188,6 +200,8 @@ def write_video(
             context.pix_fmt, context.time_base = pix_fmt, time_base
             if aspect:
                 context.sample_aspect_ratio = aspect
+            if more_streams:
+                stream.disposition = int(len(streams) == default)
             streams.append((stream, pictures))
         tone = container.add_stream(sound, rate=48000) if sound else None
         container.start_encoding()
@@ -200,6 +214,22 @@ def write_video(
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     return [float(stamp * time_base) for stamp in stamps]
+
+
+def write_sound(path: Path, has_cover: bool = False) -> None:
+    """Write a file of sound, with or without a picture as its cover."""
+    with av.open(str(path), 'w') as container:
+        tone = container.add_stream('aac', rate=48000)
+        cover = container.add_stream('mjpeg', rate=1) if has_cover else None
+        if cover:
+            cover.width = cover.height = 32
+            cover.pix_fmt, cover.disposition = 'yuvj420p', ATTACHED_PICTURE
+        container.start_encoding()
+        _write_tone(container, tone, 0.5)
+        if cover:
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format='rgb24')
+            container.mux(cover.encode(picture))
+            container.mux(cover.encode(None))
 
 
 def _write_tone(container: Any, stream: Any, seconds: float) -> None:

@@ -47,6 +47,8 @@ class PacketCheck:
         self._first_dts = 0
         self._skipped = 0  # packets before the first with a decoding time stamp
         self._duration = 0
+        self._longest_step = 0  # between two decoding time stamps
+        self._is_mpegts = container.format.name == 'mpegts'
         self._time_base = stream.time_base
         self._expected = float('-inf')
         length = read_length(stream)
@@ -71,30 +73,28 @@ class PacketCheck:
         else:
             if self.last_dts is None:
                 self._first_dts = packet.dts
+            else:
+                self._longest_step = max(self._longest_step, packet.dts - self.last_dts)
             self.last_dts, self._duration = packet.dts, packet.duration or 0
+
+    def check_gap(self, before: int | None, pts: int | None) -> None:
+        """Check the time between two of the frames that a codec gives at the end.
+
+        An MPEG-TS does not say its length. If it is cut between two packets, a frame may be missing
+        before one that was stored earlier.
+
+        Raises:
+            Damage: If it is an MPEG-TS and a frame is missing.
+        """
+        if self._is_mpegts and before is not None and pts is not None:
+            if 2 * (pts - before) > 3 * self._longest_step > 0:
+                raise Damage('the end is missing')
 
     def _check_end(self) -> None:
         span = (1 + self._skipped) * self._duration
         span += 0 if self.last_dts is None else self.last_dts - self._first_dts
         if span * self._time_base < self._expected:
             raise Damage('the end is missing')
-
-
-class _GapCheck:
-    """Find a gap among the last frames of an MPEG-TS, which does not say its length."""
-
-    def __init__(self, container: Any) -> None:
-        self._is_active = container.format.name == 'mpegts'
-        self._before: int | None = None
-        self._longest = 0
-
-    def __call__(self, pts: int | None, is_end: bool) -> None:
-        if pts is not None and self._before is not None:
-            gap = pts - self._before
-            if self._is_active and is_end and 2 * gap > 3 * self._longest > 0:
-                raise Damage('the end is missing')
-            self._longest = max(self._longest, gap)
-        self._before = pts
 
 
 def decode_frames(
@@ -125,7 +125,7 @@ def decode_frames(
     stream.codec_context.options = options
     stream.codec_context.thread_type = 'AUTO' if is_parallel else 'NONE'
     packets = container.demux(stream)
-    check_gap = _GapCheck(container)
+    before = None
     packet, early, has_started = None, None, False
     try:
         while True:
@@ -140,7 +140,9 @@ def decode_frames(
                 for frame in _decode_packet(packet):
                     if frame.is_corrupt:
                         raise Damage('a frame is damaged', in_codec=True)
-                    check_gap(frame.pts, is_end=not packet.size)
+                    if not packet.size:
+                        check.check_gap(before, frame.pts)
+                    before = frame.pts
                     has_started = True
                     yield frame
             except Damage as damage:
@@ -150,7 +152,7 @@ def decode_frames(
     except Damage as damage:
         if not (is_parallel and damage.in_codec):
             damage.stop = _find_stop(packet, packets, check.last_dts)
-        if not damage.in_codec:
+        if not damage.in_codec or options is LENIENT:  # a strict codec has dropped frames
             yield from _flush(stream.codec_context, damage.stop)
         raise
 

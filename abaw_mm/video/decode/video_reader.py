@@ -31,7 +31,7 @@ EXPECTED, FIX = 'a video', 'give a file that a video player can show'
 # Options of the codec, and whether several frames are decoded at once. The second pass finds where
 # damage is that the codec reported, the third gets the frames that the codec then dropped.
 PASSES = ((STRICT, True), (STRICT, False), (LENIENT, False))
-ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover of a song
+DEFAULT, ATTACHED_PICTURE = 1, 0x400  # AV_DISPOSITION_DEFAULT, ..._ATTACHED_PIC: a cover
 
 
 class VideoReader:
@@ -49,8 +49,8 @@ class VideoReader:
 
     **Pictures.** Rotations and flips of the container are applied. Pixels that are not square are
     stretched to squares, as in players. Interlaced frames are not split. If the resolution changes
-    within the video, frames are scaled to the size of the first. Of several video streams, the one
-    that FFmpeg ranks best is read.
+    within the video, frames are scaled to the size of the first. Of several video streams, the
+    default one is read, else the one with the most pixels.
 
     **Damage.** Frames before the damage are read; then :class:`~abaw_mm.errors.DamagedVideoError`
     is raised. Damage that neither container nor codec notices remains unnoticed.
@@ -147,14 +147,14 @@ class VideoReader:
                     raise
                 raise ValueError(error.strerror) from error
         with container:
-            picture = container.format.name == 'image2' or container.format.name.endswith('_pipe')
-            stream = container.streams.best('video')
-            if picture or stream is None or stream.disposition & ATTACHED_PICTURE:
-                found = 'a picture' if picture else 'no video stream'
+            kind, stream = container.format.name, _choose_stream(container)
+            found = ''
+            if kind == 'image2' or kind.endswith('_pipe'):
+                found = 'a picture'
+            elif stream is None:
+                found = 'no video stream'
             elif stream.codec_context is None:
                 found = 'an unknown codec'
-            else:
-                found = ''
             if found:
                 raise InvalidValueError(f'{self.path}: got {found}, expected {EXPECTED}; {FIX}')
             yield container, stream
@@ -230,6 +230,17 @@ class VideoReader:
         width, height = self._size
         image = frame.to_ndarray(format='rgb24', width=width, height=height)
         return turn_picture(image, self._matrix)
+
+
+def _choose_stream(container: Any) -> Any:
+    """Return the default video stream, else the one with the most pixels; None without any."""
+
+    def rank(stream: Any) -> tuple[bool, int]:
+        is_default = bool(stream.disposition & DEFAULT)
+        return is_default, stream.width * stream.height if stream.codec_context else 0
+
+    streams = [s for s in container.streams.video if not s.disposition & ATTACHED_PICTURE]
+    return max(streams, key=rank, default=None)
 
 
 def _check_range(start: float | None, end: float | None) -> None:

@@ -24,7 +24,8 @@ class FrameBatch(DataSample):
         frame_no (Tensor): (N, ) int64, frame numbers, as in the names of the crops' files.
         clip_id (Tensor): (N, ) int64, index into ``clips``.
         clips (list[str]): Names of the clips in the batch.
-        seen, place (Tensor): Only set by ``WindowDataPreprocessor``.
+        seen, place (Tensor): Only set by ``WindowDataPreprocessor``. With several streams, ``seen``
+            is a dict of name to tensor.
     """
 
     def set_pred_score(self, value: torch.Tensor) -> 'FrameBatch':

@@ -41,8 +41,11 @@ class LiveWindow:
         """Show a picture, (H, W, 3) uint8 RGB; the time is ignored."""
         if not self.is_closed:
             cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-            is_quit = cv2.waitKey(1) & 0xFF in QUIT_KEYS
-            self.is_closed = is_quit or cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
+            key = cv2.waitKey(1) & 0xFF
+            self.is_closed = cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
+            if key in QUIT_KEYS and not self.is_closed:
+                cv2.destroyWindow(self.title)
+                self.is_closed = True
 
     def __exit__(
         self,

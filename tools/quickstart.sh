@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install everything, draw demo data, train, test, and print a table of F1 per class.
+# Install everything, draw demo data, train, test, print a table of F1 per class, and draw what the
+# model sees in a short video.
 #
 #   bash tools/quickstart.sh
 #
@@ -20,6 +21,11 @@ bash tools/dist_train.sh $CONFIG 2 --work-dir $WORK_DIR
 # shellcheck disable=SC2012  # the names are our own
 CHECKPOINT=$(ls -t $WORK_DIR/best_affwild2_macro_f1_iter_*.pth | head -n 1)
 bash tools/dist_test.sh $CONFIG "$CHECKPOINT" 2 --work-dir $WORK_DIR/test
+python demo/make_demo_video.py data/demo_video.mp4
+python tools/predict_video.py $CONFIG "$CHECKPOINT" data/demo_video.mp4 --out $WORK_DIR/video \
+    --smooth box:0.5s --draw --report
 echo
 echo "The checkpoint is $CHECKPOINT; the table above is its score on the demo's validation clips."
+echo "A video of drawn faces with the expressions that it finds: $WORK_DIR/video/demo_video_drawn.mp4"
+echo "and a report of it: $WORK_DIR/video/demo_video.html. Open both in a browser."
 echo "Next: write a config for your copy of Aff-Wild2, see README.md."

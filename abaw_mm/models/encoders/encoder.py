@@ -36,21 +36,27 @@ class Inputs:
     def __post_init__(self) -> None:
         _check_inputs(self)
 
-    def prepare(self, image: np.ndarray) -> torch.Tensor:
-        """Resize and normalise a face.
+    def prepare(
+        self, images: Sequence[np.ndarray], device: torch.device | str = 'cpu'
+    ) -> torch.Tensor:
+        """Resize and normalise faces; those of one size at once, on the device.
 
         Args:
-            image (ndarray): (H, W, 3) uint8 in BGR.
+            images: N faces, (H, W, 3) uint8 in BGR, of any size.
+            device: Where to compute.
 
         Returns:
-            Tensor: (1, 3, height, width) float32 in RGB.
+            Tensor: (N, 3, height, width) float32 in RGB.
         """
-        pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float()
+        if len({image.shape for image in images}) > 1:
+            return torch.cat([self.prepare([image], device) for image in images])
+        batch = torch.from_numpy(np.stack(images)).to(device)
+        pixels = batch.flip(3).permute(0, 3, 1, 2).float()
         if pixels.shape[2:] != self.size:
             pixels = F.interpolate(
                 pixels, self.size, mode=self.interpolation, antialias=True, align_corners=False
             ).clamp(0, 255)
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
+        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (self.mean, self.std))
         return (pixels / 255 - mean) / std
 
 
@@ -80,12 +86,14 @@ class Encoder(ABC):
         layer (str): What of the network the features are.
         sha256 (str): Checksum of the file of the weights.
         inputs (Inputs): What faces are turned into.
+        device (torch.device): Where inputs are prepared.
     """
 
     name: str
     layer: str
     sha256: str
     inputs: Inputs
+    device = torch.device('cpu')
 
     @abstractmethod
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -61,7 +61,7 @@ class ViewAverage:
         total, views = torch.zeros(()), 0
         for scale in self.scales:
             crops = [crop_centre(image, scale) for image in images]
-            pixels = torch.cat([self.encoder.inputs.prepare(crop) for crop in crops])
+            pixels = self.encoder.inputs.prepare(crops, self.encoder.device)
             for view in [pixels, pixels.flip(3)] if self.mirror else [pixels]:
                 with autocast(enabled=self.amp):
                     features = self.encoder.encode(view)

@@ -10,7 +10,7 @@ from conftest import write_clip
 from abaw_mm.apis import extract_audio_features
 from abaw_mm.audio import read_sound
 from abaw_mm.audio.log_mel import LogMel
-from abaw_mm.datasets import FeatureFolder
+from abaw_mm.datasets import ClipFeatureDataset, FeatureFolder
 from abaw_mm.structures import FrameTable
 
 TOOL = 'extract_audio_features.py'
@@ -38,7 +38,8 @@ def made(tmp_path_factory):
     folder = FeatureFolder.start(
         root / 'visual', dict(config='c', sha256='s', layer='l', dim=2, data_root='/d')
     )
-    folder.plan(FrameTable.from_clips(numbers))
+    for clip in folder.plan(FrameTable.from_clips(numbers)):
+        folder.write(clip, np.ones((len(numbers[clip]), 2), np.float32))
     return root, numbers
 
 
@@ -93,6 +94,24 @@ def test_tool_writes_the_same_files(made, folder, run_tool):
     assert status == 0, err
     for path in [folder.path / 'meta.json', folder.path / 'index.npz', folder.array_path('b')]:
         assert (root / 'tool' / path.relative_to(folder.path)).read_bytes() == path.read_bytes()
+
+
+def test_masked_clips_join_a_visual_stream(made, folder):
+    root, _ = made
+    write_clip(root / 'data', 'Train_Set', 'silent', [0, 1, 2, 3, -1, 5, 6, 7])
+    write_clip(root / 'data', 'Train_Set', 'video45_left', [4] * 90)
+    dataset = ClipFeatureDataset(
+        dict(video=str(root / 'visual'), audio=str(folder.path)),
+        str(root / 'data/annotations/EXPR_Recognition_Challenge/Train_Set'),
+        window=128,
+    )
+    items = {item['clip']: item for item in map(dataset.__getitem__, range(len(dataset)))}
+    silent, left = items['silent'], items['video45_left']
+    assert silent['seen']['video'].sum() == 8 and not silent['seen']['audio'].any()
+    assert left['seen']['video'].equal(left['seen']['audio']) and left['seen']['audio'].sum() == 17
+    np.testing.assert_array_equal(
+        left['inputs']['audio'][left['seen']['audio']], folder.read('video45_left')
+    )
 
 
 def test_record_names_feature_and_alignment(made, folder):

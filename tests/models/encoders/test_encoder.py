@@ -21,7 +21,7 @@ def test_pixels_equal_those_of_torchvision(image, mode, size):
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255
     expected = resize(rgb, size, InterpolationMode(mode), antialias=True).clamp(0, 1)
     expected = normalize(expected, MEAN, STD)[None]
-    torch.testing.assert_close(Inputs(size, MEAN, STD, mode).prepare(image), expected)
+    torch.testing.assert_close(Inputs(size, MEAN, STD, mode).prepare([image]), expected)
 
 
 @pytest.mark.parametrize(

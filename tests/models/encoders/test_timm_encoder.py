@@ -46,7 +46,7 @@ def test_features_equal_those_of_timm(timm, images, tmp_path, name):
     got = ViewAverage(encoder)(images)
     assert got.shape == (2, direct.num_features)
     np.testing.assert_allclose(got, expected, atol=0.02 * expected.abs().max())
-    exact = torch.cat([encoder.inputs.prepare(image) for image in images])
+    exact = encoder.inputs.prepare(images)
     with torch.no_grad():
         np.testing.assert_allclose(got, direct(exact), rtol=1e-4, atol=1e-5)
     assert encoder.name == f'timm:{name}' and len(encoder.sha256) == 64

@@ -29,7 +29,7 @@ def encode_plainly(image, scale, mirror):
     crop = image[start : start + part, start : start + part]
     if mirror:
         crop = crop[:, ::-1]
-    return Columns().encode(Columns.inputs.prepare(crop))[0]
+    return Columns().encode(Columns.inputs.prepare([crop]))[0]
 
 
 @pytest.mark.parametrize('scales', [(1.0,), (1.0, 0.8), (0.5, 0.7, 0.9)])

@@ -27,6 +27,12 @@ def test_rows_equal_those_of_a_loop(count, radius):
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+def test_both_ends_of_the_window_count():
+    features = np.array([[1.0], [2.0], [6.0], [9.0]])
+    got = align_to_frames(features, np.array([0, 0.5, 1, 1.25]), np.array([0.5]))
+    assert got.tolist() == [[3.0]]
+
+
 def test_numbers_beyond_the_end_follow_at_the_mean_rate():
     times = np.array([0.0, 0.1, 0.3, 0.4])  # variable rate
     step = 0.4 / 3

@@ -47,6 +47,7 @@ class MMPretrainEncoder(Encoder):
         self.backbone.requires_grad_(False)
         self.backbone.eval()
         self.device = torch.device(device)
+        self.takes_bgr = not (model._config.get('data_preprocessor') or {}).get('to_rgb', False)
         self.inputs = _read_inputs(model._config, size)
         self.name = f'mmpretrain:{name}'
         self.layer = 'backbone'
@@ -54,7 +55,8 @@ class MMPretrainEncoder(Encoder):
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the features (N, D) or maps (N, D, H, W) of inputs (N, 3, H, W)."""
-        features = self.backbone(pixels.to(self.device))
+        pixels = pixels.to(self.device)
+        features = self.backbone(pixels.flip(1) if self.takes_bgr else pixels)
         return features[-1] if isinstance(features, (tuple, list)) else features
 
 

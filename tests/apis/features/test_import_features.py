@@ -46,8 +46,8 @@ def check(folder):
 FORMS = {
     'rows': ROWS,
     'folders before the clip': {f'cropped_aligned/{name}': row for name, row in ROWS.items()},
-    'pairs': {f'{c}/features': ARRAYS[c] for c in CLIPS}
-    | {f'{c}/frame_no': np.array(n) for c, n in CLIPS.items()},
+    'pairs': {f'{c}/features': ARRAYS[c][::-1] for c in CLIPS}
+    | {f'{c}/frame_no': np.array(n)[::-1] for c, n in CLIPS.items()},
     'table': dict(names=[*ROWS], features=np.stack([*ROWS.values()])),
 }
 

@@ -1,17 +1,24 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from mmpretrain import get_model
+from mmpretrain.apis.model import ModelHub
 
-from abaw_mm.models.encoders import ViewAverage
+from abaw_mm.models.encoders import ViewAverage, mmpretrain_encoder
 from abaw_mm.models.encoders.mmpretrain_encoder import MMPretrainEncoder
 
 NAME = 'resnet18_8xb32_in1k'
 
 
-def test_features_equal_those_of_mmpretrain(tmp_path):
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_features_equal_those_of_mmpretrain(tmp_path, monkeypatch, to_rgb):
+    cfg = copy.deepcopy(ModelHub.get(NAME).config)
+    cfg.data_preprocessor.to_rgb = to_rgb
+    monkeypatch.setattr(mmpretrain_encoder, 'get_model', lambda name, **_: get_model(cfg, **_))
     torch.manual_seed(0)
-    model = get_model(NAME, pretrained=False).eval()
+    model = get_model(cfg, pretrained=False).eval()
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
     encoder = MMPretrainEncoder(NAME, tmp_path / 'w.pth')
     assert encoder.inputs.size == (224, 224)

@@ -1,5 +1,6 @@
 """Adapt the state of a resumed run to the current run."""
 
+import inspect
 import logging
 
 import torch
@@ -13,7 +14,7 @@ from abaw_mm.checkpoints.checks.best_checkpoint import keep_own_best
 from abaw_mm.checkpoints.find_latest import find_checkpoint_folder
 from abaw_mm.errors import InvalidValueError
 
-# Entries of a group of parameters that differ between versions of torch, and the parameters.
+# Settings that differ between versions of torch and do not change a step.
 IMPLEMENTATION = {
     'capturable',
     'decoupled_weight_decay',
@@ -21,9 +22,14 @@ IMPLEMENTATION = {
     'foreach',
     'fused',
     'maximize',
-    'param_names',
-    'params',
 }
+# Schedulers add entries of their own to a group of parameters.
+SETTINGS = {
+    name
+    for optimizer in vars(torch.optim).values()
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
+    for name in inspect.signature(optimizer).parameters
+} - {'params', *IMPLEMENTATION}
 
 
 @HOOKS.register_module()
@@ -63,8 +69,8 @@ def _check_optimizer(runner: Runner, state: dict) -> None:
     if not groups or not isinstance(runner.optim_wrapper, OptimWrapper):
         return
     optimizer = runner.optim_wrapper.optimizer
-    found = {key for key in groups[0] if not key.startswith('initial_')} - IMPLEMENTATION
     expected = {*optimizer.defaults} - IMPLEMENTATION
+    found = {*groups[0]} & (SETTINGS | expected)
     if found != expected:
         raise InvalidValueError(
             f'--resume: got a checkpoint whose optimizer has the settings {_join(found)}, expected '

@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from tiny_run import tiny_cfg
 from torch import nn
-from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.lr_scheduler import OneCycleLR
 
 from abaw_mm.engine.resume import ResumeHook
 
@@ -79,7 +79,7 @@ def test_another_optimizer_is_refused(saved, current, message):
     runner = SimpleNamespace(
         _resume=True, hooks=[], work_dir='', optim_wrapper=OptimWrapper(optimizer)
     )
-    MultiStepLR(before, [2])  # adds the initial learning rate
+    OneCycleLR(before, 0.1, 10, cycle_momentum=False)  # adds entries of its own
     checkpoint = dict(optimizer=before.state_dict())
     with pytest.raises(ValueError, match=message) if message else nullcontext():
         ResumeHook().after_load_checkpoint(runner, checkpoint)

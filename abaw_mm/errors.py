@@ -63,8 +63,21 @@ def shorten(names: Sequence) -> str:
     >>> shorten(['a', 'b']), shorten(range(7))
     ("'a', 'b'", '0, 1, 2, 3, 4 and 2 more')
     """
-    text = ', '.join(shorten_text(name) for name in names[:MAX_LISTED])
-    return text if len(names) <= MAX_LISTED else f'{text} and {len(names) - MAX_LISTED} more'
+    return join_first([*map(shorten_text, names[:MAX_LISTED])], len(names))
+
+
+def join_first(texts: Sequence[str], number: int | None = None) -> str:
+    """Join the first texts for a message and count the rest.
+
+    Args:
+        texts (Sequence[str]): Texts, of which the first ``MAX_LISTED`` are shown.
+        number (int, optional): Number of all texts. Defaults to those given.
+
+    >>> join_first(['a (1)', 'b']), join_first('abcdefg')
+    ('a (1), b', 'a, b, c, d, e and 2 more')
+    """
+    more = (len(texts) if number is None else number) - MAX_LISTED
+    return ', '.join(texts[:MAX_LISTED]) + f' and {more} more' * (more > 0)
 
 
 def shorten_text(value: object, limit: int = MAX_QUOTED) -> str:

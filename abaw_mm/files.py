@@ -328,15 +328,7 @@ def read_json(path: str | os.PathLike, expected: str, fix: str) -> dict[str, Any
 def read_npz(path: str | os.PathLike, expected: str, fix: str) -> dict[str, np.ndarray]:
     """Read all arrays of a ``.npz`` without unpickling, and compare them with their checksums.
 
-    Args:
-        path: The file.
-        expected (str): What the file should be, for messages.
-        fix (str): What to do if it is damaged, for messages.
-
-    Raises:
-        FileNotFoundError: If it does not exist.
-        OSError: If it is a folder or access is denied.
-        ValueError: If it is damaged, or holds more than plain arrays.
+    Arguments and errors are those of :func:`read_json`; more than plain arrays is a ValueError.
     """
     with explain_damage(path, expected, fix):
         check_zip(path)  # np.load reads what an array's header asks for, perhaps not all of it

@@ -15,7 +15,7 @@ from abaw_mm.checkpoints.match import (
     match_backbone,
 )
 from abaw_mm.checkpoints.resnet_depth import explain_depth_mismatch
-from abaw_mm.errors import MAX_LISTED, InvalidValueError
+from abaw_mm.errors import InvalidValueError, join_first
 
 
 def check_fit(
@@ -54,9 +54,7 @@ def check_fit(
     )
     if not problems:
         return table, True
-    listed = ', '.join(problems[:MAX_LISTED])
-    if len(problems) > MAX_LISTED:
-        listed += f' and {len(problems) - MAX_LISTED} more'
+    listed = join_first(problems)
     if finetuning and not _has_backbone_problem(report):
         return (
             f'load_from: {len(problems)} tensors do not fit and keep their initial values: '

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from abaw_mm.errors import MAX_LISTED, InvalidValueError
+from abaw_mm.errors import InvalidValueError, join_first
 
 
 def check_values(
@@ -24,11 +24,10 @@ def check_values(
     problems = {name: _find_problem(name, value, wanted[name]) for name, value in values.items()}
     broken = [f'{name} ({problem})' for name, problem in problems.items() if problem]
     if broken:
-        more = f' and {len(broken) - MAX_LISTED} more' if len(broken) > MAX_LISTED else ''
         raise InvalidValueError(
             f'{what}: got {len(broken)} tensors that no trained network has: '
-            f'{", ".join(broken[:MAX_LISTED])}{more}; the training that wrote the file diverged, '
-            'or the file was changed: use another checkpoint'
+            f'{join_first(broken)}; the training that wrote the file diverged, or the file was '
+            'changed: use another checkpoint'
         )
 
 

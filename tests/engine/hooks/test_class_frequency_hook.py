@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from abaw_mm.datasets import AffWild2Dataset, ClipFeatureDataset
-from abaw_mm.engine import ClassFrequencyHook
+from abaw_mm.engine.hooks import ClassFrequencyHook
 from abaw_mm.errors import UserError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance

@@ -9,7 +9,7 @@ from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from torch import nn
 
-from abaw_mm.engine import CollapseHook
+from abaw_mm.engine.hooks import CollapseHook
 from abaw_mm.engine.hooks.collapse_hook import feature_spread
 from abaw_mm.errors import TrainingFailedError
 

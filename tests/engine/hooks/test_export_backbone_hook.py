@@ -6,7 +6,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from abaw_mm.checkpoints.load import load_checkpoint_file
-from abaw_mm.engine import ExportBackboneHook
+from abaw_mm.engine.hooks import ExportBackboneHook
 
 BACKBONE = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
 

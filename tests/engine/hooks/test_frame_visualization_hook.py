@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_run import tiny_cfg
 
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.engine import FrameVisualizationHook
+from abaw_mm.engine.hooks import FrameVisualizationHook
 from abaw_mm.engine.hooks.frame_visualization_hook import (
     CAPTION,
     RIGHT,

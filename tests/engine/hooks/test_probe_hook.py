@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from abaw_mm.engine import ProbeHook
+from abaw_mm.engine.hooks import ProbeHook
 from abaw_mm.engine.hooks.probe_hook import choose_rows
 from abaw_mm.evaluation.probes import linear_predict
 

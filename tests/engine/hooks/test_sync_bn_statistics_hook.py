@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import get_rank
 from torch import nn
 
-from abaw_mm.engine import SyncBNStatisticsHook
+from abaw_mm.engine.hooks import SyncBNStatisticsHook
 
 
 def check_process():

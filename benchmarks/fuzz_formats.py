@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ import torch
 from mmengine.logging import MMLogger
 from PIL import Image
 
+from abaw_mm.apis import export_features, import_features
 from abaw_mm.checkpoints.find_latest import find_latest
 from abaw_mm.checkpoints.load import load_checkpoint_file
 from abaw_mm.datasets import FeatureFolder
@@ -296,6 +298,7 @@ def make_formats(root: Path) -> dict[str, Format]:
         **make_text_formats(root),
         **make_image_formats(root),
         **make_array_formats(root),
+        **make_import_formats(root / 'imports'),
         **make_checkpoint_formats(root),
         **make_run_formats(root / 'runs'),
     }
@@ -427,6 +430,35 @@ def make_array_formats(root: Path) -> dict[str, Format]:
         'features meta.json': Format(folder / 'meta.json', read_features, [mutate_json]),
         'features clip.npy': Format(folder / 'clips/video1.npy', read_features, [mutate_array]),
     }
+
+
+def make_import_formats(root: Path) -> dict[str, Format]:
+    """Files of features of other programs, without .h5: HDF5 itself hangs on some damage."""
+    rng = np.random.default_rng(0)
+    root.mkdir()
+    folder = FeatureFolder.start(
+        root / 'folder', dict(config='res18', sha256='0' * 64, layer='neck', dim=4)
+    )
+    for clip in folder.plan(FrameTable.from_clips({'a': [1, 2, 4], 'video1_left': [3, 7]})):
+        folder.write(clip, rng.standard_normal((len(folder.frame_numbers(clip)), 4)))
+    mutations = {
+        'npz': [mutate_members(mutate_array), mutate_members(mutate_bytes)],
+        'pickle': [mutate_pickle],
+    }
+    formats = {}
+    for kind in mutations:
+        path = root / f'rows.{kind}'
+        export_features(folder.path, path)
+        formats[f'features .{kind}'] = Format(path, partial(read_import, path), mutations[kind])
+    return formats
+
+
+def read_import(path: Path) -> Any:
+    """Import a file of features."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as out:
+        folder = import_features([path], out).folder
+        values = [folder.read(clip).tobytes() for clip in folder.index.clips]
+        return describe_table(folder.index), values, json.dumps(folder.meta['layer'])
 
 
 def make_checkpoint_formats(root: Path) -> dict[str, Format]:

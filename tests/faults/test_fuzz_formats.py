@@ -19,6 +19,8 @@ NAMES = (
     'features index.npz',
     'features meta.json',
     'features clip.npy',
+    'features .npz',
+    'features .pickle',
     'zip .pth',
     'legacy .pth',
     '.safetensors',

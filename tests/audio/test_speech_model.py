@@ -52,6 +52,22 @@ def test_rows_equal_a_direct_call(tmp_path, sound, kind, head):
     np.testing.assert_allclose(times, 0.5 + 0.0125 + 0.02 * np.arange(len(features)))
 
 
+def test_weights_with_former_names_are_read(tmp_path, sound):
+    """Published files have the names that weight normalisation had before torch 2.0."""
+    save_model(tmp_path, 'wav2vec2', head=True)
+    expected, _ = SpeechModel(tmp_path, layers=2, device='cpu')(sound)
+    state = speech_model.load_checkpoint_file(tmp_path / 'model.safetensors')['state_dict']
+    names = {'parametrizations.weight.original0': 'weight_g'}
+    names['parametrizations.weight.original1'] = 'weight_v'
+    for new, old in names.items():
+        (key,) = [key for key in state if key.endswith(new)]
+        state[key.replace(new, old)] = state.pop(key)
+    (tmp_path / 'model.safetensors').unlink()
+    torch.save(state, tmp_path / 'pytorch_model.bin')
+    features, _ = SpeechModel(tmp_path, layers=2, device='cpu')(sound)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+
+
 def test_preprocessor_may_leave_samples_unchanged(tmp_path, sound):
     model = save_model(tmp_path, 'wavlm')
     settings = dict(do_normalize=False, sampling_rate=16000)

@@ -16,17 +16,27 @@ def _load_font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(FONT), size)
 
 
-@lru_cache(4096)
-def _render(text: str, size: int) -> np.ndarray:
-    """Return the opacity of a line of text, (H, W, 1) float32 in 0-1.
+@lru_cache(1024)
+def _render_glyph(character: str, size: int) -> np.ndarray:
+    """Return the opacity of a character, (H, W) float32 in 0-1.
 
     The height depends on the size of the font alone, so that the base lines of texts agree.
     """
     font = _load_font(size)
     ascent, descent = font.getmetrics()
-    picture = Image.new('L', (max(1, round(font.getlength(text))), ascent + descent))
-    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
-    return np.asarray(picture, np.float32)[..., None] / 255
+    picture = Image.new('L', (max(1, round(font.getlength(character))), ascent + descent))
+    ImageDraw.Draw(picture).text((0, 0), character, fill=255, font=font)
+    return np.asarray(picture, np.float32) / 255
+
+
+def _render(text: str, size: int) -> np.ndarray:
+    """Return the opacity of a line of text, (H, W, 1) float32 in 0-1.
+
+    Whole texts are not cached: a time that is kept for each frame would be placed between the
+    frames in memory, where the allocator could not use the gaps again.
+    """
+    glyphs = [_render_glyph(character, size) for character in text or ' ']
+    return np.concatenate(glyphs, axis=1)[..., None]
 
 
 def measure_text(text: str, size: int) -> tuple[int, int]:
@@ -35,7 +45,7 @@ def measure_text(text: str, size: int) -> tuple[int, int]:
     return width, height
 
 
-@lru_cache(4096)
+@lru_cache(256)
 def fit_text(text: str, size: int, width: int) -> str:
     """Shorten a text from its start until it fits into a number of pixels.
 

@@ -50,6 +50,7 @@ setup(
         'mmcv-lite>=2.0,<2.4',
         'mmpretrain>=1.2,<1.4',
         'numpy>=1.23',
+        'scipy>=1.10',
         'pillow>=9.1',
         'safetensors>=0.4',
         'rich>=13.0',
@@ -66,7 +67,7 @@ setup(
         'audio': ['av>=14,<20', 'transformers>=4.57'],
         'encoders': ['timm>=1.0', 'onnx>=1.15', 'onnxruntime>=1.17'],
         'h5': ['h5py>=3.8'],
-        'video': ['av>=14,<20', 'facenet-pytorch==2.5.3', 'scipy>=1.10'],
+        'video': ['av>=14,<20', 'facenet-pytorch==2.5.3'],
     },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',

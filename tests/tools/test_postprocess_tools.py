@@ -1,9 +1,10 @@
-"""tools/analysis_tools/postprocess_predictions.py and search_smoothing.py."""
+"""tools/analysis_tools/postprocess_predictions.py and search_postprocessing.py."""
 
 import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
@@ -65,9 +66,9 @@ def test_widths_in_seconds(folder, run_tool):
     seconds, frames = Predictions.read('time.npz'), Predictions.read('frames.npz')
     np.testing.assert_array_equal(seconds['pred_score'], frames['pred_score'])
     assert seconds.steps == ('smooth median 0.4s',)
-    search = ('analysis_tools/search_smoothing.py', '--widths', '0.4s', 5, '--folds', 3)
+    search = ('analysis_tools/search_postprocessing.py', '--widths', '0.4s', 5, '--folds', 3)
     status, out, _ = run_tool(*search, 'video.npz')
-    assert status == 0 and '--method gaussian --width 0.4s' in out
+    assert status == 0 and '--method box --width 0.4s' in out
     for tool in (search, (TOOL, '--out', 'x.npz', *args, '1s')):
         status, _, error = run_tool(*tool, '0.npz')
         assert status == 1 and 's: got predictions without time stamps' in error
@@ -81,19 +82,52 @@ def test_smoothing_twice_is_refused(folder, run_tool):
     status, _, error = run_tool(TOOL, 'smooth.npz', '--out', 'twice.npz', '--width', 3)
     assert status == 1 and "after 'smooth box 3', 'hold 2', expected none" in error
     assert not (folder / 'twice.npz').exists()
-    status, _, error = run_tool('analysis_tools/search_smoothing.py', 'smooth.npz', '--folds', 3)
+    status, _, error = run_tool(
+        'analysis_tools/search_postprocessing.py', 'smooth.npz', '--folds', 3
+    )
     assert status == 1 and "after 'smooth box 3'" in error
 
 
 def test_search_reports_the_gain_on_clips_left_out(folder, run_tool):
     flags = ['--methods', 'box', 'median', '--widths', 2, 20, '--folds', 3, '--json', 'out.json']
-    status, out, _ = run_tool('analysis_tools/search_smoothing.py', '0.npz', *flags)
+    status, out, _ = run_tool(
+        'analysis_tools/search_postprocessing.py', '0.npz', *flags, '--steps', 'smooth'
+    )
     assert status == 0
     figures = json.loads((folder / 'out.json').read_text())
-    assert figures['candidates'][0] == 'none' and len(figures['scores']) == 5
+    (stage,) = figures['stages']
+    assert stage['scores'][0][0] == ['box', 0] and len(stage['scores']) == 5
     gain = figures['held_out'] - figures['before']
     assert gain > 5 and f'gain on clips left out: {gain:+.2f}' in out
-    assert figures['scores'][figures['best']] == pytest.approx(75)  # 6 of the 8 classes are present
+    assert figures['claimed'] == pytest.approx(75)  # 6 of the 8 classes are present
+
+
+def test_the_chosen_flags_give_the_claimed_score(folder, run_tool):
+    search = ('analysis_tools/search_postprocessing.py', '0.npz', '1.npz', '--gate-with', '1.npz')
+    narrow = ('--methods', 'box', '--widths', 1, '--folds', 3, '--json', 'out.json')
+    status, out, error = run_tool(*search, *narrow)
+    assert status == 0, error
+    figures = json.loads((folder / 'out.json').read_text())
+    assert [stage['step'] for stage in figures['stages']] == ['weights', 'gate', 'smooth', 'bias']
+    flags = figures['flags'].split()
+    assert f'chosen on all clips: {figures["flags"]}' in out
+    flags += ['--gate-with', '1.npz'] if '--gate' in flags else []
+    assert run_tool(TOOL, '0.npz', '1.npz', '--out', 'best.npz', *flags)[0] == 0
+    p = Predictions.read('best.npz')
+    f1 = f1_score(p['gt_label'], p['pred_label'], average=None, labels=range(8), zero_division=0)
+    assert 100 * f1.mean() == pytest.approx(figures['claimed'])
+
+
+def test_weights_gate_and_bias(folder, run_tool):
+    gate = ('--gate', 0.6, '--gate-with', '1.npz', '--weights', 3, 1)
+    bias = ('--bias', -0.5, *[0] * 6, 0.25)
+    status, _, error = run_tool(TOOL, '0.npz', '1.npz', '--out', 'out.npz', *gate, *bias)
+    assert status == 0, error
+    assert Predictions.read('out.npz').steps == (
+        'mean of 2 weights 0.75 0.25',
+        'gate 0.6',
+        'bias -0.5 0 0 0 0 0 0 0.25',
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,6 +135,8 @@ def test_search_reports_the_gain_on_clips_left_out(folder, run_tool):
     [
         (['--out', 'x.npz', '--tau', 1], 1, '--tau: got 1.0 without a prior'),
         (['--out', 'x.npz', '--prior-from', 'ann'], 2, '--prior-from: got no --tau'),
+        (['--out', 'x.npz', '--gate', 0.5], 2, '--gate and --gate-with: got one of them'),
+        (['--out', 'x.npz', '--weights', 1, 2], 1, '--weights: got [1.0, 2.0] for 1 files'),
         (['--out', 'x.json'], 1, 'ends in one of .npz'),
         (['smooth.npz', '--out', 'x.npz'], 1, "mean with smooth.npz: got predictions after 'smoo"),
     ],

@@ -210,7 +210,7 @@ def test_commands_of_submission_md(trained, monkeypatch, run_tool):
     text = '\n'.join(re.findall(r'```bash\n(.*?)```', text, re.S)).replace('\\\n', ' ')
     text = re.sub(r'\bCONFIG\b', str(config), text)
     text = re.sub(r'\bCHECKPOINT\b', str(folder / 'run/iter_4.pth'), text)
-    text = re.sub(r'(search_smoothing.*)', r'\1 --folds 2', text)  # there are two clips
+    text = re.sub(r'(search_postprocessing.*)', r'\1 --folds 2', text)  # there are two clips
     commands = [shlex.split(line, comments=True) for line in text.splitlines()]
     commands = [command for command in commands if command]
     assert len(commands) == 8

@@ -5,8 +5,8 @@
         --method box --width 50
     python tools/analysis_tools/postprocess_predictions.py seed0.npz seed1.npz --out mean.npz
 
-The steps, in this order: mean of the probabilities of several files; --tau; --method and --width;
---hold. search_smoothing.py finds a width. See docs/submission.md.
+The steps, in this order: mean of the probabilities of several files, with --weights; --gate; --tau;
+--method and --width; --bias; --hold. search_postprocessing.py finds values. See docs/submission.md.
 """
 
 import argparse
@@ -18,13 +18,24 @@ import numpy as np
 from abaw_mm.cli import CommandParser, report_errors, smoothing_arguments
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess, average, class_shares
+from abaw_mm.evaluation.predictions.ensemble import average, gate
+from abaw_mm.evaluation.predictions.postprocess import Postprocess, class_shares
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__, smoothing_arguments())
     parser.add_argument('predictions', nargs='+', help='.npz written by tools/test.py --out')
     parser.add_argument('--out', required=True, help='predictions file to write')
+    parser.add_argument(
+        '--weights', nargs='+', type=float, metavar='W', help='weight of each file in the mean'
+    )
+    parser.add_argument(
+        '--gate',
+        type=float,
+        metavar='CONFIDENCE',
+        help='use the probabilities of --gate-with where its highest one is at least this',
+    )
+    parser.add_argument('--gate-with', metavar='FILE', help='.npz of the second model, for --gate')
     parser.add_argument(
         '--tau',
         type=float,
@@ -34,7 +45,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--prior-from', nargs='+', metavar='DIR', help='annotations of the training set, for --tau'
     )
+    parser.add_argument(
+        '--bias',
+        nargs='+',
+        type=float,
+        metavar='B',
+        help='add to the log probability of each class, after the smoothing',
+    )
     args = parser.parse_args(argv)
+    if (args.gate is None) != (args.gate_with is None):
+        parser.error('--gate and --gate-with: got one of them, expected both')
     if args.prior_from and not args.tau:
         parser.error('--prior-from: got no --tau, expected a value above 0, usually up to 1')
     return args
@@ -48,9 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     prior = None
     if args.prior_from:
         prior = class_shares(read_annotation_folder(args.prior_from), len(parts[0].classes))
-    process = Postprocess(prior, args.tau, args.method, args.width, args.hold)
-    mean = average(parts, args.predictions)
-    out = process(mean)
+    bias = tuple(args.bias) if args.bias else None
+    process = Postprocess(prior, args.tau, args.method, args.width, args.hold, bias)
+    mean = average(parts, args.predictions, args.weights)
+    gated = mean
+    if args.gate is not None:
+        gated = gate(mean, Predictions.read(args.gate_with), args.gate, args.gate_with)
+    out = process(gated)
     out.write(args.out)
     changed = np.count_nonzero(out['pred_label'] != mean['pred_label'])
     source = f'the mean of {len(parts)} files' if len(parts) > 1 else args.predictions[0]

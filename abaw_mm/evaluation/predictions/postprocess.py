@@ -1,4 +1,4 @@
-"""Postprocess predictions: prior correction, smoothing, minimum duration, ensembles."""
+"""Postprocess predictions: prior correction, smoothing, class bias, minimum duration."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,17 +8,19 @@ import numpy as np
 from mmengine.logging import print_log
 
 from abaw_mm.datasets.annotations import UNLABELLED
-from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.seconds import Seconds, Width
 from abaw_mm.evaluation.predictions.smoothing import METHODS, hold_labels, smooth_scores
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
 
+MAX_BIAS = 20  # of a log probability; a factor of 5e8
+
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Correct the prior, then smooth probabilities, then enforce a minimum duration.
+    """Correct the prior, smooth probabilities, add a bias to classes, enforce a minimum duration.
 
     Args:
         prior (tuple[float], optional): (C,) share of each class among the training frames. If the
@@ -30,6 +32,8 @@ class Postprocess:
         method (str): Smoothing method, see :func:`smooth_scores`. Defaults to ``'box'``.
         width (int | Seconds): Width of the smoothing: ``50`` is 50 frames on each side,
             ``Seconds(1.0)`` a window of one second. Defaults to 0, no smoothing.
+        bias (tuple[float], optional): (C,) added to the log probabilities of each class, see
+            :func:`add_bias`. Defaults to none.
         hold (int): Minimum duration of a class in frames, see :func:`hold_labels`. Defaults to 0,
             no minimum.
 
@@ -42,6 +46,7 @@ class Postprocess:
     method: str = 'box'
     width: Width = 0
     hold: int = 0
+    bias: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -52,6 +57,10 @@ class Postprocess:
             raise InvalidValueError(
                 f'got --width {self.width}, --hold {self.hold}, expected non-negative numbers of '
                 'frames, or a width in seconds, such as 1.0s'
+            )
+        if self.bias is not None and not np.all(np.abs(self.bias) <= MAX_BIAS):
+            raise InvalidValueError(
+                f'--bias: got {list(self.bias)}, expected numbers in -{MAX_BIAS}..{MAX_BIAS}'
             )
         if self.tau and self.prior is None:
             raise InvalidValueError(
@@ -68,8 +77,9 @@ class Postprocess:
         """Return postprocessed predictions of the same frames, which record the steps.
 
         Raises:
-            ValueError: If the predictions have been through one of the steps, or a later one, or if
-                the width is in seconds and they have no times.
+            ValueError: If the predictions have been through one of the steps, or a later one, if
+                the width is in seconds and they have no times, or if the bias has not one value
+                per class.
         """
         score, label = predictions['pred_score'], predictions['pred_label']
         steps = tuple(predictions.steps)
@@ -78,13 +88,10 @@ class Postprocess:
         if self.tau:
             score = adjust_prior(score, self._seen_prior(predictions), self.tau)
         if self.width:
-            score = apply_per_clip(
-                predictions,
-                score,
-                lambda n, x: smooth_scores(n, x, self.method, self.width),
-                self._find_positions(predictions),
-            )
-        if self.tau or self.width:
+            score = smooth_clips(predictions, score, self.method, self.width)
+        if self.bias is not None:
+            score = add_bias(score, self.bias)
+        if self.tau or self.width or self.bias is not None:
             label = score.argmax(axis=1).astype(np.int32)
         if self.hold:
             label = apply_per_clip(predictions, label, lambda n, x: hold_labels(n, x, self.hold))
@@ -96,6 +103,7 @@ class Postprocess:
         """The steps as predictions record them."""
         steps = [f'tau {self.tau:g}'] if self.tau else []
         steps += [f'smooth {self.method} {self.width}'] if self.width else []
+        steps += ['bias ' + ' '.join(f'{x:g}' for x in self.bias)] if self.bias is not None else []
         return steps + ([f'hold {self.hold}'] if self.hold else [])
 
     @property
@@ -109,17 +117,6 @@ class Postprocess:
         extent = 'windows of' if is_time else '±'
         extent = 'standard deviation' if self.method == 'gaussian' else extent
         return f'{self.method}, {extent} {amount} {"s" if is_time else "frames"}'
-
-    def _find_positions(self, predictions: Predictions) -> np.ndarray:
-        """Return the times or the frame numbers that the width refers to, (F,)."""
-        if not isinstance(self.width, Seconds):
-            return predictions.frame_no
-        if 'time' not in predictions.columns:
-            raise InvalidValueError(
-                f'--width {self.width}: got predictions without time stamps, expected those of a '
-                'video (tools/predict_video.py); give a width in frames, such as 25'
-            )
-        return predictions['time']
 
     def _seen_prior(self, predictions: Predictions) -> np.ndarray:
         """Return the shares of the classes that training saw, (C,)."""
@@ -162,6 +159,27 @@ def apply_per_clip(
     return result
 
 
+def smooth_clips(
+    predictions: Predictions, score: np.ndarray, method: str, width: Width
+) -> np.ndarray:
+    """Smooth the probabilities (F, C) of each clip, see :func:`smooth_scores`.
+
+    Raises:
+        ValueError: If the width is in seconds and the predictions have no times.
+    """
+    position = predictions.frame_no
+    if isinstance(width, Seconds):
+        if 'time' not in predictions.columns:
+            raise InvalidValueError(
+                f'--width {width}: got predictions without time stamps, expected those of a video '
+                '(tools/predict_video.py); give a width in frames, such as 25'
+            )
+        position = predictions['time']
+    return apply_per_clip(
+        predictions, score, lambda n, x: smooth_scores(n, x, method, width), position
+    )
+
+
 def adjust_prior(score: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray:
     """Divide probabilities (F, C) by class shares (C,) to the power of tau and renormalise.
 
@@ -172,69 +190,21 @@ def adjust_prior(score: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray
     return (adjusted / adjusted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def check_same_frames(parts: Sequence[Predictions], names: Sequence[str]) -> None:
-    """Check that predictions have the same classes, frames and labels.
-
-    Args:
-        parts (Sequence[Predictions]): At least one.
-        names (Sequence[str]): Names of their files, for messages.
+def add_bias(score: np.ndarray, bias: Sequence[float]) -> np.ndarray:
+    """Add a bias (C,) to the logarithms of probabilities (F, C) and renormalise.
 
     Raises:
-        ValueError: If one differs from the first. The message says in what.
+        ValueError: If there is not one value per class.
+
+    >>> add_bias(np.array([[.6, .4]]), [0, np.log(1.5)])
+    array([[0.5, 0.5]], dtype=float32)
     """
-    first = parts[0]
-    for part, name in zip(parts[1:], names[1:], strict=True):
-        part.check_classes(first.classes, name)
-        _check_no_missing(first, part, names[0], name)
-        _check_no_missing(part, first, name, names[0])
-        differs = np.flatnonzero(first['gt_label'] != part['gt_label'])
-        if len(differs):
-            row = differs[0]
-            raise InvalidValueError(
-                f'{name}: got the label {part["gt_label"][row]} for {first.describe(row)}, and '
-                f'{first["gt_label"][row]} in {names[0]} ({len(differs)} such frames), expected '
-                'the same; test on the same annotations'
-            )
-
-
-def _check_no_missing(full: FrameTable, part: FrameTable, full_name: str, name: str) -> None:
-    missing = part.find_missing(full)
-    if len(missing):
+    if len(bias) != score.shape[1]:
         raise InvalidValueError(
-            f'{name}: {len(missing)} frames of {full_name} are missing, such as '
-            f'{shorten(full.name_frames(missing))}, expected the same frames in both files; test '
-            'on the same set'
+            f'--bias: got {len(bias)} values for {score.shape[1]} classes, expected one per class'
         )
-
-
-def average(parts: Sequence[Predictions], names: Sequence[str]) -> Predictions:
-    """Average the probabilities of several models on the same frames.
-
-    Args:
-        parts (Sequence[Predictions]): At least one.
-        names (Sequence[str]): Names of their files, for messages.
-
-    Raises:
-        ValueError: If classes, frames or labels differ, or a file has been through a step.
-    """
-    check_same_frames(parts, names)
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    for part, name in zip(parts, names, strict=True):
-        add_step(part.steps, f'mean with {name}')
-    score = np.asarray(np.mean([p['pred_score'] for p in parts], axis=0, dtype=np.float64))
-    columns = dict(
-        pred_score=score.astype(np.float32), pred_label=score.argmax(axis=1).astype(np.int32)
-    )
-    return replace(
-        first,
-        columns=first.columns | columns,
-        sha256='+'.join(part.sha256 for part in parts),
-        config='+'.join(part.config for part in parts),
-        steps=(f'mean of {len(parts)}',),
-        balance=first.balance if len({part.balance for part in parts}) == 1 else None,
-    )
+    biased = score * np.exp(bias)
+    return (biased / biased.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def class_shares(labels: dict[str, np.ndarray], num_classes: int) -> tuple[float, ...]:

@@ -1,6 +1,8 @@
 """The steps that predictions have gone through, such as ``('tau 0.5', 'smooth box 50')``.
 
-A width of smoothing is in frames, or in seconds as in ``'smooth box 1s'``.
+A width of smoothing is in frames, or in seconds as in ``'smooth box 1s'``. A mean has weights
+unless they are equal, as in ``'mean of 2 weights 0.75 0.25'``. A gate has the threshold of
+confidence, a bias one number per class.
 """
 
 import re
@@ -8,10 +10,13 @@ from collections.abc import Sequence
 
 from abaw_mm.errors import InvalidValueError, shorten
 
-ORDER = ('mean', 'tau', 'smooth', 'hold')  # each at most once
+ORDER = ('mean', 'gate', 'tau', 'smooth', 'bias', 'hold')  # each at most once
 EXAMPLE = "'mean of 2', 'tau 0.5', 'smooth box 50', 'hold 10'"
+NUMBER = r'[-+.\w]+'
 STEP = re.compile(
-    r'mean of \d{1,9}|tau [-+.\w]+|smooth \w+ (\d{1,9}|\d{1,9}(\.\d{1,6})?s)|hold \d{1,9}', re.ASCII
+    rf'mean of \d{{1,9}}( weights( {NUMBER})+)?|gate {NUMBER}|tau {NUMBER}|'
+    rf'smooth \w+ (\d{{1,9}}|\d{{1,9}}(\.\d{{1,6}})?s)|bias( {NUMBER})+|hold \d{{1,9}}',
+    re.ASCII,
 )
 
 

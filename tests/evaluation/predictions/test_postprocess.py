@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance
+from abaw_mm.evaluation.predictions.ensemble import average
 from abaw_mm.evaluation.predictions.postprocess import (
     Postprocess,
     adjust_prior,
-    average,
     class_shares,
 )
 from abaw_mm.evaluation.predictions.seconds import Seconds
@@ -75,6 +75,7 @@ def test_prior_correction_equals_logit_adjustment():
         (dict(width=Seconds(-1)), 'got --width -1s'),
         (dict(tau=1.0), '--tau: got 1.0 without a prior'),
         (dict(prior=(0.0, 1.0), tau=1.0), '--prior-from: got the class shares'),
+        (dict(bias=(np.nan, 0.0)), '--bias: got .nan, 0.0., expected numbers in -20..20'),
     ],
 )
 def test_invalid_settings_are_refused(kwargs, message):
@@ -82,33 +83,18 @@ def test_invalid_settings_are_refused(kwargs, message):
         Postprocess(**kwargs)
 
 
-def test_average_of_two_models(make_noisy):
-    one, two = make_noisy(2), make_noisy(2)
-    score = two['pred_score'][:, ::-1].copy()
-    two = two.with_columns(pred_score=score, pred_label=score.argmax(1))
-    mean = average([one, two], ['1.npz', '2.npz'])
-    np.testing.assert_allclose(
-        mean['pred_score'], (one['pred_score'] + two['pred_score']) / 2, atol=1e-7
-    )
-    assert (mean['pred_label'] == mean['pred_score'].argmax(1)).all()
-    assert mean.sha256 == 'ab+ab' and mean.config == 'res18+res18'
-    assert average([one], ['1.npz']) is one
-
-
-def test_average_refuses_other_frames_labels_and_classes(make_noisy):
-    one = make_noisy(2)
-    fewer = one.take(np.arange(1, len(one)))
-    with pytest.raises(ValueError, match="2.npz: 1 frames of 1.npz are missing, such as 'v00/1'"):
-        average([one, fewer], ['1.npz', '2.npz'])
-    with pytest.raises(ValueError, match='1.npz: 1 frames of 2.npz are missing'):
-        average([fewer, one], ['1.npz', '2.npz'])
-    other = one.take(np.arange(len(one)))
-    other['gt_label'][3] = (other['gt_label'][3] + 1) % 8
-    with pytest.raises(ValueError, match="2.npz: got the label . for frame 4 of 'v00'"):
-        average([one, other], ['1.npz', '2.npz'])
-    other = replace(one, classes=EXPRESSIONS[::-1])
-    with pytest.raises(ValueError, match='2.npz: got 8 classes Other'):
-        average([one, other], ['1.npz', '2.npz'])
+def test_bias_is_added_to_the_logarithms_after_the_smoothing(make_noisy):
+    p, bias = make_noisy(2), np.linspace(-1, 1, 8)
+    smooth = Postprocess(width=3)(p)
+    out = Postprocess(width=3, bias=tuple(bias))(p)
+    expected = softmax(np.log(smooth['pred_score']) + bias, axis=1)
+    np.testing.assert_allclose(out['pred_score'], expected, atol=1e-6)
+    np.testing.assert_array_equal(out['pred_label'], expected.argmax(1))
+    assert out.steps[1].startswith('bias -1 -0.714286 ')
+    with pytest.raises(ValueError, match='--bias: got 2 values for 8 classes'):
+        Postprocess(bias=(0.0, 1.0))(p)
+    with pytest.raises(ValueError, match="bias 1 .*: got predictions after 'bias -1"):
+        Postprocess(bias=(1.0,) * 8)(out)
 
 
 def test_steps_are_recorded_in_order(make_noisy):

@@ -1,11 +1,11 @@
 """Attention between video and audio over windows of frames.
 
-Follows a public entry of the 10th challenge (https://github.com/Hathaway1027/abaw26-expr,
-validation macro-F1 50.29 with three models and a mean over 27 frames): BEiT-L features and audio,
-1024 numbers each; windows of 64 frames every 8; 256 channels, 8 heads, 3 layers of attention within
-each stream, then one across in both directions, with gates; focal loss with gamma 2 and weights by
-the effective number of frames (beta 0.9999); AdamW at 2.4e-5, weight decay 0.03, warm-up, cosine;
-video hidden in some training windows; the scores of a frame are averaged over its windows.
+Follows a public repository of the 10th challenge (https://github.com/Hathaway1027/abaw26-expr):
+BEiT-L features and audio, 1024 numbers each; windows of 64 frames every 8; 256 channels, 8 heads, 3
+layers of attention within each stream, then one across in both directions, with gates; focal loss
+with gamma 2 and weights by the effective number of frames (beta 0.9999); AdamW at 2.4e-5, weight
+decay 0.03, warm-up, cosine; an option hides video in a tenth of the training windows; the scores of
+a frame are averaged over its windows.
 What differs: video features of Spatial Reserve Pooling unless set otherwise; each of the 3 layers
 attends within and across; no gates after them; weights with 1 for the most frequent class; the
 learning rate and the number of iterations.
@@ -16,7 +16,7 @@ Paper: no such row.
     python tools/extract_audio_features.py VIDEOS --out features/wav2vec2_large \
         --frames features/res50_srp_affwild2 --feature speech --checkpoint WAV2VEC2_LARGE
     bash tools/dist_train.sh configs/cross_attention_av_affwild2.py 2
-    bash tools/dist_test.sh configs/cross_attention_av_affwild2.py CHECKPOINT 2 --out validation.npz
+    bash tools/dist_test.sh configs/cross_attention_av_affwild2.py FUSION_CHECKPOINT 2
 """
 
 _base_ = [

@@ -12,7 +12,7 @@ Paper: no such row.
     python tools/extract_features.py configs/res50_srp_affwild2.py CHECKPOINT \
         --out features/res50_srp_affwild2 --layer neck
     bash tools/dist_train.sh configs/tcn_transformer_features_affwild2.py 2
-    bash tools/dist_test.sh configs/tcn_transformer_features_affwild2.py CHECKPOINT 2
+    bash tools/dist_test.sh configs/tcn_transformer_features_affwild2.py HEAD_CHECKPOINT 2
 """
 
 _base_ = [

@@ -67,7 +67,7 @@ setup(
         'audio': ['av>=14,<20', 'transformers>=4.57'],
         'encoders': ['timm>=1.0', 'onnx>=1.15', 'onnxruntime>=1.17'],
         'h5': ['h5py>=3.8'],
-        'video': ['av>=14,<20', 'facenet-pytorch==2.5.3'],
+        'video': ['av>=14,<20', 'facenet-pytorch==2.5.3', 'opencv-python>=4.7'],
     },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',

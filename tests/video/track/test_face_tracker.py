@@ -104,6 +104,28 @@ def test_identity_is_kept_over_gaps_of_less_than_a_second(gap, persons):
     assert len(tracks.clips) == persons
 
 
+@pytest.mark.parametrize(('moved', 'persons'), [(100, 1), (300, 2)])
+def test_lost_person_returns_nearby(moved, persons):
+    path = [box_at(100)] * 10 + [None] * 15 + [box_at(100 + moved)] * 20
+    _, _, tracks, _ = follow_script({1: path}, len(path))
+    assert len(tracks.clips) == persons
+
+
+def test_face_of_another_size_is_another_identity():
+    path = [box_at(200)] * 15 + [box_at(150, 100, 190)] * 15
+    _, _, tracks, _ = follow_script({1: path}, 30)
+    assert tracks.count_by_clip().tolist() == [15, 15]
+
+
+def test_fast_face_is_expected_where_it_moves():
+    finder, _, tracks, _ = follow_script({1: [box_at(10 + 38 * t) for t in range(15)]}, 15)
+    assert finder.searches == [0, 8] and len(tracks) == 15
+    # From 38 to 57 pixels per frame: beyond half a face, were it expected where it was.
+    path = np.cumsum([10, *np.linspace(20, 57, 12)])
+    finder, _, tracks, _ = follow_script({1: [box_at(x) for x in path]}, 13)
+    assert finder.searches == [0, 8] and len(tracks) == 13
+
+
 def test_another_person_at_the_same_place_is_another_identity():
     frames = 30
     _, _, tracks, _ = follow_script(
@@ -246,13 +268,22 @@ def test_person_who_leaves_and_returns_keeps_the_identity(finder, first, second)
     check_persons(finder, compose([faces[first], faces[second]], paths, SIZE))
 
 
-def test_cut_to_another_person_and_back(finder):
+@pytest.mark.parametrize('frames', [12, 22])  # as short as a flash, or a shot of its own
+def test_cut_to_another_person_and_back(finder, frames):
     faces = load_real_faces(6)
-    nobody = np.full((12, 3), np.nan)
-    here = stay(12, 320, 180, 160)
+    nobody = np.full((frames, 3), np.nan)
+    here = stay(frames, 320, 180, 160)
     first = compose([faces[2], faces[5]], [here, nobody], SIZE, seed=5)
     second = compose([faces[2], faces[5]], [nobody, here], SIZE, seed=7)
     check_persons(finder, cut(first, second, first))
+
+
+def test_face_that_is_half_out_of_the_picture_keeps_its_identity(finder):
+    faces = load_real_faces(6)
+    there = move(8, (500, 180, 150), (660, 180, 150))
+    path = np.concatenate([there, there[::-1], stay(10, 500, 180, 150)])
+    _, tracks, _ = track(finder, compose([faces[2]], [path], SIZE).images)
+    assert tracks.clips == ['clip'] and len(tracks) == 20
 
 
 def test_face_that_leaves_at_a_cut(finder, real_frames):

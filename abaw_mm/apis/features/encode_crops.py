@@ -69,11 +69,11 @@ def encode_crops(
     cfg = load_config(config, launcher, work_dir, cfg_options)
     check_loaders(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers=False)
-    with convert_config_errors(config):
-        rows = find_rows(cfg, split, PIPELINE)
-    if isinstance(encoder, str):
+    if isinstance(encoder, str):  # before the crops are listed, which may take minutes
         encoder = build_encoder(encoder, weights, size, mean, std, output, get_device())
     views = ViewAverage(encoder, scales, mirror, amp)
+    with convert_config_errors(config):
+        rows = find_rows(cfg, split, PIPELINE)
     first = next(dataset for dataset, clip_rows in rows.values() if len(clip_rows))
     meta = dict(
         config=encoder.name,

@@ -100,18 +100,29 @@ def _open(path: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
 
 def _resample(container: Any, stream: Any) -> Iterator[Any]:
     """Yield PyAV's frames of the sound at 16 kHz, one channel, float32."""
-    av = import_av()
-    graph = av.filter.Graph()
-    graph.link_nodes(
-        graph.add_abuffer(template=stream),
-        graph.add('aresample', RESAMPLING),
-        graph.add('abuffersink'),
-    ).configure()
+    graph = None
     for frame in container.decode(stream):
+        if graph is None:  # some containers do not say what the decoder returns
+            graph = _build_graph(frame)
         graph.push(frame)
         yield from _pull(graph)
-    graph.push(None)
-    yield from _pull(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _pull(graph)
+
+
+def _build_graph(frame: Any) -> Any:
+    """Build FFmpeg's resampler for frames like the given one."""
+    graph = import_av().filter.Graph()
+    source = graph.add_abuffer(
+        sample_rate=frame.sample_rate,
+        format=frame.format.name,
+        layout=frame.layout.name,
+        time_base=frame.time_base,
+    )
+    resampler, sink = graph.add('aresample', RESAMPLING), graph.add('abuffersink')
+    graph.link_nodes(source, resampler, sink).configure()
+    return graph
 
 
 def _pull(graph: Any) -> Iterator[Any]:

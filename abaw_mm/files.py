@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import struct
 import time
@@ -187,6 +188,34 @@ def open_atomic(
 def _open_draft(path: str | os.PathLike, mode: str, options: dict[str, Any]) -> Iterator[IO]:
     with atomic_write(path) as draft, open(draft, mode, **options) as file:
         yield file
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Make a folder only after its content is complete.
+
+    The block writes to a draft beside it. If the block raises, the draft is deleted.
+
+    Args:
+        path: The folder; new or empty. Missing parents are made.
+
+    Raises:
+        FileAccessError: If it exists and is not empty.
+    """
+    folder = Path(path)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise FileAccessError(
+            f'--out: {folder} already exists, expected a new or empty folder; remove it or give '
+            'another --out'
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
+    try:
+        draft.mkdir()
+        yield draft
+        os.replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def sha256(path: str | os.PathLike) -> str:

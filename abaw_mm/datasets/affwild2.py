@@ -19,6 +19,7 @@ from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.frame_index import FrameIndex, FrameReader, join_paths
 from abaw_mm.datasets.index_cache import IndexCache
+from abaw_mm.datasets.pseudo_labels import check_official
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable
 
@@ -178,6 +179,8 @@ class AffWild2Dataset(BaseDataset):
             self.listed = self.frames
             self.frames = self.listed.take(self.listed['source'] >= 0)
         self._log_summary()
+        if self.test_mode:
+            check_official(self.frames.counts, type(self).__name__)
         if self._indices is not None:
             self.frames = self.frames.take(self._rows(self._indices))
         self._fully_initialized = True
@@ -218,9 +221,10 @@ class AffWild2Dataset(BaseDataset):
 
     def _log_summary(self) -> None:
         counts, frames = self.frames.counts, self.frames
+        pseudo = f'{counts["pseudo"]} pseudo-labels, ' if 'pseudo' in counts else ''
         line = (
             f'{type(self).__name__} {", ".join(self.reader.ann_files)}: {counts["clips"]} clips, '
-            f'{counts["lines"]} lines, {counts["unlabelled"]} unlabelled (-1), '
+            f'{counts["lines"]} lines, {pseudo}{counts["unlabelled"]} unlabelled (-1), '
             f'{counts["missing"]} {"labelled " if self.labelled else ""}without a crop, '
             f'{len(frames)} kept'
         )

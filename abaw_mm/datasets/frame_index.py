@@ -13,6 +13,7 @@ from abaw_mm.datasets.annotations import (
     read_clip_names,
     read_frame_list,
 )
+from abaw_mm.datasets.pseudo_labels import count_pseudo_labels
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable
 
@@ -237,6 +238,9 @@ class FrameReader:
             return frames
         labels = number_lines(self.start_index, label=read_annotation_folder(self.ann_file, clips))
         frames = join_labels_and_crops(labels, list_crops(labels.clips))
+        pseudo = count_pseudo_labels(self.ann_files, labels.clips)
+        if pseudo:
+            frames.counts['pseudo'] = pseudo
         if not len(frames):
             raise InvalidValueError(
                 f'{self.owner}: no frame of {", ".join(self.ann_files)} has both a label and a '

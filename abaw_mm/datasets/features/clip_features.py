@@ -15,6 +15,7 @@ from abaw_mm.checks import at_least, between, check_arguments
 from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.features.feature_folder import FeatureFolder
 from abaw_mm.datasets.frame_index import FrameIndex, FrameReader
+from abaw_mm.datasets.pseudo_labels import check_official
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameTable, name_streams
 
@@ -61,7 +62,8 @@ class ClipFeatureDataset(Dataset):
         context (int): Number of frames on either side that are inputs only. Defaults to 0.
         step (int, optional): Frames from the start of one window to the next, at most ``window``.
             Defaults to ``window``.
-        test_mode (bool): Whether the windows are scored, not trained on; changes nothing here.
+        test_mode (bool): Whether the windows are scored, not trained on. Pseudo-labels are
+            then refused.
         start_index (int): Number of a clip's first crop. Defaults to 1.
         filename_tmpl (str): File name of a frame, for lists. Defaults to ``'{:05d}.jpg'``.
         clips (Sequence[str] | str, optional): As in ``AffWild2Dataset``.
@@ -115,15 +117,19 @@ class ClipFeatureDataset(Dataset):
             owner=type(self).__name__,
         )
         frames = reader.read(self._list_features)
+        if test_mode:
+            check_official(frames.counts, type(self).__name__)
         self.labelled = reader.is_labelled
         self.frames: FrameIndex = frames.take(frames['source'] >= 0).sort()
         self.window_clip, self.window_start = self._place_windows()
         self._check_streams()
         held = self._hold(memory_gb)
+        pseudo = frames.counts.get('pseudo')
+        labels = f' ({pseudo} lines are pseudo-labels)' if pseudo else ''
         print_log(
-            f'ClipFeatureDataset {ann_file}: {len(self)} windows of {window} frames and {context} '
-            f'on either side, {len(self.frames)} frames of {len(self.frames.clips)} clips scored; '
-            f'{self._describe_streams()}; {held}',
+            f'ClipFeatureDataset {ann_file}{labels}: {len(self)} windows of {window} frames and '
+            f'{context} on either side, {len(self.frames)} frames of {len(self.frames.clips)} '
+            f'clips scored; {self._describe_streams()}; {held}',
             logger='current',
         )
 

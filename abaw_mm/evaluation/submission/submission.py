@@ -1,7 +1,6 @@
 """Write the challenge's submission file."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import numpy as np
 
 from abaw_mm.datasets.annotations import HEADER, LIST_HEADER, read_frame_list
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import FileAccessError, InvalidValueError
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
+from abaw_mm.files import new_folder
 from abaw_mm.structures.frame_table import FrameTable
 
 
@@ -77,25 +77,13 @@ class Submission(FrameTable):
             OSError: If the folder exists and is not empty.
             ValueError: If a clip lacks a frame between others, which would shift its lines.
         """
-        folder = Path(folder)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise FileAccessError(
-                f'--out: {folder} already exists, expected a new or empty folder; remove it or '
-                'give another --out'
-            )
         texts = {
             f'{clip}.txt': self._format_clip(clip, rows)
             for clip, rows in zip(self.clips, self.rows_by_clip(), strict=True)
         }
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
-        try:
-            draft.mkdir()
+        with new_folder(folder) as draft:
             for name, text in texts.items():
                 (draft / name).write_text(text, encoding='utf-8', newline='\n')
-            os.replace(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def _format_clip(self, clip: str, rows: np.ndarray | slice) -> str:
         order = np.argsort(self.frame_no[rows])

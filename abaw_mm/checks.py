@@ -75,7 +75,8 @@ def check_arguments(where: str, **limits: Limit) -> Callable:
     sequence; None and dicts have no limit.
 
     Args:
-        where (str): Config key of the object, for the message, such as ``'model.neck'``.
+        where (str): Config key of the object, for the message, such as ``'model.neck'``; empty if
+            configs do not build it.
         **limits (Limit): Allowed values of arguments.
 
     Raises:
@@ -106,7 +107,7 @@ def check_arguments(where: str, **limits: Limit) -> Callable:
                 _check_names(kwargs, hints)
                 given = dict(signature.bind(self, *args, **kwargs).arguments)
             except TypeError as error:
-                raise InvalidTypeError(f'{owner}: {error}; see {where}') from None
+                raise InvalidTypeError(f'{owner}: {error}; see {where or owner}') from None
             for name, value in (given | kwargs).items():
                 if name in hints:
                     _check_argument(owner, where, name, value, hints[name], limits.get(name))
@@ -150,7 +151,7 @@ def _check_argument(
     shown = repr(value)
     if len(shown) > MAX_SHOWN:
         shown = f'{shown[:MAX_SHOWN]}...'
-    got, fix = f'{owner}: got {name}={shown}', f'set {where}.{name}'
+    got, fix = f'{owner}: got {name}={shown}', f'set {where}{"." if where else ""}{name}'
     if not _has_type(value, hint):
         raise InvalidTypeError(f'{got}, expected {_describe_type(hint)}; {fix}')
     if limit is not None and not _is_within(value, limit):

@@ -162,7 +162,7 @@ def test_interrupted_run_leaves_whole_files(model, video, tmp_path, run_tool, mo
     [
         (['missing.mp4'], 1, 'missing.mp4'),
         (['{video}', '--detector', 'haar'], 1, "--detector: got 'haar', expected mtcnn or"),
-        (['{video}', '--min-face', 3], 1, '--min-face'),
+        (['{video}', '--min-face', 3], 1, 'got min_face=3, expected at least 12'),
         (['{video}', '--smooth', 'box'], 2, 'expected METHOD:WIDTH, such as box:1.0s'),
         (['{video}', '--start', 3, '--end', 2], 1, 'expected more than start'),
         (['{video}', '--template', 'none.json'], 1, 'none.json'),

@@ -136,7 +136,7 @@ class MTCNNFinder:
         InvalidValueError: If an argument is out of range, or the weights are damaged.
     """
 
-    @check_arguments('--min-face', min_face=at_least(WINDOW), thresholds=between(0, 1))
+    @check_arguments('', min_face=at_least(WINDOW), thresholds=between(0, 1))
     def __init__(
         self,
         min_face: int = 40,

@@ -31,7 +31,7 @@ class YuNetFinder:
         InvalidValueError: If OpenCV cannot run the model, or an argument is out of range.
     """
 
-    @check_arguments('--min-face', min_face=above(0), threshold=between(0, 1))
+    @check_arguments('', min_face=above(0), threshold=between(0, 1))
     def __init__(self, path: str | os.PathLike, min_face: int = 40, threshold: float = 0.7) -> None:
         if not os.path.isfile(path):
             raise MissingFileError(

@@ -55,7 +55,7 @@ class FaceTracker:
     """
 
     @check_arguments(
-        'the options of the command',
+        '',
         detect_every=at_least(1),
         max_gap=above(0),
         min_frames=at_least(1),

@@ -136,7 +136,13 @@ def test_other_weights_are_refused(tmp_path, monkeypatch):
         MTCNNFinder()
 
 
-@pytest.mark.parametrize('options', [dict(min_face=5), dict(thresholds=(0.6, 0.7, 2.0))])
-def test_wrong_arguments(options):
-    with pytest.raises(InvalidValueError):
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(min_face=5), 'got min_face=5, expected at least 12; set min_face$'),
+        (dict(thresholds=(0.6, 0.7, 2.0)), 'expected each 0 to 1; set thresholds$'),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(InvalidValueError, match=message):
         MTCNNFinder(**options)

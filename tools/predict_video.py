@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> dict:
     )
     parser.add_argument('config', help='path of the config of a classifier of frames')
     parser.add_argument('checkpoint', help='path of its checkpoint')
-    parser.add_argument('videos', nargs='*', metavar='VIDEO', help='paths of videos')
+    parser.add_argument('videos', nargs='*', default=[], metavar='VIDEO', help='paths of videos')
     parser.add_argument(
         '--camera',
         type=int,

@@ -175,3 +175,35 @@ def test_wrong_arguments_are_named(model, video, tmp_path, run_tool, args, statu
     got, _, error = run_tool('predict_video.py', *model, *args, '--out', tmp_path / 'out')
     assert got == status and message in error and 'Traceback' not in error
     assert not (tmp_path / 'out').exists()
+
+
+def test_camera_needs_no_video(load_tool):
+    args = load_tool('predict_video.py').parse_args(['config.py', 'model.pth', '--camera', '1'])
+    assert args['camera'] == 1 and 'videos' not in args
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--start', 0.1], 'got frame 4 at'),
+        (['--end', 0.2], 'got the end, expected frame 7 at'),
+    ],
+)
+def test_tracks_of_another_part_are_refused_and_kept(
+    done, model, video, tmp_path, run_tool, args, message
+):
+    path = tmp_path / 'two_tracks.json'
+    path.write_bytes((done / 'two_tracks.json').read_bytes())
+    status, _, error = run_tool('predict_video.py', *model, video, '--out', tmp_path, *args)
+    assert status == 1 and message in error and '--start and --end' in error
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_edited_tracks_stay_as_they_are(done, model, video, tmp_path, run_tool):
+    path = tmp_path / 'two_tracks.json'
+    path.write_bytes((done / 'two_tracks.json').read_bytes() + b'\n')
+    args = (*model, video, '--out', tmp_path, '--faces', 'largest')
+    status, _, error = run_tool('predict_video.py', *args)
+    assert status == 0, error
+    assert path.read_bytes() == (done / 'two_tracks.json').read_bytes() + b'\n'
+    assert len(Predictions.read(tmp_path / 'two.npz').clips) == 1

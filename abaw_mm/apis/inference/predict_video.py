@@ -98,7 +98,9 @@ def predict_video(
         )
         if tracks is not None:
             chain['faces'] = f'those of {reader.path.stem}_tracks.json'
-        paths = write_video_result(result, reader, folder, outputs, points, chain)
+        paths = write_video_result(
+            result, reader, folder, outputs, points, chain, writes_tracks=tracks is None
+        )
         print_log(
             f'{reader.path}: {_describe(result)}; wrote {", ".join(map(str, paths))}',
             logger='current',

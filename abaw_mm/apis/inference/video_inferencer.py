@@ -205,6 +205,9 @@ class VideoExpressionInferencer(BaseInferencer):
                     scores.append(scored.score)
                     if on_frame is not None and on_frame(scored):
                         break
+                else:
+                    if isinstance(tracker, RecordedTracks):
+                        tracker.check_end()
             except (DamagedVideoError, KeyboardInterrupt) as error:
                 stopped_by = error
         found, rows = tracker.finish(path.stem)

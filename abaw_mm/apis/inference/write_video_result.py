@@ -54,6 +54,7 @@ def write_video_result(
     outputs: Outputs,
     template: FaceTemplate = ARCFACE,
     chain: Mapping[str, str] | None = None,
+    writes_tracks: bool = True,
 ) -> list[Path]:
     """Write the files of a video. Each is written whole or not at all.
 
@@ -69,6 +70,7 @@ def write_video_result(
         template (FaceTemplate): Template of the crops.
         chain (Mapping, optional): Steps before the classifier, for the page, see
             :func:`make_video_report`.
+        writes_tracks (bool): Whether to write the tracks. Defaults to True.
 
     Returns:
         list[Path]: The files, and the folder of each person's crops.
@@ -77,7 +79,8 @@ def write_video_result(
     paths = [out / f'{stem}.csv', out / f'{stem}.npz']
     write_table(paths[0], str(result.path), tracks, predictions)
     predictions.write(paths[1])
-    if not isinstance(result.stopped_by, KeyboardInterrupt):  # else the next run would end there
+    # After Ctrl-C, the next run would end there.
+    if writes_tracks and not isinstance(result.stopped_by, KeyboardInterrupt):
         paths.append(out / f'{stem}_tracks.json')
         write_tracks(paths[-1], tracks)
     thumbnails: dict[tuple[str, int], np.ndarray] = {}

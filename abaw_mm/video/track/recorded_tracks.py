@@ -15,12 +15,13 @@ class RecordedTracks:
 
     Args:
         tracks (FaceTracks): The tracks.
-        path (str): Name of the file that they come from, for messages.
+        video (str): Path of the video, for messages.
     """
 
-    def __init__(self, tracks: FaceTracks, path: str | os.PathLike) -> None:
+    def __init__(self, tracks: FaceTracks, video: str | os.PathLike) -> None:
         self.tracks = tracks
-        self.path = path
+        self.video = video
+        self._done = 0  # frames
         self._order = np.lexsort([tracks.clip_id, tracks.frame_no])
         self._sorted = tracks.take(self._order)
 
@@ -30,17 +31,39 @@ class RecordedTracks:
         Raises:
             InvalidValueError: If the tracks are those of other frames.
         """
-        number = frame.index + 1
-        at = number - self.tracks.first_frame
-        if not 0 <= at < len(self.tracks.time) or self.tracks.time[at] != frame.time:
-            raise InvalidValueError(
-                f'{self.path}: got no frame {number} at {frame.time:.6f} s, expected the tracks of '
-                'the same part of the same video; delete the file to find the faces again'
-            )
+        number, at, tracks = frame.index + 1, self._done, self.tracks
+        if at == len(tracks.time) or (tracks.first_frame + at, tracks.time[at]) != (
+            number,
+            frame.time,
+        ):
+            expected = 'the end' if at == len(tracks.time) else self._describe(at)
+            raise self._fail(f'frame {number} at {frame.time:.6f} s', expected)
+        if tracks.size != (size := frame.image.shape[1::-1]):
+            raise self._fail(f'{size[0]}x{size[1]} pixels', '{}x{}'.format(*tracks.size))
+        self._done += 1
         first, last = np.searchsorted(self._sorted.frame_no, [number, number + 1])
         rows = slice(first, last)
         columns = (self._sorted[name][rows] for name in ('box', 'points', 'score'))
         return self._sorted.clip_id[rows], Faces(*columns)
+
+    def check_end(self) -> None:
+        """Check that the video had all frames of the tracks.
+
+        Raises:
+            InvalidValueError: If it ended before.
+        """
+        if self._done < len(self.tracks.time):
+            raise self._fail('the end', self._describe(self._done))
+
+    def _describe(self, at: int) -> str:
+        return f'frame {self.tracks.first_frame + at} at {self.tracks.time[at]:.6f} s'
+
+    def _fail(self, got: str, expected: str) -> InvalidValueError:
+        return InvalidValueError(
+            f'{self.video}: got {got}, expected {expected} as in its recorded tracks; give the '
+            'video, --start and --end of the run that wrote the tracks, or delete the file of the '
+            'tracks to find the faces again'
+        )
 
     def finish(self, stem: str) -> tuple[FaceTracks, np.ndarray]:
         """Return the tracks, under their own names, as :meth:`FaceTracker.finish` does."""

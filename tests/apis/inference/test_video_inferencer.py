@@ -152,9 +152,9 @@ def test_recorded_tracks_are_used_without_a_search(inferencer, video, result, mo
         result.predictions['pred_score'][result.predictions.rows_of(first)],
         atol=1e-6,
     )
-    with pytest.raises(InvalidValueError, match='expected the tracks of the same part of the same'):
+    with pytest.raises(InvalidValueError, match='as in its recorded tracks'):
         inferencer(video, tracks=replace(names, time=names.time + 0.01))
-    with pytest.raises(InvalidValueError, match='expected the tracks of the same part of the same'):
+    with pytest.raises(InvalidValueError, match='as in its recorded tracks'):
         inferencer(video, tracks=replace(names, time=names.time[:-1]))
 
 

@@ -75,7 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> dict:
     parser.add_argument(
         '--batch-size', type=int, default=16, help='faces that are scored together (default: 16)'
     )
-    args = vars(parser.parse_args(argv))
+    args = vars(parser.parse_intermixed_args(argv))
     _check_source(parser, args)
     drawn, crops, report = (args.pop(name) for name in ('draw', 'crops', 'report'))
     chosen = {name: value for name in DETECTION if (value := args.pop(name)) is not None}

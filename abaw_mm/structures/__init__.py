@@ -4,6 +4,7 @@ from .collate_frames import collate_frames
 from .frame_batch import FrameBatch, is_frame_batch, uses_frame_batches
 from .frame_table import (
     MAX_INT,
+    MAX_NAME,
     FrameTable,
     average_rows,
     chain_tables,
@@ -16,6 +17,7 @@ from .streams import name_streams
 __all__ = [
     'FrameBatch',
     'MAX_INT',
+    'MAX_NAME',
     'FrameTable',
     'average_rows',
     'chain_tables',

@@ -166,13 +166,18 @@ def test_interrupted_run_leaves_whole_files(model, video, tmp_path, run_tool, mo
         (['{video}', '--smooth', 'box'], 2, 'expected METHOD:WIDTH, such as box:1.0s'),
         (['{video}', '--start', 3, '--end', 2], 1, 'expected more than start'),
         (['{video}', '--template', 'none.json'], 1, 'none.json'),
-        (['{video}', '--batch-size', 0], 1, '--batch-size: got 0, expected at least 1'),
+        (['{video}', '--batch-size', 0], 1, '--batch-size: got 0, expected 1 to 4096'),
+        (['{video}', '--batch-size', 10**8], 1, 'expected 1 to 4096'),
+        (['{video}', '--end', 0], 1, 'got no frame before 0 s, expected times from 0.000 s'),
+        (['{video}', '--out', '{video}'], 1, 'expected a folder that can be written to'),
+        (['x' * 195 + '.mp4'], 1, 'expected a name of at most 194 bytes before the suffix'),
+        (['a\\b.mp4'], 1, 'without backslash or control character'),
         (['{video}', '{video}'], 1, 'expected different names'),
     ],
 )
 def test_wrong_arguments_are_named(model, video, tmp_path, run_tool, args, status, message):
     args = [str(arg).format(video=video) for arg in args]
-    got, _, error = run_tool('predict_video.py', *model, *args, '--out', tmp_path / 'out')
+    got, _, error = run_tool('predict_video.py', *model, '--out', tmp_path / 'out', *args)
     assert got == status and message in error and 'Traceback' not in error
     assert not (tmp_path / 'out').exists()
 

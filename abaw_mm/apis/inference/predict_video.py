@@ -1,5 +1,6 @@
 """Predict the expressions of videos and write them."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ from mmengine.logging import print_log
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInferencer, VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, Outputs, write_video_result
-from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.errors import FileAccessError, InvalidValueError, shorten, shorten_text
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.structures import MAX_NAME, check_clip_names
 from abaw_mm.video.decode import VideoReader
 from abaw_mm.video.face_template import ARCFACE, read_template
 from abaw_mm.video.track.face_tracks import FaceTracks
 from abaw_mm.video.track.tracks_file import read_tracks
+
+LONGEST_ENDING = '_right'  # of the name of a person, after that of the video
+MAX_BATCH = 4096  # faces; more wait for pictures that fill the memory
 
 
 def predict_video(
@@ -67,6 +72,7 @@ def predict_video(
     """
     _check_arguments(videos, batch_size)
     folder = Path(out)
+    _check_folder(folder)
     readers = [VideoReader(video, start, end) for video in videos]  # errors before the first result
     recorded = {
         reader.path: read_tracks(path)
@@ -120,13 +126,38 @@ def _name_tracks(folder: Path, reader: VideoReader) -> Path:
 
 
 def _check_arguments(videos: Sequence[str], batch_size: int) -> None:
-    if batch_size < 1:
-        raise InvalidValueError(f'--batch-size: got {batch_size}, expected at least 1')
+    if not 1 <= batch_size <= MAX_BATCH:
+        raise InvalidValueError(f'--batch-size: got {batch_size}, expected 1 to {MAX_BATCH}')
+    for video in videos:
+        _check_name(Path(video))
     twice = [stem for stem, count in Counter(Path(v).stem for v in videos).items() if count > 1]
     if twice:
         raise InvalidValueError(
             f'got several videos with the name {shorten(twice)}, expected different names, which '
             'become those of the files; run the command once for each, with another --out'
+        )
+
+
+def _check_name(video: Path) -> None:
+    try:
+        check_clip_names([f'{video.stem}{LONGEST_ENDING}'])
+    except InvalidValueError as error:
+        raise InvalidValueError(
+            f'got the video {shorten_text(video.name)}, expected a name of at most '
+            f'{MAX_NAME - len(LONGEST_ENDING)} bytes before the suffix, without backslash or '
+            'control character, since persons are named after it; rename the file'
+        ) from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that files can be written, before hours are spent on their content."""
+    parent = folder
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise FileAccessError(
+            f'--out: got {folder}, expected a folder that can be written to, which {parent} is '
+            'not; give another folder'
         )
 
 

@@ -123,8 +123,9 @@ class VideoReader:
                 yield VideoFrame(index, time, self._convert(frame))
         if not found:
             raise InvalidValueError(
-                f'{self.path}: got no frame from {self.start} to {self.end} s, expected times from '
-                f'{self._first_time:.3f} s on, the last read is {time:.3f} s; correct start and end'
+                f'{self.path}: got no frame{_describe_part(self.start, self.end)}, expected times '
+                f'from {self._first_time:.3f} s on, the last read is {time:.3f} s; correct start '
+                'and end'
             )
 
     def read_times(self) -> Iterator[float]:
@@ -241,6 +242,11 @@ def _choose_stream(container: Any) -> Any:
 
     streams = [s for s in container.streams.video if not s.disposition & ATTACHED_PICTURE]
     return max(streams, key=rank, default=None)
+
+
+def _describe_part(start: float | None, end: float | None) -> str:
+    parts = ('at or after', start), ('before', end)
+    return ' and'.join(f' {word} {time:g} s' for word, time in parts if time is not None)
 
 
 def _check_range(start: float | None, end: float | None) -> None:

@@ -5,8 +5,9 @@
 
 The clips of the training and the validation set are split as by make_folds.py. Each fold is
 predicted by the last checkpoint of a training on the others. WORK_DIR/out_of_fold.npz has the
-predictions of all frames, WORK_DIR/scores.json their score and that of each fold. The same command
-continues after an interruption.
+predictions of all frames, WORK_DIR/scores.json their score and that of each fold. With --test-set,
+the models of all folds also predict the challenge's list of frames; WORK_DIR/test_set.npz has the
+mean of their probabilities. The same command continues after an interruption.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from abaw_mm.paper.cross_validation import (
     merge_folds,
     score_folds,
 )
+from abaw_mm.paper.sweep import CommandError
 from abaw_mm.paper.work_dir import WorkDir
 
 REPO = Path(__file__).resolve().parents[1]
@@ -53,6 +55,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--work-dir', required=True, help='folder for all results')
     parser.add_argument('--nproc', type=int, default=1, help='processes per training; default: 1')
     parser.add_argument('--data-root', help='data root; default: that of the config')
+    parser.add_argument(
+        '--test-set',
+        type=Path,
+        metavar='LIST',
+        help="the challenge's list of frames, to be predicted by the models of all folds",
+    )
     return parser.parse_args(argv)
 
 
@@ -70,6 +78,18 @@ def run(validation: CrossValidation) -> list[str]:
     ]
 
 
+def predict_test_set(validation: CrossValidation, path: Path) -> str:
+    """Predict the test set behind a progress bar; return the error if it failed."""
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task('test set', total=None)
+        try:
+            for at in validation.predict_test_set(path):
+                bar.update(task, completed=at.done, total=at.total, description=at.doing)
+        except CommandError as error:
+            return f'{error} ({error.log})'
+    return ''
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not done yet, and print the scores."""
@@ -77,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.config.is_file():
         raise MissingFileError(f'{args.config}: no such file, expected a config; correct the path')
     data_root = args.data_root or Config.fromfile(args.config).train_dataloader.dataset.data_root
+    if args.test_set and not args.test_set.exists():
+        raise MissingFileError(f'--test-set: {args.test_set}: no such file; correct the path')
     MMLogger.get_instance('cross_validate', log_level='WARNING')  # each run has its own log
     validation = make_cross_validation(
         REPO,
@@ -109,6 +131,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         f'{scores["mean"]:.2f} ± {scores["std"]:.2f} % (mean and standard deviation)'
     )
     console.print(f'{folder / "out_of_fold.npz"}, {folder / "scores.json"}')
+    if args.test_set:
+        error = predict_test_set(validation, args.test_set)
+        if error:
+            print(f'--test-set: {error}', file=sys.stderr)
+            return 1
+        mean = validation.average_test_set()
+        mean.write(folder / 'test_set.npz')
+        console.print(f'{folder / "test_set.npz"}: {len(mean)} frames, mean of {args.folds} models')
     return 0
 
 

@@ -11,9 +11,11 @@ from mmengine.config import Config
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.folds import split_folds, write_fold_lists
 from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.ensemble import average
 from abaw_mm.evaluation.predictions.score_predictions import score_predictions
+from abaw_mm.files import atomic_write
 from abaw_mm.paper.rows import Training
-from abaw_mm.paper.sweep import RANDOM, Sweep
+from abaw_mm.paper.sweep import RANDOM, Progress, Sweep
 from abaw_mm.paper.work_dir import WorkDir
 from abaw_mm.structures import merge_tables
 
@@ -42,6 +44,55 @@ class CrossValidation(Sweep):
         """Read the predictions of all folds that are finished."""
         names = [name for name in self.names if self.work_dir.read_result(name, 0) is not None]
         return {name: Predictions.read(self.predictions_path(name)) for name in names}
+
+    def predict_test_set(self, ann_file: Path) -> Iterator[Progress]:
+        """Predict a test set with the last checkpoint of each fold, unless it is done.
+
+        Args:
+            ann_file (Path): The challenge's list of frames, or a folder of annotations.
+
+        Yields:
+            Progress: About twice per second; counts folds.
+
+        Raises:
+            CommandError: If a prediction fails.
+            WorkDirInUseError: If another sweep uses the work dir.
+        """
+        with self.work_dir.lock() as lock:
+            for number, name in enumerate(self.names):
+                folder, out = self.work_dir.folder(name, 0), self.test_set_path(name)
+                cfg = Config.fromfile(str(self._recorded_config(name)))
+                cfg.test_dataloader.dataset.ann_file = str(ann_file.absolute())
+                cfg.test_dataloader.dataset.clips = None
+                config = folder / 'test_set.py'
+                if self._is_predicted(name, config, cfg.pretty_text, ann_file):
+                    continue
+                out.unlink(missing_ok=True)
+                with atomic_write(config) as draft:
+                    draft.write_text(cfg.pretty_text, encoding='utf-8')
+                inputs = [config, self._last_checkpoint(name, folder)]
+                flags = ['--work-dir', folder / 'test', '--out', out]
+                command = self._make_command('test', inputs, flags)
+                for _ in self._call(command, folder / 'test_set.log', lock):
+                    yield Progress(number, len(self.names), f'{name}, test set')
+
+    def _is_predicted(self, name: str, config: Path, text: str, ann_file: Path) -> bool:
+        """Whether the test set of a config was predicted by the present checkpoint of a fold."""
+        out = self.test_set_path(name)
+        if not (out.is_file() and config.is_file() and config.read_text(encoding='utf-8') == text):
+            return False
+        if out.stat().st_mtime < ann_file.stat().st_mtime:
+            return False
+        return Predictions.read(out).sha256 == Predictions.read(self.predictions_path(name)).sha256
+
+    def test_set_path(self, name: str) -> Path:
+        """Return the path of the predictions of the test set by a fold."""
+        return self.work_dir.folder(name, 0) / 'test_set.npz'
+
+    def average_test_set(self) -> Predictions:
+        """Average the predictions of the test set by all folds."""
+        paths = [self.test_set_path(name) for name in self.names]
+        return average([Predictions.read(path) for path in paths], [str(path) for path in paths])
 
     def _count(self, name: str, folder: Path, lock: int) -> Iterator[None]:
         """Count nothing: the model is the same in all folds."""

@@ -23,17 +23,25 @@ cfg = {}
 exec(Path(sys.argv[1]).read_text(), cfg)
 dataset = cfg['test_dataloader']['dataset']
 rows = []
-for clip in Path(dataset['clips']).read_text().split():
-    (path,) = [p for f in dataset['ann_file'] for p in Path(f).glob(clip + '.txt')]
-    labels = map(int, path.read_text().splitlines()[1:])
-    rows += [(clip, n, label) for n, label in enumerate(labels, 1) if label >= 0]
+if dataset['clips'] is None:
+    for row in Path(dataset['ann_file']).read_text().split()[1:]:
+        clip, _, name = row.rstrip(',').rpartition('/')
+        rows.append((clip, int(name[:-4]), -1))
+else:
+    for clip in Path(dataset['clips']).read_text().split():
+        (path,) = [p for f in dataset['ann_file'] for p in Path(f).glob(clip + '.txt')]
+        labels = map(int, path.read_text().splitlines()[1:])
+        rows += [(clip, n, label) for n, label in enumerate(labels, 1) if label >= 0]
 clip, frame_no, label = zip(*rows)
+# On the test set, the models of the folds differ: that of fold n has class number + n.
+shift = 0 if dataset['clips'] else int(Path(sys.argv[1]).parents[1].name[len('fold')])
 np.savez(
     sys.argv[sys.argv.index('--out') + 1], clip=np.array(clip), frame_no=np.array(frame_no),
     gt_label=np.array(label), classes=np.array('CLASSES'.split(',')),
-    pred_score=np.eye(8, dtype=np.float32)[np.array(frame_no) % 8], sha256=np.array('ab'))
+    pred_score=np.eye(8, dtype=np.float32)[(np.array(frame_no) + shift) % 8],
+    sha256=np.array('ab'))
 with open(Path(sys.argv[0]).with_name('tested'), 'a') as file:
-    print(Path(dataset['clips']).stem, file=file)
+    print(Path(dataset['clips'] or dataset['ann_file']).stem, file=file)
 """
 
 
@@ -88,6 +96,38 @@ def test_one_command_trains_predicts_and_scores_all_folds(tools, tmp_path, run_t
     assert json.loads((work_dir / 'scores.json').read_text()) == scores
     status, _, error = run_tool(*command, 'train_cfg.max_iters=40')
     assert status == 1 and 'holds results of other settings' in error
+
+
+def test_the_models_of_all_folds_predict_a_test_set(tools, tmp_path, run_tool):
+    config, work_dir = REPO / 'configs/res18_srp_demo.py', tmp_path / 'work'
+    (tmp_path / 'list.txt').write_text(
+        f'image_location,{HEADER}\n' + ''.join(f'x/{n:05d}.jpg,\n' for n in range(1, 10))
+    )
+    flags = ['--work-dir', work_dir, '--folds', 2, '--data-root', tmp_path / 'affwild2']
+    command = (tools / 'cross_validate.py', config, *flags)
+    options = ('--cfg-options', 'train_cfg.max_iters=20')
+    status, out, error = run_tool(*command, '--test-set', tmp_path / 'list.txt', *options)
+    assert status == 0, error
+    assert '9 frames, mean of 2 models' in out.replace('\n', ' ')
+    tested = ['fold0of2_val', 'fold1of2_val', 'list', 'list']
+    assert (tools / 'tested').read_text().split() == tested
+    mean = Predictions.read(work_dir / 'test_set.npz')
+    expected = np.zeros((9, 8))
+    for fold in range(2):
+        expected[np.arange(9), (np.arange(1, 10) + fold) % 8] += 1 / 2
+    np.testing.assert_allclose(mean['pred_score'], expected, atol=1e-6)
+    assert mean.steps == ('mean of 2',) and mean.frame_no.tolist() == list(range(1, 10))
+
+    assert run_tool(*command, '--test-set', tmp_path / 'list.txt', *options)[0] == 0
+    assert (tools / 'tested').read_text().split() == tested  # done already
+    (tmp_path / 'list.txt').rename(tmp_path / 'other.txt')
+    assert run_tool(*command, '--test-set', tmp_path / 'other.txt', *options)[0] == 0
+    assert (tools / 'tested').read_text().split()[-2:] == ['other'] * 2
+    status, _, error = run_tool(*command, '--test-set', tmp_path / 'list.txt', *options)
+    assert status == 1 and 'list.txt: no such file' in error
+    (tmp_path / 'list.txt').write_text('damaged')
+    status, _, error = run_tool(*command, '--test-set', tmp_path / 'list.txt', *options)
+    assert status == 1 and 'test_set.log' in error
 
 
 def test_score_has_a_spread():

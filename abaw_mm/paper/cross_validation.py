@@ -75,6 +75,7 @@ class CrossValidation(Sweep):
                 command = self._make_command('test', inputs, flags)
                 for _ in self._call(command, folder / 'test_set.log', lock):
                     yield Progress(number, len(self.names), f'{name}, test set')
+            yield Progress(len(self.names), len(self.names), 'test set')
 
     def _is_predicted(self, name: str, config: Path, text: str, ann_file: Path) -> bool:
         """Whether the test set of a config was predicted by the present checkpoint of a fold."""

@@ -15,6 +15,7 @@ from abaw_mm.compat.cpu import LAUNCHERS, init_dist
 from abaw_mm.compat.end_with_parent import end_with_parent
 from abaw_mm.errors import InvalidValueError, MissingFileError
 
+SUFFIXES = ('.py', '.yml', '.yaml', '.json')  # of mmengine's configs
 MAX_SEED = 2**32 - 1  # of NumPy
 
 
@@ -44,6 +45,11 @@ def load_config(
         raise MissingFileError(
             f'config={config!r}: no such file, expected one such as '
             'configs/res50_srp_affwild2.py; correct the path'
+        )
+    if not str(config).endswith(SUFFIXES):
+        raise InvalidValueError(
+            f'config={config!r}: got another file, expected a config ({", ".join(SUFFIXES)}) such '
+            'as configs/res50_srp_affwild2.py; correct the path'
         )
     _prepare_process(launcher)
     with convert_config_errors(config):

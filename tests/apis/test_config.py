@@ -19,6 +19,12 @@ def test_seed_out_of_range_is_an_error(tmp_path, seed):
         load_config(path)
 
 
+def test_file_that_is_no_config_is_an_error(tmp_path):
+    (tmp_path / 'README.md').write_text('# Title')
+    with pytest.raises(InvalidValueError, match=r'got another file, expected a config \(.py'):
+        load_config(str(tmp_path / 'README.md'))
+
+
 def test_missing_config_is_an_error():
     with pytest.raises(MissingFileError, match="config='gone.py': no such file"):
         load_config('gone.py')

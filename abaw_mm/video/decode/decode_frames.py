@@ -126,6 +126,7 @@ def decode_frames(
     stream.codec_context.thread_type = 'AUTO' if is_parallel else 'NONE'
     packets = container.demux(stream)
     before = None
+    last_pts = NOTHING
     packet, early, has_started = None, None, False
     try:
         while True:
@@ -134,9 +135,14 @@ def decode_frames(
             if packet is None and early is not None and not has_started:
                 raise early
             if packet is None:
+                if is_parallel and before is not None and before < last_pts:
+                    # Codecs that decode several frames at once drop the last ones in silence.
+                    raise Damage('frames at the end are missing', in_codec=True)
                 return
             try:
                 check(packet)
+                if packet.pts is not None and not packet.is_discard:
+                    last_pts = max(last_pts, packet.pts)
                 for frame in _decode_packet(packet):
                     if frame.is_corrupt:
                         raise Damage('a frame is damaged', in_codec=True)

@@ -34,6 +34,7 @@ from abaw_mm.video.track.face_tracks import FaceTracks
 
 EXPECTED = 'the tracks of a video (tracks.json)'
 FIX = 'correct the file, or delete it to find the faces again'
+MAX_PIXEL = 1_000_000  # far outside of any picture
 SHAPES: dict[str, tuple[int, ...]] = dict(box=(4,), points=(len(POINTS), 2), score=())
 
 
@@ -131,6 +132,13 @@ def _read_face(
         if columns[-1].shape != shape:
             expected = ' x '.join(map(str, shape)) + ' numbers' if shape else 'one number'
             raise _fail(path, f'{where}.{name}', face[name], expected)
+        if np.any(np.abs(columns[-1]) > MAX_PIXEL):
+            raise _fail(path, f'{where}.{name}', face[name], f'numbers up to {MAX_PIXEL}')
+    box, points, _ = columns
+    if np.any(box[2:] <= box[:2]):
+        raise _fail(path, f'{where}.box', face['box'], 'left, top, right and bottom')
+    if not np.ptp(points, axis=0).any():
+        raise _fail(path, f'{where}.points', face['points'], 'different points')
     return number, tuple(columns)
 
 

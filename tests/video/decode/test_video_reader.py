@@ -292,6 +292,22 @@ def test_truncated_video_gives_every_frame_before_the_damage(suffix, tmp_path):
     assert np.all(np.diff(counts) >= 0) and counts[-1] >= 37
 
 
+def test_frames_that_a_truncated_transport_stream_loses_are_reported(tmp_path):
+    path = tmp_path / 'a.ts'
+    write_video(path, make_pictures(30, 640, 360), time_base=Fraction(1, 90000))
+    content, losses = path.read_bytes(), 0
+    for size in np.linspace(len(content) // 2, len(content) - 1, 8).astype(int):
+        path.write_bytes(content[:size])
+        with av.open(str(path)) as container:
+            stored = sum(packet.size > 0 for packet in container.demux(video=0))
+        frames = VideoReader(path)
+        try:
+            assert sum(1 for _ in frames) == stored
+        except DamagedVideoError:
+            losses += 1
+    assert losses
+
+
 def test_frames_before_a_damaged_packet_are_read(tmp_path):
     """The whole file is there, so that only the codec can notice it."""
     path = tmp_path / 'a.mp4'

@@ -18,7 +18,7 @@ def tracks() -> FaceTracks:
         np.array([0, 0, 0, 1, 1], np.int32),
         np.array([5, 6, 9, 7, 8], np.int32),
         dict(
-            box=rng.normal(100, 90, (5, 4)).astype(np.float32),
+            box=np.sort(rng.normal(100, 90, (5, 2, 2)), axis=1).reshape(5, 4).astype(np.float32),
             points=rng.normal(100, 90, (5, 5, 2)).astype(np.float32),
             score=rng.uniform(0.5, 1, 5).astype(np.float32),
         ),
@@ -82,6 +82,9 @@ def test_edits_rename_merge_and_drop(tmp_path, tracks):
         (lambda c: c['faces'][0]['frames'][2].update(box=[1, 2, 3]), 'box: got .*4 numbers'),
         (lambda c: c['faces'][0]['frames'][2].update(box=[1, 2, 3, None]), 'finite numbers'),
         (lambda c: c['faces'][0]['frames'][2].update(points=[[1], [2, 3]]), 'finite numbers'),
+        (lambda c: c['faces'][0]['frames'][2].update(box=[1e39, 2, 2e39, 4]), 'up to 1000000'),
+        (lambda c: c['faces'][0]['frames'][2].update(box=[3, 2, 1, 4]), 'box: got .*left, top'),
+        (lambda c: c['faces'][0]['frames'][2].update(points=[[5, 5]] * 5), 'different points'),
         (lambda c: c['faces'][0]['frames'][2].update(score='0.9'), 'score: got .*finite numbers'),
         (lambda c: c['faces'][0]['frames'][2].update(score=float('nan')), 'finite numbers'),
     ],

@@ -237,16 +237,21 @@ def _choose_stream(container: Any) -> Any:
     """Return the default video stream, else the one with the most pixels; None without any."""
 
     def rank(stream: Any) -> tuple[bool, int]:
-        is_default = bool(stream.disposition & DEFAULT)
-        return is_default, stream.width * stream.height if stream.codec_context else 0
+        pixels = stream.width * stream.height if stream.codec_context else 0
+        return _has_disposition(stream, DEFAULT), pixels
 
-    streams = [s for s in container.streams.video if not s.disposition & ATTACHED_PICTURE]
+    streams = [s for s in container.streams.video if not _has_disposition(s, ATTACHED_PICTURE)]
     return max(streams, key=rank, default=None)
 
 
 def _describe_part(start: float | None, end: float | None) -> str:
     parts = ('at or after', start), ('before', end)
     return ' and'.join(f' {word} {time:g} s' for word, time in parts if time is not None)
+
+
+def _has_disposition(stream: Any, flag: int) -> bool:
+    disposition = getattr(stream, 'disposition', 0)  # PyAV 14.0 does not have it
+    return bool(getattr(disposition, 'value', disposition) & flag)
 
 
 def _check_range(start: float | None, end: float | None) -> None:

@@ -68,14 +68,16 @@ class PacketCheck:
             raise Damage('a packet is incomplete')
         if not packet.size:  # the end
             self._check_end()
-        elif packet.dts is None:
+            return
+        self._duration = packet.duration or 0
+        if packet.dts is None:
             self._skipped += self.last_dts is None
         else:
             if self.last_dts is None:
                 self._first_dts = packet.dts
             else:
                 self._longest_step = max(self._longest_step, packet.dts - self.last_dts)
-            self.last_dts, self._duration = packet.dts, packet.duration or 0
+            self.last_dts = packet.dts
 
     def check_gap(self, before: int | None, pts: int | None) -> None:
         """Check the time between two of the frames that a codec gives at the end.
@@ -91,7 +93,10 @@ class PacketCheck:
                 raise Damage('the end is missing')
 
     def _check_end(self) -> None:
-        span = (1 + self._skipped) * self._duration
+        duration = self._duration or self._longest_step  # FFmpeg 7 does not know all durations
+        if not duration:
+            return
+        span = (1 + self._skipped) * duration
         span += 0 if self.last_dts is None else self.last_dts - self._first_dts
         if span * self._time_base < self._expected:
             raise Damage('the end is missing')

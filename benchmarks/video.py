@@ -32,7 +32,8 @@ from mmpretrain.registry import MODELS
 
 from abaw_mm import compat
 from abaw_mm.apis import VideoExpressionInferencer, load_config
-from abaw_mm.apis.inference.video_inferencer import BATCH, VideoResult
+from abaw_mm.apis.inference.video_inferencer import BATCH
+from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.video.decode import VideoReader
 from abaw_mm.video.find.mtcnn import MTCNNFinder
 from abaw_mm.video.table import write_table

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 Item = TypeVar('Item')
 END: Any = object()
+AHEAD = 4  # frames that wait between two steps of a pipeline
 
 
 def prefetch(items: Iterable[Item], size: int) -> Generator[Item, None, None]:

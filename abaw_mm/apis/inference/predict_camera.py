@@ -8,12 +8,8 @@ import numpy as np
 from mmengine.logging import print_log
 
 from abaw_mm.apis.config import load_config
-from abaw_mm.apis.inference.video_inferencer import (
-    CAMERA,
-    ScoredFrame,
-    VideoExpressionInferencer,
-    VideoResult,
-)
+from abaw_mm.apis.inference.video_inferencer import ScoredFrame, VideoExpressionInferencer
+from abaw_mm.apis.inference.video_result import CAMERA, VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, write_video_result
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.video.camera import CameraReader, Capture
@@ -81,5 +77,5 @@ def predict_camera(
         f'camera: {frames} frames in {seconds:.1f} s, {reader.dropped} dropped', logger='current'
     )
     if out is not None:
-        write_video_result(result, reader, Path(out), NOTHING)
+        write_video_result(result, Path(out), NOTHING)
     return result

@@ -9,7 +9,8 @@ from typing import Any
 from mmengine.logging import print_log
 
 from abaw_mm.apis.config import load_config
-from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInferencer, VideoResult
+from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInferencer
+from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, Outputs, write_video_result
 from abaw_mm.errors import FileAccessError, InvalidValueError, shorten, shorten_text
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
@@ -105,7 +106,7 @@ def predict_video(
         if tracks is not None:
             chain['faces'] = f'those of {reader.path.stem}_tracks.json'
         paths = write_video_result(
-            result, reader, folder, outputs, points, chain, writes_tracks=tracks is None
+            result, folder, outputs, points, chain, writes_tracks=tracks is None
         )
         print_log(
             f'{reader.path}: {_describe(result)}; wrote {", ".join(map(str, paths))}',

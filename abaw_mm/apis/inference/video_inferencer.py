@@ -15,28 +15,29 @@ from torch import nn
 
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.inference.crop_scorer import CropScorer
+from abaw_mm.apis.inference.video_result import Source, VideoResult, find_path
+from abaw_mm.apis.inference.write_video_result import (
+    NOTHING,
+    draw_video_result,
+    write_video_result,
+)
 from abaw_mm.errors import DamagedVideoError, InvalidValueError
-from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.progress import show_progress
 from abaw_mm.video.align import align
-from abaw_mm.video.camera import CameraReader
 from abaw_mm.video.decode import VideoReader
 from abaw_mm.video.face_template import ARCFACE, FaceTemplate
 from abaw_mm.video.faces import Faces
 from abaw_mm.video.find.build_finder import build_finder
-from abaw_mm.video.prefetch import prefetch
+from abaw_mm.video.prefetch import AHEAD, prefetch
 from abaw_mm.video.table import build_predictions
 from abaw_mm.video.track.face_tracker import FaceTracker
 from abaw_mm.video.track.face_tracks import FaceTracks
 from abaw_mm.video.track.recorded_tracks import RecordedTracks
 from abaw_mm.video.video_frame import VideoFrame
 
-AHEAD = 4  # frames between two steps of the pipeline
 BATCH = 16  # faces that are scored together
 KEPT = ('all', 'largest')
-CAMERA = Path('camera')  # name of the files of a camera
-Source = VideoReader | CameraReader
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 
@@ -55,24 +56,6 @@ class ScoredFrame:
     face_id: np.ndarray
     faces: Faces
     score: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class VideoResult:
-    """The persons of a video and their expressions.
-
-    Attributes:
-        path (Path): The video.
-        tracks (FaceTracks): Faces of each person, F rows.
-        predictions (Predictions): Probabilities of the same faces, smoothed if that was asked for.
-        stopped_by (BaseException, optional): What ended the video early: damage, or Ctrl-C. The
-            frames before are complete.
-    """
-
-    path: Path
-    tracks: FaceTracks
-    predictions: Predictions
-    stopped_by: BaseException | None = None
 
 
 class _AlignedFrame(NamedTuple):
@@ -116,8 +99,8 @@ class VideoExpressionInferencer(BaseInferencer):
 
     preprocess_kwargs = {'start', 'end'}
     forward_kwargs = {'tracks', 'faces', 'smoothing', 'on_frame'}
-    visualize_kwargs: set = set()
-    postprocess_kwargs: set = set()
+    visualize_kwargs = {'show', 'vis_out_dir'}
+    postprocess_kwargs = {'pred_out_dir'}
 
     def __init__(
         self,
@@ -195,7 +178,7 @@ class VideoExpressionInferencer(BaseInferencer):
         """
         _check_faces(faces)
         reader, batch_size = inputs
-        path = reader.path or CAMERA
+        path = find_path(reader)
         tracker = self._build_tracker() if tracks is None else RecordedTracks(tracks, path)
         scores: list[np.ndarray] = []
         stopped_by: BaseException | None = None
@@ -220,20 +203,52 @@ class VideoExpressionInferencer(BaseInferencer):
         )
         if smoothing is not None:
             predictions = smoothing(predictions)
-        return [VideoResult(path, found, predictions, stopped_by)]
+        return [VideoResult(reader, found, predictions, stopped_by)]
 
-    def visualize(self, inputs: list, preds: list[VideoResult], **kwargs: Any) -> list:
-        """Return nothing: :func:`write_video_result` draws."""
-        return []
+    def visualize(
+        self,
+        inputs: Sequence[str | os.PathLike],
+        preds: list[VideoResult],
+        show: bool = False,
+        vis_out_dir: str | None = None,
+        **kwargs: Any,
+    ) -> list[Path | None]:
+        """Draw the faces, probabilities and timelines of the videos.
+
+        Args:
+            inputs (Sequence[str]): Not used.
+            preds (list[VideoResult]): Results of the videos.
+            show (bool): Whether to show them in a window. Defaults to False.
+            vis_out_dir (str, optional): Folder for ``<stem>_drawn.mp4``.
+
+        Returns:
+            list: Path of each drawn video, None without ``vis_out_dir``.
+        """
+        return [draw_video_result(result, vis_out_dir, show) for result in preds]
 
     def postprocess(
         self,
         preds: list[VideoResult],
-        visualization: list,
+        visualization: list[Path | None],
         return_datasamples: bool = False,
+        pred_out_dir: str | None = None,
         **kwargs: Any,
     ) -> dict:
-        """Return the results under ``predictions``, as the inferencers of OpenMMLab do."""
+        """Write and return the results.
+
+        Args:
+            preds (list[VideoResult]): Results of the videos.
+            visualization (list): Paths of the drawn videos.
+            return_datasamples (bool): Not used; results have one form.
+            pred_out_dir (str, optional): Folder for table, predictions and tracks, see
+                :func:`write_video_result`.
+
+        Returns:
+            dict: ``predictions``, the results, and ``visualization``, the paths.
+        """
+        if pred_out_dir is not None:
+            for result in preds:
+                write_video_result(result, Path(pred_out_dir), NOTHING)
         return dict(predictions=preds, visualization=visualization)
 
     def _build_tracker(self) -> FaceTracker:

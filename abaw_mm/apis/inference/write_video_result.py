@@ -1,5 +1,6 @@
 """Write what was found in a video: table, predictions, tracks, drawn video, crops, report."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -8,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.apis.inference.video_inferencer import AHEAD, Source, VideoResult
+from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.files import open_atomic
 from abaw_mm.progress import show_progress
 from abaw_mm.video.align import align
 from abaw_mm.video.crop_writer import CropWriter
 from abaw_mm.video.draw.face_drawer import FaceDrawer
+from abaw_mm.video.draw.live_window import LiveWindow
 from abaw_mm.video.draw.timeline import Timeline
 from abaw_mm.video.drawn_video import DrawnVideo
 from abaw_mm.video.face_template import ARCFACE, FaceTemplate
-from abaw_mm.video.prefetch import prefetch
+from abaw_mm.video.prefetch import AHEAD, prefetch
 from abaw_mm.video.table import write_table
 from abaw_mm.video.track.tracks_file import write_tracks
 from abaw_mm.video.video_frame import VideoFrame
@@ -49,7 +51,6 @@ NOTHING = Outputs()
 
 def write_video_result(
     result: VideoResult,
-    reader: Source,
     out: Path,
     outputs: Outputs,
     template: FaceTemplate = ARCFACE,
@@ -64,7 +65,6 @@ def write_video_result(
 
     Args:
         result (VideoResult): What was found.
-        reader (VideoReader): The video, with the same start and end.
         out (Path): Folder for the files.
         outputs (Outputs): What is written besides.
         template (FaceTemplate): Template of the crops.
@@ -88,15 +88,15 @@ def write_video_result(
     with ExitStack() as stack:
         if outputs.drawn:
             paths.append(out / f'{stem}_drawn.mp4')
-            video = stack.enter_context(DrawnVideo(paths[-1], reader))
-            visitors.append(_draw(result, reader, video))
+            video = stack.enter_context(DrawnVideo(paths[-1], result.source))
+            visitors.append(_draw(result, video))
         if outputs.crops:
             crops = stack.enter_context(CropWriter(out / 'cropped_aligned', stem))
             visitors.append(_cut_crops(result, crops, template))
         if outputs.report:
             visitors.append(_take_thumbnails(result, thumbnails))
         if visitors:
-            _visit_frames(result, reader, visitors)
+            _visit_frames(result, visitors)
         if outputs.crops:
             crops.finish(dict(enumerate(tracks.clips)))
             paths += [out / 'cropped_aligned' / clip for clip in tracks.clips]
@@ -116,13 +116,38 @@ def write_video_result(
     return paths
 
 
-def _visit_frames(result: VideoResult, reader: Source, visitors: Sequence[Visitor]) -> None:
+def draw_video_result(
+    result: VideoResult, out: str | os.PathLike | None, show: bool = False
+) -> Path | None:
+    """Draw the faces, probabilities and timelines of a video.
+
+    Args:
+        result (VideoResult): What was found.
+        out (str, optional): Folder for ``<stem>_drawn.mp4``. Defaults to none.
+        show (bool): Whether to show the pictures in a window. Defaults to False.
+
+    Returns:
+        Path: The drawn video, None without ``out``.
+    """
+    path = None if out is None else Path(out, f'{result.path.stem}_drawn.mp4')
+    with ExitStack() as stack:
+        visitors = []
+        if path is not None:
+            visitors.append(_draw(result, stack.enter_context(DrawnVideo(path, result.source))))
+        if show:
+            visitors.append(_draw(result, stack.enter_context(LiveWindow(result.path.name))))
+        if visitors:
+            _visit_frames(result, visitors)
+    return path
+
+
+def _visit_frames(result: VideoResult, visitors: Sequence[Visitor]) -> None:
     """Read a video again, and call functions with each frame that has a result."""
     tracks = result.tracks
     order = np.lexsort([tracks.clip_id, tracks.frame_no])
     frame_no = tracks.frame_no[order]
     with (
-        closing(prefetch(reader, AHEAD)) as frames,
+        closing(prefetch(result.source, AHEAD)) as frames,
         show_progress(f'{result.path.name}: pictures') as update,
     ):
         for done, frame in enumerate(islice(frames, len(tracks.time)), 1):
@@ -132,14 +157,14 @@ def _visit_frames(result: VideoResult, reader: Source, visitors: Sequence[Visito
             update(done, len(tracks.time))
 
 
-def _draw(result: VideoResult, reader: Source, video: DrawnVideo) -> Visitor:
+def _draw(result: VideoResult, video: DrawnVideo | LiveWindow) -> Visitor:
     tracks, predictions = result.tracks, result.predictions
     scored = predictions.find(tracks)
     label = np.full((len(tracks.clips), len(tracks.time)), -1)
     label[tracks.clip_id, tracks.frame_no - tracks.first_frame] = predictions['pred_label'][scored]
     drawer = FaceDrawer(
-        reader.width,
-        reader.height,
+        result.source.width,
+        result.source.height,
         predictions.classes,
         tracks.clips,
         Timeline(tracks.time, label),

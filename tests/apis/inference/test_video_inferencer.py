@@ -11,9 +11,11 @@ import pytest
 from compose_video import compose, draw_faces, make_pictures, stay, write_video
 from small_model import write_small_model
 
+from abaw_mm.apis.inference import write_video_result
 from abaw_mm.apis.inference.crop_scorer import CropScorer
 from abaw_mm.apis.inference.video_inferencer import VideoExpressionInferencer
 from abaw_mm.errors import DamagedVideoError, InvalidValueError
+from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.seconds import Seconds
 from abaw_mm.video.align import align
@@ -205,3 +207,31 @@ def test_video_without_a_face_has_no_rows(inferencer, tmp_path):
     write_video(tmp_path / 'empty.mp4', make_pictures(5, 320, 240))
     result = inferencer(tmp_path / 'empty.mp4')['predictions'][0]
     assert len(result.tracks.time) == 5 and len(result.tracks) == len(result.predictions) == 0
+
+
+def test_call_draws_and_writes(inferencer, video, tmp_path, monkeypatch):
+    shown = []
+
+    class Window:
+        def __init__(self, title):
+            shown.append(title)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def write(self, time, image):
+            shown.append(time)
+
+    monkeypatch.setattr(write_video_result, 'LiveWindow', Window)
+    out = inferencer(video, show=True, vis_out_dir=tmp_path / 'vis', pred_out_dir=tmp_path / 'pred')
+    times = [time for time, _ in decode(video)]
+    assert shown == ['two.mp4', *times]
+    assert out['visualization'] == [tmp_path / 'vis/two_drawn.mp4']
+    assert [time for time, _ in decode(tmp_path / 'vis/two_drawn.mp4')] == times
+    written = Predictions.read(tmp_path / 'pred/two.npz')
+    np.testing.assert_array_equal(
+        written['pred_score'], out['predictions'][0].predictions['pred_score']
+    )

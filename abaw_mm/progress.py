@@ -9,7 +9,8 @@ from functools import partial
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
+from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, Task
+from rich.text import Text
 
 FIRST, EVERY = 10.0, 30.0  # seconds until the first line, and between two lines
 
@@ -38,12 +39,21 @@ def show_progress(what: str, write: Write = write_to_log) -> Iterator[Update]:
     if not is_main_process():
         yield lambda done, total: None
     elif console.is_terminal:
-        columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
+        columns = [*Progress.get_default_columns(), MofNCompleteColumn(), _SpeedColumn()]
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
         yield _LineWriter(what, write)
+
+
+class _SpeedColumn(ProgressColumn):
+    """The number of items per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(
+            '' if task.speed is None else f'{task.speed:.3g}/s', style='progress.data.speed'
+        )
 
 
 class _LineWriter:
@@ -60,8 +70,9 @@ class _LineWriter:
         if now < self.next or not 0 < done < total:
             return
         self.next = now + EVERY
-        left = format_time_left(now - self.start, done, total)
-        self.write(f'{self.what}: {done} of {total}, {left}')
+        elapsed = now - self.start
+        left = format_time_left(elapsed, done, total)
+        self.write(f'{self.what}: {done} of {total}, {done / elapsed:.3g}/s, {left}')
 
 
 def format_time_left(elapsed: float, done: int, total: int) -> str:

@@ -1,6 +1,8 @@
 """Progress of long steps: lines with the right time left, or a bar on a terminal."""
 
 import io
+import re
+import time
 
 import pytest
 from rich.console import Console
@@ -24,9 +26,9 @@ def test_lines_after_10_and_then_every_30_seconds(clock):
             clock[0] = 100.0 + second
             update(second, 100)
     assert lines == [
-        'Packing: 10 of 100, 0:01:30 left',
-        'Packing: 40 of 100, 0:01:00 left',
-        'Packing: 70 of 100, 0:00:30 left',
+        'Packing: 10 of 100, 1/s, 0:01:30 left',
+        'Packing: 40 of 100, 1/s, 0:01:00 left',
+        'Packing: 70 of 100, 1/s, 0:00:30 left',
     ]
 
 
@@ -46,10 +48,13 @@ def test_terminal_shows_a_bar_with_the_time_left(monkeypatch):
     monkeypatch.setattr(progress, 'Console', lambda **_: console)
     lines = []
     with show_progress('Packing', lines.append) as update:
-        update(30, 120)
-        console.file.flush()
+        for done in (10, 20, 30):
+            time.sleep(0.05)
+            update(done, 120)
     text = stream.getvalue()
     assert 'Packing' in text and '30/120' in text and '25%' in text and '-:--:--' in text
+    speed = float(re.findall(r'([\d.e+]+)/s', text)[-1])
+    assert 0 < speed <= 250  # 10 per 0.05 s or more, on a machine that may be busy
     assert lines == []
 
 

@@ -115,6 +115,26 @@ def remove_drafts(folder: str | os.PathLike) -> None:
             path.unlink(missing_ok=True)
 
 
+def check_folder(folder: str | os.PathLike, setting: str) -> None:
+    """Check that files can be written to a folder, before hours are spent on their content.
+
+    Args:
+        folder (str): The folder. It may be missing: then a parent must be writable.
+        setting (str): Name of the setting, for the message.
+
+    Raises:
+        FileAccessError: If the folder, or the nearest one above it, is no folder to write to.
+    """
+    parent = Path(os.path.abspath(folder))
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise FileAccessError(
+            f'{setting}: got {folder}, expected a folder that can be written to, which {parent} is '
+            'not; give another folder'
+        )
+
+
 @contextmanager
 def lock_folder(folder: str | os.PathLike, setting: str) -> Iterator[None]:
     """Lock a folder for one process that writes into it, and delete the drafts left in it.

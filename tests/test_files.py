@@ -14,6 +14,7 @@ import pytest
 from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError
 from abaw_mm.files import (
     atomic_write,
+    check_folder,
     open_atomic,
     read_json,
     read_npz,
@@ -158,3 +159,13 @@ def test_missing_file_and_folder_are_named(tmp_path):
 def test_text_has_the_same_lines_on_every_system(tmp_path, end):
     (tmp_path / 'x').write_bytes(f'\ufeffa{end}é{end}'.encode())
     assert read_text(tmp_path / 'x') == 'a\né\n'
+
+
+def test_folder_is_checked_before_it_is_needed(tmp_path):
+    check_folder(tmp_path / 'new/folder', '--out')
+    assert not (tmp_path / 'new').exists()
+    (tmp_path / 'file').touch()
+    with pytest.raises(
+        FileAccessError, match=f'--out: got {tmp_path}/file/a, .* {tmp_path}/file is'
+    ):
+        check_folder(tmp_path / 'file/a', '--out')

@@ -11,9 +11,11 @@ then 1. See docs/images.md.
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from abaw_mm.apis.inference.predict_images import predict_images
 from abaw_mm.cli import CommandParser, cfg_options_argument, face_arguments, report_errors
+from abaw_mm.files import check_folder
 from abaw_mm.video.face_template import read_template
 
 
@@ -52,6 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the table."""
     args = parse_args(argv)
+    check_folder(Path(args.out).parent, '--out')
     chosen = {
         name: getattr(args, name)
         for name in ('detector', 'min_face')

@@ -1,6 +1,5 @@
 """Predict the expressions of videos and write them."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from abaw_mm.apis.config import load_config
 from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInferencer
 from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, Outputs, write_video_result
-from abaw_mm.errors import FileAccessError, InvalidValueError, shorten, shorten_text
+from abaw_mm.errors import InvalidValueError, shorten, shorten_text
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.files import check_folder
 from abaw_mm.structures import MAX_NAME, check_clip_names
 from abaw_mm.video.decode import VideoReader
 from abaw_mm.video.face_template import ARCFACE, read_template
@@ -73,7 +73,7 @@ def predict_video(
     """
     _check_arguments(videos, batch_size)
     folder = Path(out)
-    _check_folder(folder)
+    check_folder(folder, '--out')
     readers = [VideoReader(video, start, end) for video in videos]  # errors before the first result
     recorded = {
         reader.path: read_tracks(path)
@@ -148,18 +148,6 @@ def _check_name(video: Path) -> None:
             f'{MAX_NAME - len(LONGEST_ENDING)} bytes before the suffix, without backslash or '
             'control character, since persons are named after it; rename the file'
         ) from error
-
-
-def _check_folder(folder: Path) -> None:
-    """Check that files can be written, before hours are spent on their content."""
-    parent = folder
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise FileAccessError(
-            f'--out: got {folder}, expected a folder that can be written to, which {parent} is '
-            'not; give another folder'
-        )
 
 
 def _check_detection(recorded: dict[Path, FaceTracks], detection: dict, folder: Path) -> None:

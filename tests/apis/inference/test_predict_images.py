@@ -152,6 +152,7 @@ def test_unreadable_pictures_are_left_out_and_listed(files, photos, run_tool, tm
         (['PHOTOS', '--out', 'x.csv', '--min-face', 9], 2, '--min-face: got no --find-faces'),
         (['PHOTOS', '--out', 'x.csv', '--batch-size', 0], 1, '--batch-size: got 0, expected at'),
         (['nowhere', '--out', 'x.csv'], 1, 'nowhere: got no such file'),
+        (['PHOTOS', '--out', '/dev/null/x.csv'], 1, 'a folder that can be written to, which /dev'),
         (['PHOTOS', '--out', 'x.csv', '--find-faces', '--detector', 'x'], 1, "--detector: got 'x'"),
         (['PHOTOS', '--out', 'x.csv', '--find-faces', '--template', 'x'], 1, 'x: no such file'),
     ],

@@ -26,6 +26,22 @@ CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 FACES = [path for path in CONFIGS if path.stem.endswith('_faces')]  # pre-training
 TEMPORAL = [path for path in CONFIGS if re.search('temporal|features|_av_', path.stem)]
 LABELLED = [path for path in CONFIGS if path not in FACES + TEMPORAL]
+QUICK = (  # one of each kind; the others are trained with the slow tests
+    'res18_srp_affwild2',
+    'res18_srp_affwild2_plain',
+    'dinov2_srp_affwild2',
+    'res18_contrawarping_faces',
+    'mlp_features_affwild2',
+    'gated_av_affwild2',
+)
+
+
+def mark_slow(paths):
+    """Make parameters of configs, most of which are slow."""
+    return [
+        pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
+        for path in paths
+    ]
 
 
 def make_narrow(model):
@@ -54,7 +70,7 @@ def list_stages(backbone):
     ]
 
 
-@pytest.mark.parametrize('path', LABELLED, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', mark_slow(LABELLED))
 def test_frame_config_trains_one_iteration_and_scores(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     for name in ('train', 'val', 'test'):
@@ -74,7 +90,7 @@ def test_frame_config_trains_one_iteration_and_scores(path, tiny, tmp_path):
         assert not any(trained) if stage <= frozen else all(trained)
 
 
-@pytest.mark.parametrize('path', FACES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', mark_slow(FACES))
 def test_pretraining_config_trains_one_iteration_and_exports(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     cfg.train_dataloader.dataset.data_root = str(tiny / 'cropped_aligned')
@@ -136,7 +152,7 @@ def make_sound():
     return write
 
 
-@pytest.mark.parametrize('path', TEMPORAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', mark_slow(TEMPORAL))
 def test_config_over_features_trains_and_scores(path, make_small, tmp_path):
     cfg = make_small(path, tmp_path / 'run')
     cfg.train_cfg.update(max_iters=1, val_interval=1)
@@ -151,13 +167,7 @@ def test_config_over_features_trains_and_scores(path, make_small, tmp_path):
             assert context == sum(part.reach for part in parts)
 
 
-ONE = [path for path in TEMPORAL if path.stem == 'cross_attention_av_affwild2']
-
-
-@pytest.mark.parametrize(
-    'path',
-    [pytest.param(p, marks=[] if p in ONE else pytest.mark.slow, id=p.stem) for p in TEMPORAL],
-)
+@pytest.mark.parametrize('path', mark_slow(TEMPORAL))
 def test_config_over_features_resumes_bit_equal_and_tests(path, make_small, tmp_path):
     whole = make_small(path, tmp_path / 'whole')
     Runner.from_cfg(compat.adapt_cfg_to_cpu(whole, 'none')).train()

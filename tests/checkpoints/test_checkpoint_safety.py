@@ -58,6 +58,7 @@ def test_no_argument_disables_the_safeguard(tmp_path, option):
         ResNet(18, init_cfg=cfg).init_weights()
 
 
+@pytest.mark.slow
 def test_converter_refuses_a_hostile_checkpoint(hostile, tmp_path):
     path, match = hostile
     tool = REPO / 'tools/model_converters/ssl_to_mmpretrain.py'

@@ -118,6 +118,7 @@ def test_batch_is_divided_among_processes_and_weights_are_set(tmp_path):
 DISTINCT = {(t.config, str(t.options)): name for name, t in reversed(TRAININGS.items())}.values()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', DISTINCT)
 def test_miniature_trains_one_step(name, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(Config, 'pretty_text', '')  # formatting takes longer than the step

@@ -182,7 +182,7 @@ def test_folders_and_stores_together(tiny):
     assert mixed.frames['label'].tolist() == plain.frames['label'].tolist()
 
 
-@pytest.mark.parametrize('start', ['fork', 'spawn'])
+@pytest.mark.parametrize('start', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_worker_processes(tiny, start):
     pack(tiny)
     packed, plain = dataset(tiny, 'cropped_aligned.lmdb'), dataset(tiny)

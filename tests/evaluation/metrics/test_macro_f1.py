@@ -103,7 +103,7 @@ def check_rank(pred, gt, expected, pad):
     assert metric.evaluate(len(data)) == expected  # exactly
 
 
-@pytest.mark.parametrize('pad', [True, False])
+@pytest.mark.parametrize('pad', [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_one_process_equals_two(run_distributed, pad):
     rng = np.random.default_rng(0)
     gt, pred = rng.integers(0, 8, 33), rng.integers(0, 8, 33)  # an odd number

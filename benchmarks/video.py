@@ -224,8 +224,9 @@ def main() -> None:
     """Run and print."""
     parser = make_parser(__doc__)
     parser.add_argument('videos', nargs='+', metavar='VIDEO', help='paths of videos')
+    parser.add_argument('--rounds', type=int, default=3, help='default: 3; 1 with --quick')
     args = parser.parse_args()
-    rounds = 1 if args.quick else 3
+    rounds = 1 if args.quick else args.rounds
     rows = {
         f'{row}_{Path(path).stem}': (f'{Path(path).name}: {text}', unit)
         for path in args.videos

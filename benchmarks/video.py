@@ -26,7 +26,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from common import make_parser, measure_peak_rss, report, run_in_fresh_process, time_best
+from common import make_parser, report, run_in_fresh_process, time_best
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import MODELS
 
@@ -167,7 +167,9 @@ def measure_memory(video: str, checkpoint: str, folder: str) -> float:
     result = predict_ours(inferencer, video, Path(folder, 'table.csv'))
     logging.disable(logging.NOTSET)
     print(f'{len(result.tracks.time)} frames, {len(result.tracks)} faces: memory measured')
-    return measure_peak_rss()
+    # Unlike that of getrusage, this peak is not inherited from the process that started this one.
+    status = Path('/proc/self/status').read_text()
+    return int(status.partition('VmHWM:')[2].split()[0]) / 1e3
 
 
 def measure(

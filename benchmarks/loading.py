@@ -47,7 +47,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader, Dataset
 
 from abaw_mm.datasets import AffWild2Dataset, FrameStrideSampler
-from abaw_mm.datasets.annotations import EXPRESSIONS, HEADER
+from abaw_mm.datasets.annotations import HEADER
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.crop_packer import pack_crops
 from abaw_mm.datasets.crops.load_face_crop import read_crop
@@ -55,6 +55,7 @@ from abaw_mm.datasets.samplers.keyed_random import random_keys
 from abaw_mm.evaluation import MacroF1
 from abaw_mm.models import FrameDataPreprocessor
 from abaw_mm.structures import FrameBatch, collate_frames
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 ROWS = {  # name: description, unit
     'open_cold': ('open the list for the first time', 's'),

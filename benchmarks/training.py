@@ -47,9 +47,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from abaw_mm import compat
 from abaw_mm.compat.cpu import amp_dtype
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.samplers.keyed_random import random_keys
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NETS = {'r18': 'res18_srp_affwild2', 'r50': 'res50_srp_affwild2'}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import EXPRESSIONS
+from abaw_mm.structures.tasks import EXPRESSIONS
 from face import ACTIONS, Identity, View, encode_actions
 
 # Each expression has one or more poses, given as strengths of facial actions.

@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from abaw_mm.cli import report_errors
-from abaw_mm.datasets.annotations import EXPRESSIONS, HEADER, LIST_HEADER
+from abaw_mm.datasets.annotations import HEADER, LIST_HEADER
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.structures.tasks import EXPRESSIONS
 from face import Identity, apply_camera, draw_background, draw_face
 from film import Clip, draw_missing_frames, simulate_actions, simulate_views
 

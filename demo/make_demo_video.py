@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from abaw_mm.cli import report_errors
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.files import atomic_write
+from abaw_mm.structures.tasks import EXPRESSIONS
 from face import Identity, draw_background, draw_face
 from film import Clip, simulate_actions, simulate_views
 

@@ -22,7 +22,7 @@ from abaw_mm.cli import (
     template_argument,
 )
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.datasets.annotations import UNLABELLED, read_annotation_folder
+from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.verify.read_download import find_crops
@@ -30,6 +30,7 @@ from abaw_mm.errors import MissingFileError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.files import atomic_write
+from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.check_runs import check_complete, check_runs
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
 from abaw_mm.visualization.report.figures import save_confusion

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.engine.hooks.frame_batch_hook import add_keys
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import is_frame_batch
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 SPLITS = ('train', 'val', 'test')
 

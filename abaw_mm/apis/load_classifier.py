@@ -13,10 +13,10 @@ from abaw_mm.checkpoints.checks.classes import match_classes
 from abaw_mm.checkpoints.fit import check_fit
 from abaw_mm.checkpoints.load import load_checkpoint_file, unwrap_state_dict
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import summarize
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 
 def load_classifier(cfg: Config, checkpoint: str, device: str | None = None) -> ImageClassifier:

@@ -13,7 +13,6 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from abaw_mm.checks import at_least, check_arguments, one_of
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.crops.crop_folder import crop_path, explain_names, list_crops
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 from abaw_mm.datasets.crops.packed_crops import open_crops
@@ -22,6 +21,7 @@ from abaw_mm.datasets.index_cache import IndexCache
 from abaw_mm.datasets.pseudo_labels import check_official
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 STOP, NEAREST = 'stop', 'nearest'  # what to do if a frame cannot be read
 

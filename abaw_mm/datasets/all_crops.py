@@ -5,9 +5,10 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from abaw_mm.datasets.affwild2 import AffWild2Dataset
-from abaw_mm.datasets.annotations import UNLABELLED, read_annotation_folder, read_frame_list
+from abaw_mm.datasets.annotations import read_annotation_folder, read_frame_list
 from abaw_mm.datasets.frame_index import FrameIndex
 from abaw_mm.errors import MissingFileError
+from abaw_mm.structures.tasks import UNLABELLED
 
 
 @DATASETS.register_module()

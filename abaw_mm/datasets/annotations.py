@@ -15,17 +15,8 @@ from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten, shorten_text
 from abaw_mm.files import read_text
 from abaw_mm.structures import FrameTable, check_clip_names
+from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
 
-EXPRESSIONS = (
-    'Neutral',
-    'Anger',
-    'Disgust',
-    'Fear',
-    'Happiness',
-    'Sadness',
-    'Surprise',
-    'Other',
-)  # order of the official annotation files
 # Colour of each expression in figures and drawn videos; further classes start again. Hues after
 # Okabe and Ito, "Color Universal Design", 2008, with brightness spread so that they differ for
 # colour-blind people, too.
@@ -39,7 +30,6 @@ PALETTE = (
     '#62c6f2',
     '#7a5232',
 )
-UNLABELLED = -1  # 'not annotated' in the official files; also stands for hidden labels
 HEADER = ','.join(EXPRESSIONS)
 HEADER_7 = ','.join(EXPRESSIONS[:7])  # the first edition has no 'Other'
 LIST_HEADER = f'image_location,{HEADER}'

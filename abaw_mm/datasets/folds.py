@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED, raw_video
+from abaw_mm.datasets.annotations import raw_video
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import atomic_write
+from abaw_mm.structures.tasks import UNLABELLED
 
 
 def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) -> list[list[str]]:

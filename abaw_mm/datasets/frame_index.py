@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from abaw_mm.datasets.annotations import (
-    UNLABELLED,
     number_lines,
     read_annotation_folder,
     read_clip_names,
@@ -16,6 +15,7 @@ from abaw_mm.datasets.annotations import (
 from abaw_mm.datasets.pseudo_labels import count_pseudo_labels
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 
 ListCrops = Callable[[Sequence[str]], FrameTable]
 

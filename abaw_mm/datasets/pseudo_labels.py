@@ -5,15 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from abaw_mm.datasets.annotations import (
-    UNLABELLED,
-    find_annotation_files,
-    number_lines,
-    read_annotation_folder,
-)
+from abaw_mm.datasets.annotations import find_annotation_files, number_lines, read_annotation_folder
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import new_folder, read_json
 from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 
 PROVENANCE = 'pseudo_labels.json'  # beside the annotation files
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.files import open_atomic
 from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.video.track.face_tracks import FaceTracks
 
 FACE = ('FaceRectX', 'FaceRectY', 'FaceRectWidth', 'FaceRectHeight', 'FaceScore')

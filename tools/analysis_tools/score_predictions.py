@@ -30,12 +30,13 @@ from abaw_mm.cli import (
     start_index_argument,
     write_json,
 )
-from abaw_mm.datasets.annotations import UNLABELLED, read_annotation_folder
+from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
 from abaw_mm.files import atomic_write, read_text
+from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
 
 

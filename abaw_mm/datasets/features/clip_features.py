@@ -12,12 +12,12 @@ from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
 from abaw_mm.checks import at_least, between, check_arguments
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.datasets.features.feature_folder import FeatureFolder
 from abaw_mm.datasets.frame_index import FrameIndex, FrameReader
 from abaw_mm.datasets.pseudo_labels import check_official
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameTable, name_streams
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 
 @DATASETS.register_module()

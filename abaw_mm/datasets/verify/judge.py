@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED, raw_video
+from abaw_mm.datasets.annotations import raw_video
 from abaw_mm.datasets.verify.findings import KINDS, LEVELS, Finding
 from abaw_mm.datasets.verify.read_download import Split
 from abaw_mm.errors import shorten
+from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
 
 HEADLINE_CONFIG = 'configs/res50_srp_affwild2.py'
 # Counted in the official files: 1.5 to 1.7 % of the lines have no crop because the face detector

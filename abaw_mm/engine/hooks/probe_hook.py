@@ -14,12 +14,12 @@ from mmpretrain.registry import DATASETS, HOOKS
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from abaw_mm.checks import at_least, between, check_arguments
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import MissingFileError
 from abaw_mm.evaluation.metrics.macro_f1 import f1_per_class
 from abaw_mm.evaluation.probes import knn_predict, linear_predict
 from abaw_mm.progress import show_progress
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 
 def choose_rows(labels: np.ndarray, per_class: int) -> np.ndarray:

@@ -14,10 +14,10 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures.frame_batch import is_frame_batch
 from abaw_mm.structures.frame_table import FrameTable, average_rows, merge_tables, to_int32
+from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
 
 SAMPLE = 'sample'  # clip name of samples that only have a number
 WINDOW = 'window'  # column of results of windows of features, which may overlap

@@ -8,10 +8,10 @@ from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
 from abaw_mm.checks import between, check_arguments, one_of
-from abaw_mm.datasets.annotations import EXPRESSIONS, UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
 
 ABSENT = ('zero', 'skip')
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 
 # The scores of a frame sum to 1. float32 deviates by 1e-6, a network run in bfloat16 by 1e-2.
 SUM_TOLERANCE = 0.02

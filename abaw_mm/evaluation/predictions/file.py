@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.evaluation.predictions.checks import check_lengths
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 from abaw_mm.files import read_npz
 from abaw_mm.structures.frame_table import FrameTable, to_int32
+from abaw_mm.structures.tasks import UNLABELLED
 
 SCORES = 'probability'  # kind of the values in pred_score
 REQUIRED = ('clip', 'frame_no', 'pred_score', 'classes')  # arrays of a .npz

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mmengine.logging import print_log
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.seconds import Seconds, Width
 from abaw_mm.evaluation.predictions.smoothing import METHODS, hold_labels, smooth_scores
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 
 MAX_BIAS = 20  # of a log probability; a factor of 5e8
 

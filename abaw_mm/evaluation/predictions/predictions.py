@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import EXPRESSIONS
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.predictions.checks import check_columns, check_labels, check_scores
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance
@@ -20,6 +19,7 @@ from abaw_mm.evaluation.predictions.file import (
 from abaw_mm.evaluation.predictions.steps import check_steps, find_hold
 from abaw_mm.files import atomic_write
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 
 @dataclass(eq=False)

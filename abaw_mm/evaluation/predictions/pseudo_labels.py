@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.predictions.postprocess import adjust_prior
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 
 
 def choose_pseudo_labels(frames: FrameTable, threshold: float, debias: float = 0.0) -> np.ndarray:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.macro_f1 import score_labels
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.submission.gap_filler import GapFiller, find_empty_clips
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import UNLABELLED
 
 
 @dataclass(frozen=True)

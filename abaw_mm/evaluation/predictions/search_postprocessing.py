@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.datasets.folds import split_folds
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.macro_f1 import f1_of_counts, mean_f1
@@ -17,6 +16,7 @@ from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.seconds import Width
 from abaw_mm.evaluation.predictions.smoothing import METHODS
 from abaw_mm.evaluation.predictions.steps import add_step
+from abaw_mm.structures.tasks import UNLABELLED
 
 WIDTHS: tuple[Width, ...] = (5, 15, 25, 50, 100)
 BIASES = tuple(round(0.1 * i, 1) for i in range(-10, 11))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import EXPRESSIONS, HEADER, LIST_HEADER, read_frame_list
+from abaw_mm.datasets.annotations import HEADER, LIST_HEADER, read_frame_list
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
 from abaw_mm.errors import MissingFileError, shorten, shorten_text
 from abaw_mm.files import explain_damage
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 LAST = len(EXPRESSIONS) - 1
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import UNLABELLED
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.evaluation.predictions.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.predictions import Predictions
+from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report import figures
 from abaw_mm.visualization.report.clip_bootstrap import DRAWS, interval
 from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops, make_thumbnails

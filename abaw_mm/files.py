@@ -15,7 +15,7 @@ import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -365,12 +365,22 @@ def read_json(path: str | os.PathLike, expected: str, fix: str) -> dict[str, Any
     Raises:
         FileNotFoundError: If it does not exist.
         OSError: If it is a folder or access is denied.
-        ValueError: If it is damaged or holds no object.
+        ValueError: If it is damaged, holds no object, or an object has a name twice.
     """
     with explain_damage(path, expected, fix):
-        content = json.loads(Path(path).read_bytes())
+        content = json.loads(Path(path).read_bytes(), object_pairs_hook=_make_object)
         if not isinstance(content, dict):
             raise TypeError(f'a {type(content).__name__} instead of an object')
+    return content
+
+
+def _make_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict; of two equal names, ``json`` would keep the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the name {twice!r} twice in one object')
     return content
 
 

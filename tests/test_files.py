@@ -155,6 +155,15 @@ def test_missing_file_and_folder_are_named(tmp_path):
             read(tmp_path / 'folder')
 
 
+def test_json_with_a_name_twice_is_refused(tmp_path):
+    path = tmp_path / 'x.json'
+    path.write_text('{"a": {"b": 1, "c": 2}, "d": [{"b": 1, "b": 2}]}')
+    with pytest.raises(InvalidValueError, match="x.json: .*the name 'b' twice in one object"):
+        read_json(path, 'JSON', 'fix it')
+    path.write_text('{"a": {"b": 1, "c": 2}, "d": [{"b": 1}]}')
+    assert read_json(path, 'JSON', 'fix it')['d'] == [{'b': 1}]
+
+
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
 def test_text_has_the_same_lines_on_every_system(tmp_path, end):
     (tmp_path / 'x').write_bytes(f'\ufeffa{end}é{end}'.encode())

@@ -64,10 +64,10 @@ setup(
         'lmdb': ['lmdb'],
         # facenet-pytorch for the weights of its MTCNN; later releases pin old torch and NumPy.
         # opensmile, for --feature egemaps, is not listed: its licence is non-commercial.
-        'audio': ['av>=14,<20', 'transformers>=4.57'],
+        'audio': ['av>=17,<20', 'transformers>=4.57'],
         'encoders': ['timm>=1.0', 'onnx>=1.15', 'onnxruntime>=1.17'],
         'h5': ['h5py>=3.8'],
-        'video': ['av>=14,<20', 'facenet-pytorch==2.5.3', 'opencv-python>=4.7'],
+        'video': ['av>=17,<20', 'facenet-pytorch==2.5.3', 'opencv-python>=4.7'],
     },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',

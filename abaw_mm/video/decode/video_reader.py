@@ -250,8 +250,7 @@ def _describe_part(start: float | None, end: float | None) -> str:
 
 
 def _has_disposition(stream: Any, flag: int) -> bool:
-    disposition = getattr(stream, 'disposition', 0)  # PyAV 14.0 does not have it
-    return bool(getattr(disposition, 'value', disposition) & flag)
+    return bool(stream.disposition.value & flag)
 
 
 def _check_range(start: float | None, end: float | None) -> None:

@@ -1,6 +1,7 @@
 """Find the faces of videos and score their expressions."""
 
 import os
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -180,12 +181,13 @@ class VideoExpressionInferencer(BaseInferencer):
         reader, batch_size = inputs
         path = find_path(reader)
         tracker = self._build_tracker() if tracks is None else RecordedTracks(tracks, path)
-        scores: list[np.ndarray] = []
+        num_frames, values = 0, array('f')  # small arrays between large ones would split the heap
         stopped_by: BaseException | None = None
         with closing(self._stream(reader, tracker, batch_size, on_frame is not None)) as stream:
             try:
                 for scored in self._show_progress(stream, reader):
-                    scores.append(scored.score)
+                    num_frames += 1
+                    values.frombytes(scored.score.tobytes())
                     if on_frame is not None and on_frame(scored):
                         break
                 else:
@@ -194,8 +196,8 @@ class VideoExpressionInferencer(BaseInferencer):
             except (DamagedVideoError, KeyboardInterrupt) as error:
                 stopped_by = error
         found, rows = tracker.finish(path.stem)
-        score = np.concatenate([np.empty((0, len(self.scorer.classes)), np.float32), *scores])
-        found, rows = _cut(found, rows, len(scores), len(score))
+        score = np.array(values, np.float32).reshape(-1, len(self.scorer.classes))
+        found, rows = _cut(found, rows, num_frames, len(score))
         if faces == 'largest':
             found, rows = _keep_largest(found, rows)
         predictions = build_predictions(

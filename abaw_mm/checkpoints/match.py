@@ -49,7 +49,7 @@ OPTIONAL_PARTS = (
 )
 
 
-class Encoder(NamedTuple):
+class FoundEncoder(NamedTuple):
     """A prefix under which a checkpoint has names of the backbone."""
 
     prefix: str
@@ -88,7 +88,7 @@ def flatten_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]
     return tensors
 
 
-def find_encoders(wanted: Tensors, found: Tensors) -> list[Encoder]:
+def find_encoders(wanted: Tensors, found: Tensors) -> list[FoundEncoder]:
     """Find every prefix under which a checkpoint has names of the backbone.
 
     Args:
@@ -107,7 +107,7 @@ def find_encoders(wanted: Tensors, found: Tensors) -> list[Encoder]:
         for prefix, name, simple in splits:
             if name in names or simple in names:
                 counts[prefix, naming] += 1
-    encoders = [Encoder(prefix, naming, count) for (prefix, naming), count in counts.items()]
+    encoders = [FoundEncoder(prefix, naming, count) for (prefix, naming), count in counts.items()]
     return sorted(encoders, key=_rank_encoder)
 
 
@@ -130,7 +130,7 @@ def _index_names(prefix: str, found: Tensors) -> dict[str, str]:
     return {simplify_name(name): key for name, key in names.items()} | names
 
 
-def _rank_encoder(encoder: Encoder) -> tuple[int, ...]:
+def _rank_encoder(encoder: FoundEncoder) -> tuple[int, ...]:
     """Sort key of an encoder: its role first, then more names, then a shorter path."""
     prefix = encoder.prefix
     depth = len(strip_wrappers(prefix).split('.'))
@@ -279,7 +279,7 @@ def match_backbone(
     return report
 
 
-def _has_prefix(encoder: Encoder, prefix: str) -> bool:
+def _has_prefix(encoder: FoundEncoder, prefix: str) -> bool:
     """Return whether an encoder is the one that a user names by the end of its prefix."""
     end = prefix.strip('.')
     if not end:

@@ -23,7 +23,8 @@ class FrameClassifier(ImageClassifier):
       ``ImageClassifier``.
 
     Args:
-        *args, **kwargs: Arguments of ``ImageClassifier``.
+        *args: Arguments of ``ImageClassifier``.
+        **kwargs: Arguments of ``ImageClassifier``.
         mixed_precision (bool): Whether to compute scores in the type of :func:`amp_dtype`. The
             optimizer wrapper decides in training (``AutoAmpOptimWrapper``). Defaults to True.
     """

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Build the site in docs/_build; a warning, such as a link that leads nowhere, is an error.
+#
+#   bash tools/build_docs.sh
+#
+# VENV: path of the virtual environment (default .venv). PYTHON: interpreter, 3.10 or later.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tools/environment.sh
+
+install_stack openmmlab
+pip install --quiet --requirement requirements/docs.txt
+python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+echo "The site: docs/_build/index.html"

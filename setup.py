@@ -12,9 +12,10 @@ VERSION = re.search(r"__version__ = '(.+?)'", (HERE / 'abaw_mm/version.py').read
 
 
 class BuildWithConfigs(build_py):
-    """Copy configs and their index into the wheel as ``abaw_mm/.mim``, where OpenMMLab looks.
+    """Copy configs, their index and the commands into the wheel as ``abaw_mm/.mim``.
 
-    The source tree is not changed. An editable install finds both in the repository.
+    OpenMMLab's tools look there. The source tree is not changed. An editable install finds them in
+    the repository.
     """
 
     def run(self) -> None:
@@ -23,9 +24,10 @@ class BuildWithConfigs(build_py):
             return
         mim = Path(self.build_lib) / 'abaw_mm/.mim'
         shutil.rmtree(mim, ignore_errors=True)  # left by an earlier build
-        shutil.copytree(
-            HERE / 'configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__')
-        )
+        for folder in ('configs', 'tools', 'demo'):
+            shutil.copytree(
+                HERE / folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__')
+            )
         shutil.copy(HERE / 'model-index.yml', mim)
 
 
@@ -39,6 +41,7 @@ setup(
     cmdclass={'build_py': BuildWithConfigs},
     packages=find_packages(include=['abaw_mm', 'abaw_mm.*']),
     package_data={'abaw_mm': ['py.typed'], 'abaw_mm.visualization.report': ['*.j2']},
+    entry_points={'console_scripts': ['abaw-mm=abaw_mm.cli.console:main']},
     python_requires='>=3.10',
     # abaw_mm/compat/versions.py checks these ranges on import; requirements/ has exact pins. The
     # onedl continuation has other package names for the same modules: install

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.cli import report_errors
+from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.datasets.annotations import HEADER, LIST_HEADER
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures.tasks import EXPRESSIONS
@@ -190,7 +190,7 @@ def is_complete(target: Path, settings: Settings) -> bool:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = CommandParser(__doc__)
     parser.add_argument('out_dir', type=Path, help='folder to create, such as data/demo')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--train-clips', type=int, default=24)

@@ -18,7 +18,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from abaw_mm.cli import report_errors
+from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.files import atomic_write
 from abaw_mm.structures.tasks import EXPRESSIONS
 from face import Identity, draw_background, draw_face
@@ -71,7 +71,7 @@ def write_video(path: Path, pictures: Iterator[np.ndarray]) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = CommandParser(__doc__)
     parser.add_argument('out', type=Path, help='file to write, such as data/demo_video.mp4')
     parser.add_argument('--seconds', type=float, default=10, help='duration; default: 10')
     parser.add_argument('--people', type=int, default=2, choices=(1, 2), help='default: 2')

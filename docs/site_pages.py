@@ -24,6 +24,7 @@ from mmpretrain.registry import MODELS
 
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.model_stats import count_parameters
+from abaw_mm.cli.console import COMMANDS
 from abaw_mm.paper.rows import ROWS, TRAININGS
 
 REPO = Path(__file__).parents[1]
@@ -135,13 +136,16 @@ def make_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def make_commands() -> Iterator[str]:
     """Yield the lines of the page of all commands: what each prints with ``--help``."""
     yield '# Commands\n'
-    yield 'What each command prints with `--help`.\n'
+    yield 'What each command prints with `--help`. After installation, `abaw-mm NAME` runs the same.\n'
     for path in sorted((REPO / 'tools').rglob('*.py')):
         name = path.relative_to(REPO)
         if name.name == 'launch.py':  # dist_train.sh and the other launchers call it
             continue
-        summary = (ast.get_docstring(ast.parse(path.read_text())) or '').partition('\n')[0]
-        yield f'## {name}\n\n{summary}\n\n```text'
+        summary = (
+            (ast.get_docstring(ast.parse(path.read_text())) or '').partition('\n')[0].rstrip('.')
+        )
+        short = next(short for short, script in COMMANDS.items() if script == str(name))
+        yield f'## {name}\n\n{summary} (`abaw-mm {short}`)\n\n```text'
         yield read_help(path).rstrip()
         yield '```\n'
 

@@ -1,5 +1,6 @@
 """Read and prepare a config: settings, processes, data loaders."""
 
+import difflib
 import logging
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.compat.cpu import LAUNCHERS, init_dist
 from abaw_mm.compat.end_with_parent import end_with_parent
 from abaw_mm.errors import InvalidValueError, MissingFileError
+from abaw_mm.model_index import find_config_root
 
 SUFFIXES = ('.py', '.yml', '.yaml', '.json')  # of mmengine's configs
 MAX_SEED = 2**32 - 1  # of NumPy
@@ -30,7 +32,7 @@ def load_config(
     ``WORLD_SIZE`` is set first, because configs divide the batch by it.
 
     Args:
-        config (str): Path of the config.
+        config (str): Path of the config, or the name of one of ours.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         work_dir (str, optional): Folder for logs and checkpoints. Defaults to the config's
             ``work_dir``, or ``work_dirs/<name of the config>``.
@@ -41,11 +43,7 @@ def load_config(
         InvalidValueError: If the config cannot be read, a setting is misspelt or the seed is out of
             range.
     """
-    if not os.path.isfile(config):
-        raise MissingFileError(
-            f'config={config!r}: no such file, expected one such as '
-            'configs/res50_srp_affwild2.py; correct the path'
-        )
+    config = find_config(config)
     if not str(config).endswith(SUFFIXES):
         raise InvalidValueError(
             f'config={config!r}: got another file, expected a config ({", ".join(SUFFIXES)}) such '
@@ -64,6 +62,29 @@ def load_config(
         cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
     init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
     return cfg
+
+
+def find_config(config: str) -> str:
+    """Return the path of a config: the path itself, or that of one of our configs by its name.
+
+    Raises:
+        MissingFileError: If there is no such file and no config of this name.
+
+    >>> os.path.basename(find_config('res50_srp_affwild2'))
+    'res50_srp_affwild2.py'
+    """
+    if os.path.isfile(config):
+        return config
+    folder = find_config_root() / 'configs'
+    path = folder / f'{config.removesuffix(".py")}.py'
+    if os.path.basename(config) == config and path.is_file():
+        return str(path)
+    names = [path.stem for path in folder.glob('*.py')]
+    closest = difflib.get_close_matches(Path(config).stem, names, 1) or ['res50_srp_affwild2']
+    raise MissingFileError(
+        f'config={config!r}: no such file, expected the path of one, or the name of one of ours '
+        f'such as {closest[0]}; correct it'
+    )
 
 
 def _prepare_process(launcher: str) -> None:

@@ -136,7 +136,7 @@ def make_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def make_commands() -> Iterator[str]:
     """Yield the lines of the page of all commands: what each prints with ``--help``."""
     yield '# Commands\n'
-    yield 'What each command prints with `--help`. After installation, `abaw-mm NAME` runs the same.\n'
+    yield 'What each command prints with `--help`. `abaw-mm NAME` runs the same command.\n'
     for path in sorted((REPO / 'tools').rglob('*.py')):
         name = path.relative_to(REPO)
         if name.name == 'launch.py':  # dist_train.sh and the other launchers call it

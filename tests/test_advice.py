@@ -10,6 +10,7 @@ SOURCES = [path for name in ('abaw_mm', 'tools', 'demo') for path in (REPO / nam
 OTHERS = {
     *('--nproc_per_node', '--standalone', '--signal'),  # of torchrun and sbatch
     *('--no-deps', '--force-reinstall'),  # of pip
+    *('--help', '--version', '--nproc'),  # of abaw-mm, see tests/cli/test_console.py
 }
 
 

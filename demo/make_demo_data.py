@@ -30,6 +30,13 @@ from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures.tasks import EXPRESSIONS
 from face import Identity, apply_camera, draw_background, draw_face
 from film import Clip, draw_missing_frames, simulate_actions, simulate_views
+from tracks import (
+    annotate,
+    list_multi_task_rows,
+    write_clip_files,
+    write_lists,
+    write_multi_task_file,
+)
 
 FREQUENCY = (0.28, 0.05, 0.045, 0.045, 0.18, 0.13, 0.07, 0.20)  # share of segments, by class
 ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
@@ -118,6 +125,7 @@ def write_clip(clip: Clip, root: Path, settings: Settings) -> dict:
     if clip.split in SPLIT_FOLDERS:
         target = root / ANNOTATIONS / SPLIT_FOLDERS[clip.split] / f'{clip.name}.txt'
         target.write_text('\n'.join([HEADER, *map(str, labels)]) + '\n')
+    mtl_rows = write_other_tracks(clip, root, settings, action, labels, missing)
     seen = np.delete(labels, sorted(missing))
     return dict(
         lines=frames,
@@ -125,7 +133,28 @@ def write_clip(clip: Clip, root: Path, settings: Settings) -> dict:
         labelled=int((labels >= 0).sum()),
         labelled_with_frame=int((seen >= 0).sum()),
         per_class=np.bincount(seen[seen >= 0], minlength=len(EXPRESSIONS)),
+        mtl_rows=mtl_rows,
     )
+
+
+def write_other_tracks(
+    clip: Clip,
+    root: Path,
+    settings: Settings,
+    action: np.ndarray,
+    labels: np.ndarray,
+    missing: set[int],
+) -> list[str]:
+    """Write the annotation files of the VA and AU tracks; return the rows of the multi-task track.
+
+    Their random numbers are of their own, so that they change nothing in the pictures.
+    """
+    if clip.split not in SPLIT_FOLDERS:
+        return []
+    rng = np.random.default_rng([settings.seed, 2, clip.index])
+    values = annotate(action, labels, rng)
+    write_clip_files(root, SPLIT_FOLDERS[clip.split], clip.name, values)
+    return list_multi_task_rows(clip.name, values, missing, rng)
 
 
 def summarise(settings: Settings, clips: list[Clip], counts: list[dict]) -> dict:
@@ -164,6 +193,10 @@ def make_demo_data(root: Path, settings: Settings, workers: int) -> dict:
         for line in range(1, count['lines'] + 1)
     ]
     (root / 'test_set_format.txt').write_text('\n'.join([LIST_HEADER, *rows]) + '\n')
+    write_lists(root, rows)
+    for split, part in SPLIT_FOLDERS.items():
+        own = [c['mtl_rows'] for clip, c in zip(clips, counts, strict=True) if clip.split == split]
+        write_multi_task_file(root, part, [row for rows in own for row in rows])
     facts = summarise(settings, clips, counts)
     (root / 'facts.json').write_text(json.dumps(facts, indent=1) + '\n')
     return facts

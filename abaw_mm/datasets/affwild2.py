@@ -1,4 +1,4 @@
-"""Aff-Wild2's expression track as a dataset of mmpretrain."""
+"""Aff-Wild2 as a dataset of mmpretrain."""
 
 import copy
 import logging
@@ -21,14 +21,14 @@ from abaw_mm.datasets.index_cache import IndexCache
 from abaw_mm.datasets.pseudo_labels import check_official
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable
-from abaw_mm.structures.tasks import EXPRESSIONS
+from abaw_mm.structures.tasks import EXPRESSIONS, TASKS, Target, get_targets
 
 STOP, NEAREST = 'stop', 'nearest'  # what to do if a frame cannot be read
 
 
 @DATASETS.register_module()
 class AffWild2Dataset(BaseDataset):
-    """Frames of Aff-Wild2 with their expressions, or the challenge's list of test frames.
+    """Frames of Aff-Wild2 with their annotations, or the challenge's list of test frames.
 
     The layout of the official archives::
 
@@ -46,18 +46,27 @@ class AffWild2Dataset(BaseDataset):
         Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other
         4
 
+    The other tracks have folders of the same form, ``VA_Estimation_Challenge`` and
+    ``AU_Detection_Challenge``, whose files have two or twelve numbers per line. The multi-task
+    track has one file for all clips, ``MTL_Challenge/training_set_annotations.txt``, which names
+    the image in each line; it may repeat images, and every line is a sample.
+
     All editions of the challenge work; only ``ann_file`` and ``data_prefix`` differ. Frames
-    labelled -1 and frames without a crop are left out, and one summary line counts both.
+    that are not annotated and frames without a crop are left out, and one summary line counts both.
+    A line of the multi-task track is kept if any of its parts is annotated.
 
     Frames are kept in arrays, not in one object per frame. A data info is made on demand:
-    ``img_path``, ``clip`` (str), ``frame_no`` (int), ``sample_idx``, and ``gt_label`` (int, 0..7)
-    unless labels are hidden.
+    ``img_path``, ``clip`` (str), ``frame_no`` (int), ``sample_idx``, and, unless labels are hidden,
+    the targets of the track: ``gt_label`` (int, 0..7), ``gt_va`` (2,) float32 in [-1, 1], ``gt_au``
+    (12,) int64 of 0 and 1. Parts of the multi-task track that are not annotated are -1, -5 and -1.
 
     Args:
         ann_file (str | Sequence[str]): Folder of official annotation files, several folders whose
             clips are combined (as for folds), or the challenge's list of frames, which makes a
             test set without labels.
         data_root (str): Folder that the other paths are relative to.
+        task (str): Track: ``'expr'`` (expressions), ``'va'`` (valence and arousal), ``'au'``
+            (action units) or ``'mtl'`` (all three). Defaults to ``'expr'``.
         data_prefix (str | Sequence[str] | dict): Folder of the crops, or several
             (``dict(img_path=[...])``), for an archive that was not merged; the first folder that
             holds a frame is used. A name that ends in ``.lmdb`` is a store made by
@@ -109,6 +118,7 @@ class AffWild2Dataset(BaseDataset):
         start_index=at_least(0),
         unreadable=one_of(STOP, NEAREST),
         max_refetch=at_least(0),
+        task=one_of(*TASKS),
     )
     def __init__(
         self,
@@ -127,6 +137,7 @@ class AffWild2Dataset(BaseDataset):
         lazy_init: bool = False,
         max_refetch: int = 1000,
         classes: str | Sequence[str] | None = None,
+        task: str = 'expr',
     ) -> None:
         self.reader = FrameReader(
             ann_file,
@@ -135,7 +146,9 @@ class AffWild2Dataset(BaseDataset):
             filename_tmpl=filename_tmpl,
             clips=clips,
             owner=type(self).__name__,
+            task=task,
         )
+        self.task = task
         self.start_index = start_index
         self.filename_tmpl = filename_tmpl
         self.clips = self.reader.clips
@@ -146,7 +159,7 @@ class AffWild2Dataset(BaseDataset):
         self.listed: FrameIndex | None = None
         super().__init__(
             ann_file=ann_file,
-            metainfo=metainfo,
+            metainfo=make_metainfo(task) | (metainfo or {}),
             data_root=data_root,
             data_prefix=data_prefix if isinstance(data_prefix, dict) else {'img_path': data_prefix},
             indices=indices,
@@ -199,6 +212,7 @@ class AffWild2Dataset(BaseDataset):
             start_index=self.start_index,
             filename_tmpl=self.filename_tmpl,
             clips=None if clips is None else sorted(clips),
+            **({} if self.task == 'expr' else dict(task=self.task)),
         )
         frames = cache.load()
         if frames is not None:
@@ -224,16 +238,14 @@ class AffWild2Dataset(BaseDataset):
         pseudo = f'{counts["pseudo"]} pseudo-labels, ' if 'pseudo' in counts else ''
         line = (
             f'{type(self).__name__} {", ".join(self.reader.ann_files)}: {counts["clips"]} clips, '
-            f'{counts["lines"]} lines, {pseudo}{counts["unlabelled"]} unlabelled (-1), '
+            f'{counts["lines"]} lines, {pseudo}{counts["unlabelled"]} {_NAMES[self.task]}, '
             f'{counts["missing"]} {"labelled " if self.labelled else ""}without a crop, '
             f'{len(frames)} kept'
         )
         if not self.labelled:
             line += ' (test set, labels hidden)'
-        elif 'label' in frames.columns:
-            per_class = np.bincount(frames['label'], minlength=len(EXPRESSIONS))
-            pairs = zip(EXPRESSIONS, per_class, strict=True)
-            line += ' (' + ', '.join(f'{name} {number}' for name, number in pairs) + ')'
+        else:
+            line += f' ({describe_targets(frames, self.reader.targets)})'
         print_log(line, logger='current')
         if counts['no_folder']:
             names = explain_names(self.roots, counts['no_folder'])
@@ -269,7 +281,8 @@ class AffWild2Dataset(BaseDataset):
     def get_data_info(self, idx: int) -> dict:
         """Return ``img_path``, ``clip``, ``frame_no``, ``sample_idx`` and targets of one frame.
 
-        Targets are ``gt_label`` and any further column of ``frames``.
+        Targets are those of the track, as ``gt_label``, ``gt_va`` and ``gt_au``, and any further
+        column of ``frames``.
         """
         idx = range(len(self.frames))[idx]  # negative as in a list, IndexError beyond the end
         frames = self.frames
@@ -280,11 +293,14 @@ class AffWild2Dataset(BaseDataset):
             frame_no=frame_no,
             sample_idx=idx,
         )
+        targets = {target.column: target for target in self.reader.targets}
         for name, column in frames.columns.items():
-            if name == 'label' and self.labelled:
-                info['gt_label'] = int(column[idx])
-            elif name not in ('label', 'source'):
-                info[name] = column[idx]
+            if name not in targets:
+                if name != 'source':
+                    info[name] = column[idx]
+            elif self.labelled:
+                value = column[idx]
+                info[targets[name].ground_truth] = value if value.ndim else int(value)
         return info
 
     @force_full_init
@@ -299,12 +315,18 @@ class AffWild2Dataset(BaseDataset):
                 f'{type(self).__name__}: {self.ann_file} has hidden labels, expected annotations; '
                 'set ann_file to a folder of annotation files where labels are needed'
             )
+        if 'label' not in self.frames.columns:
+            raise InvalidValueError(
+                f'{type(self).__name__}: got task={self.task!r}, which has no classes, expected '
+                "'expr' or 'mtl' where labels of classes are needed"
+            )
         return self.frames['label'].astype(np.int64)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the label of one frame, in a list as in mmpretrain."""
-        if not self.labelled:
-            self.get_gt_labels()  # raises
+        """Return the label of one frame, or its action units, in a list as in mmpretrain."""
+        if self.task == 'au' and self.labelled:
+            return np.flatnonzero(self.get_data_info(idx)['gt_au'] == 1).tolist()
+        self.get_gt_labels()  # raises unless there are labels of classes
         return [self.get_data_info(idx)['gt_label']]
 
     def prepare_data(self, idx: int) -> object:
@@ -381,6 +403,58 @@ class AffWild2Dataset(BaseDataset):
             shared = key in ('frames', 'listed', 'replaced')
             setattr(other, key, value if shared else copy.deepcopy(value, memo))
         return other
+
+
+_NAMES = dict(
+    expr='unlabelled (-1)',
+    va='not annotated (-5)',
+    au='not annotated (-1)',
+    mtl='without any annotation',
+)
+
+
+def make_metainfo(task: str) -> dict:
+    """Return the names of what a track annotates, which checkpoints keep.
+
+    >>> make_metainfo('va')
+    {'classes': ('valence', 'arousal'), 'task': 'va'}
+    """
+    if task == 'expr':
+        return dict(classes=EXPRESSIONS)
+    classes = EXPRESSIONS if task == 'mtl' else get_targets(task)[0].names
+    return dict(classes=classes, task=task)
+
+
+def describe_targets(frames: FrameTable, targets: Sequence[Target]) -> str:
+    """Describe the annotations of frames, for the summary.
+
+    >>> table = FrameTable.from_clips({'a': [1, 2]}, va={'a': np.float32([[.5, 0], [-.5, .5]])})
+    >>> describe_targets(table, get_targets('va'))
+    'valence 0.00 ± 0.50, arousal 0.25 ± 0.25'
+    """
+    parts = []
+    for target in targets:
+        values = frames[target.column]
+        known = values[target.is_annotated(values)]
+        if target.is_class:
+            counts = np.bincount(known, minlength=len(target.names))
+            pairs = zip(target.names, counts.tolist(), strict=True)
+            text = ', '.join(f'{name} {number}' for name, number in pairs)
+        elif not len(known):
+            text = f'no {" or ".join(target.names)}'
+        elif target.column == 'au':
+            shares = zip(target.names, known.mean(axis=0), strict=True)
+            text = ', '.join(f'{name} {share:.1%}' for name, share in shares)
+        else:
+            moments = zip(
+                target.names,
+                known.mean(axis=0, dtype=np.float64),
+                known.std(axis=0, dtype=np.float64),
+                strict=True,
+            )
+            text = ', '.join(f'{name} {mean:.2f} ± {std:.2f}' for name, mean, std in moments)
+        parts.append(text if len(targets) == 1 else f'{len(known)} rows with {text}')
+    return '; '.join(parts)
 
 
 def _check_data_prefix(data_prefix: dict) -> None:

@@ -5,10 +5,8 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from abaw_mm.datasets.affwild2 import AffWild2Dataset
-from abaw_mm.datasets.annotations import read_annotation_folder, read_frame_list
-from abaw_mm.datasets.frame_index import FrameIndex
+from abaw_mm.datasets.frame_index import FrameIndex, hide_targets
 from abaw_mm.errors import MissingFileError
-from abaw_mm.structures.tasks import UNLABELLED
 
 
 @DATASETS.register_module()
@@ -30,16 +28,13 @@ class AllCropsDataset(AffWild2Dataset):
                 f'in {self.img_roots}; set data_prefix and filename_tmpl'
             )
         self.labelled = False
-        hidden = np.full(len(crops), UNLABELLED, np.int8)
-        columns = dict(label=hidden, source=crops['source'])
+        columns = hide_targets(self.reader.targets, len(crops)) | dict(source=crops['source'])
         return FrameIndex(crops.clips, crops.clip_id, crops.frame_no, columns)
 
     def _find_clips(self) -> list[str]:
         """Return the names of the clips, sorted."""
-        wanted = self.reader.read_clip_names()
-        if self.reader.is_labelled:
-            return list(read_annotation_folder(self.ann_file, wanted))
-        return sorted(read_frame_list(self.reader.ann_files[0], self.filename_tmpl, wanted).clips)
+        read = self.reader.read_annotations if self.reader.is_labelled else self.reader.read_list
+        return sorted(read().clips)
 
     def _log_summary(self) -> None:
         frames = self.frames

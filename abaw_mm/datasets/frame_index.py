@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from abaw_mm.datasets.annotations import (
+    FOLDERS,
+    is_multi_task_file,
     number_lines,
     read_annotation_folder,
     read_clip_names,
     read_frame_list,
+    read_multi_task,
 )
 from abaw_mm.datasets.pseudo_labels import count_pseudo_labels
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
-from abaw_mm.structures import FrameTable
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures import FrameTable, chain_tables
+from abaw_mm.structures.tasks import EXPRESSION, UNLABELLED, Target, get_targets
 
 ListCrops = Callable[[Sequence[str]], FrameTable]
 
@@ -24,8 +27,8 @@ ListCrops = Callable[[Sequence[str]], FrameTable]
 class FrameIndex(FrameTable):
     """The frames of a dataset.
 
-    The columns are targets, such as ``label`` (int8, -1 where hidden), and ``source`` (int8), the
-    location of the crop (see ``crops.crop_folder``) or -1 without a crop.
+    The columns are the targets of a track, such as ``label`` (int8, -1 where hidden), and
+    ``source`` (int8), the location of the crop (see ``crops.crop_folder``) or -1 without a crop.
 
     Attributes:
         counts (dict): What was read and what was left out, for the summary. Holds only JSON types.
@@ -35,7 +38,10 @@ class FrameIndex(FrameTable):
 
 
 def join_labels_and_crops(
-    labels: FrameTable, crops: FrameTable, is_labelled: np.ndarray | None = None
+    labels: FrameTable,
+    crops: FrameTable,
+    is_labelled: np.ndarray | None = None,
+    has_every_frame: bool = True,
 ) -> FrameIndex:
     """Keep the frames that have both a label and a crop.
 
@@ -48,6 +54,8 @@ def join_labels_and_crops(
         crops (FrameTable): What ``list_crops`` returns for the same clips.
         is_labelled (ndarray, optional): (L, ) bool, which lines are annotated. Defaults to those
             whose ``label`` is not -1.
+        has_every_frame (bool): Whether a clip has a line for each frame, so that numbers beyond
+            the lines contradict them. Defaults to True.
 
     Returns:
         FrameIndex: Sorted, with the columns of ``labels`` and ``source``.
@@ -59,7 +67,10 @@ def join_labels_and_crops(
     if is_labelled is None:
         is_labelled = labels['label'] != UNLABELLED
     counts = _count(labels, crops, unlabelled=int(np.count_nonzero(~is_labelled)))
-    _check_start_index(labels, crops, counts['overhang'])
+    if has_every_frame:
+        _check_start_index(labels, crops, counts['overhang'])
+    else:
+        counts['overhang'] = []
     crop_rows = crops.find(labels)
     kept = is_labelled & (crop_rows >= 0)
     counts['missing'] = int(np.count_nonzero(is_labelled & (crop_rows < 0)))
@@ -67,15 +78,18 @@ def join_labels_and_crops(
     return FrameIndex(frames.clips, frames.clip_id, frames.frame_no, frames.columns, counts)
 
 
-def find_listed_crops(listed: FrameTable, crops: FrameTable) -> FrameIndex:
+def find_listed_crops(
+    listed: FrameTable, crops: FrameTable, targets: Sequence[Target] = (EXPRESSION,)
+) -> FrameIndex:
     """Find the crops of listed frames.
 
     Args:
         listed (FrameTable): What ``read_frame_list`` returns.
         crops (FrameTable): What ``list_crops`` returns for the same clips.
+        targets (Sequence[Target]): What is hidden. Defaults to the expression.
 
     Returns:
-        FrameIndex: All listed frames in their order. ``label`` is -1, and ``source`` is -1 for
+        FrameIndex: All listed frames in their order. Targets are hidden, ``source`` is -1 for
         frames without a crop.
 
     Raises:
@@ -86,8 +100,43 @@ def find_listed_crops(listed: FrameTable, crops: FrameTable) -> FrameIndex:
     crop_rows = crops.find(listed)
     source[crop_rows >= 0] = crops['source'][crop_rows[crop_rows >= 0]]
     counts['missing'] = int(np.count_nonzero(source < 0))
-    columns = dict(label=np.full(len(listed), UNLABELLED, np.int8), source=source)
+    columns = hide_targets(targets, len(listed)) | dict(source=source)
     return FrameIndex(listed.clips, listed.clip_id, listed.frame_no, columns, counts)
+
+
+def hide_targets(targets: Sequence[Target], number: int) -> dict[str, np.ndarray]:
+    """Return the columns of frames that are not annotated.
+
+    >>> hide_targets((EXPRESSION,), 2)
+    {'label': array([-1, -1], dtype=int8)}
+    """
+    return {
+        target.column: np.full((number, *target.shape), target.hidden, target.dtype)
+        for target in targets
+    }
+
+
+def merge_repeated_frames(frames: FrameIndex, targets: Sequence[Target]) -> FrameIndex:
+    """Keep one row of frames that the multi-task track repeats.
+
+    A part that is not annotated in the first row of a frame is taken from a later one.
+
+    Args:
+        frames (FrameIndex): Sorted, with repeated frames.
+        targets (Sequence[Target]): What is annotated.
+    """
+    key = frames.key
+    group = np.cumsum(np.append(True, key[1:] != key[:-1])[: len(key)]) - 1
+    first = np.unique(group, return_index=True)[1]
+    merged = frames.take(first)
+    for target in targets:
+        values = frames[target.column]
+        known = np.flatnonzero(target.is_annotated(values))
+        groups, at = np.unique(group[known], return_index=True)
+        column = merged[target.column].copy()
+        column[groups] = values[known[at]]
+        merged = merged.with_columns(**{target.column: column})
+    return merged
 
 
 def _count(lines: FrameTable, crops: FrameTable, unlabelled: int) -> dict:
@@ -150,9 +199,11 @@ class FrameReader:
         clips (Sequence[str] | str, optional): Names of the clips to keep, or a text file with one
             name per line. Defaults to all.
         owner (str): Class name of the dataset, for messages.
+        task (str): Track: ``'expr'``, ``'va'``, ``'au'`` or ``'mtl'``. Defaults to ``'expr'``.
 
     Attributes:
         ann_file (str | list[str]): Joined with ``data_root``, like ``clips``.
+        targets (tuple[Target]): What the track annotates.
 
     Raises:
         ValueError: If ``start_index`` is not a number from 0, or ``ann_file`` is empty.
@@ -167,6 +218,7 @@ class FrameReader:
         filename_tmpl: str,
         clips: Sequence[str] | str | None,
         owner: str,
+        task: str = 'expr',
     ) -> None:
         if not isinstance(start_index, int) or start_index < 0:
             raise InvalidValueError(
@@ -183,6 +235,7 @@ class FrameReader:
         self.filename_tmpl = filename_tmpl
         self.clips = join_paths(data_root, clips) if isinstance(clips, str) else clips
         self.owner = owner
+        self.task, self.targets = task, get_targets(task)
 
     @property
     def ann_files(self) -> list[str]:
@@ -192,6 +245,8 @@ class FrameReader:
     @property
     def is_labelled(self) -> bool:
         """Whether ``ann_file`` holds annotations, not a list of frames."""
+        if self.task == 'mtl':
+            return not os.path.isfile(self.ann_files[0]) or is_multi_task_file(self.ann_files[0])
         return not (isinstance(self.ann_file, str) and os.path.isfile(self.ann_file))
 
     def read_clip_names(self) -> list[str] | None:
@@ -202,6 +257,9 @@ class FrameReader:
             ValueError: If ``clips`` names no clip.
         """
         names = read_clip_names(self.clips, self.owner)
+        if self.task == 'mtl':
+            _check_multi_task_files(self.ann_files, self.owner)
+            return names
         for path in self.ann_files:
             if self.is_labelled and not os.path.isdir(path):
                 raise MissingFileError(
@@ -210,6 +268,26 @@ class FrameReader:
                     'relative to it'
                 )
         return names
+
+    def read_annotations(self) -> FrameTable:
+        """Read all annotations, annotated or not, one row per line.
+
+        Returns:
+            FrameTable: Grouped by clip, with a column per target.
+        """
+        clips = self.read_clip_names()
+        if self.task == 'mtl':
+            files = [read_multi_task(path, self.filename_tmpl) for path in self.ann_files]
+            table = chain_tables(files)
+            return table if clips is None else table.select_clips(sorted(set(clips)))
+        (target,) = self.targets
+        lines = read_annotation_folder(self.ann_file, clips, self.task)
+        return number_lines(self.start_index, **{target.column: lines})
+
+    def read_list(self) -> FrameTable:
+        """Read the challenge's list of frames."""
+        clips = self.read_clip_names()
+        return read_frame_list(self.ann_files[0], self.filename_tmpl, clips, task=self.task)
 
     def read(self, list_crops: ListCrops) -> FrameIndex:
         """Read the annotations or the list, and find the crops.
@@ -226,19 +304,24 @@ class FrameReader:
             FileNotFoundError: If a path does not exist, or no clip has any crop.
             ValueError: If a file is invalid, or no frame has what is needed.
         """
-        clips = self.read_clip_names()
+        self.read_clip_names()
         if not self.is_labelled:
-            listed = read_frame_list(self.ann_files[0], self.filename_tmpl, clips)
-            frames = find_listed_crops(listed, list_crops(listed.clips))
+            listed = self.read_list()
+            frames = find_listed_crops(listed, list_crops(listed.clips), self.targets)
             if not np.any(frames['source'] >= 0):
                 raise InvalidValueError(
                     f'{self.owner}: none of the {len(frames)} frames of {self.ann_file} has a '
                     'crop; check the folder of the crops or features, and filename_tmpl'
                 )
             return frames
-        labels = number_lines(self.start_index, label=read_annotation_folder(self.ann_file, clips))
-        frames = join_labels_and_crops(labels, list_crops(labels.clips))
-        pseudo = count_pseudo_labels(self.ann_files, labels.clips)
+        labels = self.read_annotations()
+        frames = join_labels_and_crops(
+            labels,
+            list_crops(labels.clips),
+            np.any([target.is_annotated(labels[target.column]) for target in self.targets], axis=0),
+            has_every_frame=self.task != 'mtl',
+        )
+        pseudo = count_pseudo_labels(self.ann_files, labels.clips) if self.task == 'expr' else 0
         if pseudo:
             frames.counts['pseudo'] = pseudo
         if not len(frames):
@@ -248,6 +331,17 @@ class FrameReader:
                 '-1), expected at least one; check that the crops belong to these annotations'
             )
         return frames
+
+
+def _check_multi_task_files(paths: Sequence[str], owner: str) -> None:
+    """Raise FileNotFoundError if a file of annotations or a list does not exist."""
+    for path in paths:
+        if not os.path.isfile(path):
+            raise MissingFileError(
+                f"{owner}: task='mtl': no file {path!r}, expected annotations such as "
+                f'annotations/{FOLDERS["mtl"]}/training_set_annotations.txt (or several), or the '
+                "challenge's list of frames; set data_root, and ann_file relative to it"
+            )
 
 
 def join_paths(data_root: str, path: str | Sequence[str]) -> str | list[str]:

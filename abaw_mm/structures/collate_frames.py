@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import FUNCTIONS
 
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.structures.tasks import TASKS
 
 
 @FUNCTIONS.register_module()
@@ -19,11 +20,13 @@ def collate_frames(frames: Sequence[dict]) -> dict:
 
     Args:
         frames (Sequence[dict]): N frames with ``img`` ((H, W, 3) uint8), ``clip``, ``frame_no``,
-            ``sample_idx`` and, unless labels are hidden, ``gt_label``.
+            ``sample_idx`` and, unless labels are hidden, the targets of the track: ``gt_label``,
+            ``gt_va`` (2,), ``gt_au`` (12,).
 
     Returns:
         dict: ``inputs`` (N, H, W, 3) uint8; ``gt_label``, ``sample_idx``, ``frame_no`` and
-        ``clip_id`` (N, ) int64; and ``clips``, a list of the clip names that ``clip_id`` indexes.
+        ``clip_id`` (N, ) int64; ``gt_va`` (N, 2) float32; ``gt_au`` (N, 12) int64; and ``clips``,
+        a list of the clip names that ``clip_id`` indexes.
 
     Raises:
         ValueError: If frames are not uint8 images, differ in size, or only some have labels.
@@ -34,8 +37,13 @@ def collate_frames(frames: Sequence[dict]) -> dict:
         inputs=np.stack([frame['img'] for frame in frames]),
         clip_id=np.array([id_of[frame['clip']] for frame in frames]),
     )
-    for name in ('sample_idx', 'frame_no', *(['gt_label'] if _has_labels(frames) else [])):
+    for name in ('sample_idx', 'frame_no'):
         columns[name] = np.array([frame[name] for frame in frames])
+    for target in TASKS['mtl']:
+        if _has_labels(frames, target.ground_truth):
+            values = np.array([frame[target.ground_truth] for frame in frames])
+            is_float = values.dtype.kind == 'f'
+            columns[target.ground_truth] = values if is_float else values.astype(np.int64)
     return {name: torch.from_numpy(column) for name, column in columns.items()} | {
         'clips': list(id_of)
     }
@@ -61,9 +69,9 @@ def _check_images(frames: Sequence[dict]) -> None:
             )
 
 
-def _has_labels(frames: Sequence[dict]) -> bool:
+def _has_labels(frames: Sequence[dict], name: str) -> bool:
     """Return whether frames have labels; raise ValueError if only some do."""
-    labelled = sum('gt_label' in frame for frame in frames)
+    labelled = sum(name in frame for frame in frames)
     if labelled not in (0, len(frames)):
         raise InvalidValueError(
             f'collate_frames: got labels of {labelled} of {len(frames)} frames, expected all or '

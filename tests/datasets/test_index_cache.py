@@ -11,12 +11,10 @@ import pytest
 from mmengine.logging import MMLogger
 
 from abaw_mm import files
-from abaw_mm.datasets import AffWild2Dataset, FrameStrideSampler
+from abaw_mm.datasets import AffWild2Dataset
 from abaw_mm.datasets import affwild2 as affwild2_module
-from abaw_mm.datasets.annotations import number_lines
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.datasets.crops.crop_packer import pack_crops
-from abaw_mm.datasets.frame_index import join_labels_and_crops
 
 ANN_FILE = 'annotations/EXPR_Recognition_Challenge/Train_Set'
 
@@ -229,29 +227,3 @@ def test_index_of_a_store_is_rebuilt_when_the_store_changes(tiny, reads):
     os.utime(store / 'data.mdb')
     load(tiny, data_prefix=store.name)
     assert len(reads) == 3
-
-
-def test_any_columns_pass_through_cache_dataset_and_sampler(tiny, reads, monkeypatch):
-    rng = np.random.default_rng(0)
-    lengths = {'1-30-1280x720': 11, 'face clip 3': 15, 'video10_left': 20}
-    lines = number_lines(
-        affect={clip: rng.random((size, 2), np.float32) for clip, size in lengths.items()},
-        units={clip: rng.random((size, 12)) < 0.5 for clip, size in lengths.items()},
-    )
-    every = np.ones(len(lines), bool)
-    monkeypatch.setattr(
-        affwild2_module.FrameReader,
-        'read',
-        lambda self, list_crops: join_labels_and_crops(lines, list_crops(lines.clips), every),
-    )
-    first, second = load(tiny), load(tiny)
-    assert len(reads) == 1 and rows(first) == rows(second)
-    assert second.frames['affect'].dtype == np.float32 and second.frames['units'].dtype == bool
-    assert isinstance(second.frames['units'], np.memmap)
-    info = second.get_data_info(5)
-    line = lines.find(second.frames)[5]
-    assert 'gt_label' not in info and info['affect'].tolist() == lines['affect'][line].tolist()
-    assert info['units'].tolist() == lines['units'][line].tolist()
-    assert len(second.get_subset([3, 4]).frames['units']) == 2
-    drawn = FrameStrideSampler(second, stride=4, offset=1, shuffle=False).draw(0)
-    assert len(drawn) == sum(-(-(n - 1) // 4) for n in second.frames.count_by_clip())

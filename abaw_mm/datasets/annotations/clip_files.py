@@ -7,17 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from abaw_mm.datasets.annotations.expression import read_labels
+from abaw_mm.datasets.annotations.headers import FOLDERS
+from abaw_mm.datasets.annotations.values import read_action_units, read_valence_arousal
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable, check_clip_names
 
 PathOrPaths = str | os.PathLike | Sequence[str | os.PathLike]
+READERS = dict(expr=read_labels, va=read_valence_arousal, au=read_action_units)
 
 
-def find_annotation_files(folder: PathOrPaths) -> dict[str, Path]:
+def find_annotation_files(folder: PathOrPaths, task: str = 'expr') -> dict[str, Path]:
     """Find the annotation file of each clip in one or several folders.
 
     Args:
         folder: A folder, such as ``annotations/EXPR_Recognition_Challenge/Train_Set``, or several.
+        task (str): Track, for messages. Defaults to ``'expr'``.
 
     Returns:
         dict[str, Path]: Clip name to its file, sorted by clip.
@@ -35,7 +39,7 @@ def find_annotation_files(folder: PathOrPaths) -> dict[str, Path]:
             raise MissingFileError(
                 f'{one}: got a folder without any <clip>.txt, expected the official annotation '
                 'files; set ann_file to the folder that holds them, e.g. '
-                'annotations/EXPR_Recognition_Challenge/Train_Set'
+                f'annotations/{FOLDERS[task]}/Train_Set'
             )
         check_clip_names(found, one)
         for clip in sorted(found.keys() & files.keys()):
@@ -48,22 +52,24 @@ def find_annotation_files(folder: PathOrPaths) -> dict[str, Path]:
 
 
 def read_annotation_folder(
-    folder: PathOrPaths, clips: Sequence[str] | None = None
+    folder: PathOrPaths, clips: Sequence[str] | None = None, task: str = 'expr'
 ) -> dict[str, np.ndarray]:
-    """Read the labels of all clips in one or several folders of official annotation files.
+    """Read the annotations of all clips in one or several folders of official annotation files.
 
     Args:
         folder: A folder, such as ``annotations/EXPR_Recognition_Challenge/Train_Set``, or several.
         clips: Names of the clips to read. Defaults to all.
+        task (str): ``'expr'``, ``'va'`` or ``'au'``. Defaults to ``'expr'``.
 
     Returns:
-        dict[str, ndarray]: Clip name to its labels (L, ) int8, sorted by clip.
+        dict[str, ndarray]: Clip name to its annotations, sorted by clip: (L, ) int8 labels,
+        (L, 2) float32 or (L, 12) int8.
 
     Raises:
         FileNotFoundError: If a folder holds no annotation file.
         ValueError: If the folder lacks one of ``clips``, or a file is invalid.
     """
-    files = find_annotation_files(folder)
+    files = find_annotation_files(folder, task)
     if clips is not None:
         unknown = sorted(set(clips) - set(files))
         if unknown:
@@ -72,7 +78,7 @@ def read_annotation_folder(
                 f'{shorten(list(files)[:3])} (without .txt); correct the list of clips'
             )
         files = {clip: files[clip] for clip in sorted(set(clips))}
-    return {clip: read_labels(path) for clip, path in files.items()}
+    return {clip: READERS[task](path) for clip, path in files.items()}
 
 
 def number_lines(start_index: int = 1, **columns: Mapping[str, np.ndarray]) -> FrameTable:

@@ -5,9 +5,16 @@ import re
 
 import numpy as np
 
+from abaw_mm.datasets.annotations.headers import (
+    HEADER,
+    HEADER_7,
+    find_track,
+    normalise_header,
+    refuse_header,
+)
 from abaw_mm.errors import InvalidValueError, shorten_text
 from abaw_mm.files import read_text
-from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
+from abaw_mm.structures.tasks import UNLABELLED
 
 # Colour of each expression in figures and drawn videos; further classes start again. Hues after
 # Okabe and Ito, "Color Universal Design", 2008, with brightness spread so that they differ for
@@ -22,8 +29,6 @@ PALETTE = (
     '#62c6f2',
     '#7a5232',
 )
-HEADER = ','.join(EXPRESSIONS)
-HEADER_7 = ','.join(EXPRESSIONS[:7])  # the first edition has no 'Other'
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
@@ -42,7 +47,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
     text = read_text(path, 'an annotation file')
     header, _, body = text.partition('\n')
     body = body.rstrip()
-    names = ','.join(name.strip() for name in header.split(','))
+    names = normalise_header(header)
     _check_header(path, names, is_empty=not text.strip(), has_labels=bool(body))
     num_classes = 8 if names == HEADER else 7
     labels = _parse_plain(body) if body.isascii() else None
@@ -65,6 +70,8 @@ def _check_header(path: str | os.PathLike, names: str, is_empty: bool, has_label
             f'{path}: the annotation file is empty, expected the header {HEADER!r} and one label '
             'per frame; download it again'
         )
+    if find_track(names) not in ('expr', None):
+        refuse_header(path, names, 'expr', repr(HEADER))
     if names not in (HEADER, HEADER_7):
         raise InvalidValueError(
             f'{path}, line 1: got the header {shorten_text(names)}, expected {HEADER!r} '

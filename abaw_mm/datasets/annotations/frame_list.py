@@ -6,13 +6,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from abaw_mm.datasets.annotations.expression import HEADER
+from abaw_mm.datasets.annotations.headers import LIST_HEADERS, find_track, normalise_header
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
 from abaw_mm.errors import InvalidValueError, shorten, shorten_text
 from abaw_mm.files import read_text
 from abaw_mm.structures import FrameTable, check_clip_names
 
-LIST_HEADER = f'image_location,{HEADER}'
 LIST_TEMPLATE = '{:05d}.jpg'  # of the frames in the list
 
 
@@ -21,12 +20,14 @@ def read_frame_list(
     filename_tmpl: str = LIST_TEMPLATE,
     clips: Sequence[str] | None = None,
     other_tmpl: str = LIST_TEMPLATE,
+    task: str = 'expr',
 ) -> FrameTable:
     """Read the challenge's list of frames, which names every frame that a submission must answer.
 
-    The first line is ``image_location,Neutral,...,Other``. The rows are ``<clip>/00001.jpg``,
-    ``<clip>/00001.jpg,`` or ``<clip>/00001.jpg,0``, depending on the edition; the zero is a dummy,
-    not a label. Windows line ends, a byte order mark and blank lines at the end are accepted.
+    The first line is a header, such as ``image_location,Neutral,...,Other``. The rows are
+    ``<clip>/00001.jpg``, ``<clip>/00001.jpg,`` or ``<clip>/00001.jpg,0``, depending on the edition;
+    the zero is a dummy, not a label. The list of the multi-task track may repeat a frame and have
+    any header. Windows line ends, a byte order mark and blank lines at the end are accepted.
 
     Args:
         path: The list.
@@ -34,6 +35,7 @@ def read_frame_list(
         clips: Names of the clips to keep. Defaults to all.
         other_tmpl: File name of a frame that is accepted as well. Defaults to the challenge's, for
             crops that have other names than their list says.
+        task (str): Track of the list. Defaults to ``'expr'``.
 
     Returns:
         FrameTable: Clips and rows in the order of the list; no columns.
@@ -45,7 +47,7 @@ def read_frame_list(
     lines = read_text(path, "the challenge's list of frames").split('\n')
     while lines and not lines[-1].strip():
         lines.pop()
-    _check_list_header(path, lines)
+    _check_list_header(path, lines, task)
     template, other = FilenameTemplate(filename_tmpl), FilenameTemplate(other_tmpl)
     wanted = None if clips is None else set(clips)
     number_of: dict[str, int] = {}  # 30 thousand names for a million rows
@@ -72,7 +74,7 @@ def read_frame_list(
             clip_id.append(id_of.setdefault(clip, len(id_of)))
             frame_no.append(number)
     table = FrameTable(list(id_of), np.array(clip_id, np.int32), np.array(frame_no, np.int32))
-    _check_listed_frames(path, table, template, wanted)
+    _check_listed_frames(path, table, template, wanted, may_repeat=task == 'mtl')
     return table
 
 
@@ -85,24 +87,32 @@ def _name_line(path: str | os.PathLike, line: int) -> Iterator[None]:
         raise InvalidValueError(f'{path}, line {line}: {error}') from error
 
 
-def _check_list_header(path: str | os.PathLike, lines: list[str]) -> None:
-    """Raise ValueError if a list of frames has no row or another header."""
+def _check_list_header(path: str | os.PathLike, lines: list[str], task: str) -> None:
+    """Raise ValueError if a list of frames has no row or the header of another track."""
+    expected = LIST_HEADERS[task]
     if len(lines) < 2:
         raise InvalidValueError(
-            f'{path}: got a list without any frame, expected the header {LIST_HEADER!r} and one '
+            f'{path}: got a list without any frame, expected the header {expected!r} and one '
             'row per frame; download it again'
         )
-    header = ','.join(name.strip() for name in lines[0].split(','))
-    if header != LIST_HEADER:
-        raise InvalidValueError(
-            f'{path}, line 1: got the header {shorten_text(header)}, expected '
-            f"{LIST_HEADER!r}; set ann_file to the challenge's list of test frames, or to a folder "
-            'of annotation files'
-        )
+    header = normalise_header(lines[0])
+    if header == expected or (task == 'mtl' and find_track(header) is None):
+        return
+    found = find_track(header)
+    advice = "set ann_file to the challenge's list of test frames, or to a folder of annotations"
+    if found not in (None, task):
+        advice = f'this list is of the {str(found).upper()} track: set task={found!r}, or {advice}'
+    raise InvalidValueError(
+        f'{path}, line 1: got the header {shorten_text(header)}, expected {expected!r}; {advice}'
+    )
 
 
 def _check_listed_frames(
-    path: str | os.PathLike, table: FrameTable, template: FilenameTemplate, wanted: set[str] | None
+    path: str | os.PathLike,
+    table: FrameTable,
+    template: FilenameTemplate,
+    wanted: set[str] | None,
+    may_repeat: bool,
 ) -> None:
     """Raise ValueError if a wanted clip is not listed, or a frame is listed twice."""
     unknown = (wanted or set()) - set(table.clips)
@@ -112,7 +122,7 @@ def _check_listed_frames(
             'list; correct the list of clips'
         )
     twice = table.find_duplicates()
-    if len(twice):
+    if len(twice) and not may_repeat:
         clip = table.clips[table.clip_id[twice[0]]]
         raise InvalidValueError(
             f'{path}: the frame {clip}/{template.name(int(table.frame_no[twice[0]]))} is listed '

@@ -11,13 +11,14 @@ from mmengine.utils import apply_to
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
-from abaw_mm.checks import at_least, between, check_arguments
+from abaw_mm.checks import at_least, between, check_arguments, one_of
+from abaw_mm.datasets.affwild2 import make_metainfo
 from abaw_mm.datasets.features.feature_folder import FeatureFolder
-from abaw_mm.datasets.frame_index import FrameIndex, FrameReader
+from abaw_mm.datasets.frame_index import FrameIndex, FrameReader, merge_repeated_frames
 from abaw_mm.datasets.pseudo_labels import check_official
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameTable, name_streams
-from abaw_mm.structures.tasks import EXPRESSIONS
+from abaw_mm.structures.tasks import TASKS
 
 
 @DATASETS.register_module()
@@ -33,7 +34,8 @@ class ClipFeatureDataset(Dataset):
     scored: labelled ones with a crop, or those of the challenge's list with a crop. If ``step``
     equals ``window``, each of them is in exactly one window. With a smaller step, windows overlap:
     training sees frames several times, and an evaluation averages the scores of a frame over its
-    windows. Windows without a frame to score are left out.
+    windows. Windows without a frame to score are left out. A frame that the multi-task track
+    repeats is scored once, with the parts of all its rows.
 
     Several folders are several streams, such as video and audio, each with its own width. The
     first stream decides which frames are scored, as the crops do for a frame model. A frame, or a
@@ -45,7 +47,8 @@ class ClipFeatureDataset(Dataset):
     - ``seen`` (W, ) bool, where there is a feature
     - ``scored`` (W, ) bool
     - ``frame_no`` (W, ) int64
-    - ``gt_label`` (W, ) int64, -1 where nothing is scored; absent if labels are hidden
+    - the targets of the track, hidden where nothing is scored, absent if labels are hidden:
+      ``gt_label`` (W, ) int64, ``gt_va`` (W, 2) float32, ``gt_au`` (W, 12) int64
     - ``clip`` (str) and ``sample_idx`` (int)
 
     With several folders, ``inputs`` and ``seen`` are dicts of name to array.
@@ -69,6 +72,7 @@ class ClipFeatureDataset(Dataset):
         clips (Sequence[str] | str, optional): As in ``AffWild2Dataset``.
         memory_gb (float): Largest size, in GB of 10^9 bytes, of features that are held in memory.
             Each process holds its own. 0 always reads from disk. Defaults to 4.
+        task (str): Track, as in ``AffWild2Dataset``. Defaults to ``'expr'``.
 
     Attributes:
         streams (dict[str, FeatureFolder]): Features of each stream. The name of a single folder is
@@ -89,6 +93,7 @@ class ClipFeatureDataset(Dataset):
         step=at_least(1),
         start_index=at_least(0),
         memory_gb=at_least(0),
+        task=one_of(*TASKS),
     )
     def __init__(
         self,
@@ -103,6 +108,7 @@ class ClipFeatureDataset(Dataset):
         filename_tmpl: str = '{:05d}.jpg',
         clips: Sequence[str] | str | None = None,
         memory_gb: float = 4.0,
+        task: str = 'expr',
     ) -> None:
         step = window if step is None else step
         _check_window(window, context, step)
@@ -115,12 +121,15 @@ class ClipFeatureDataset(Dataset):
             filename_tmpl=filename_tmpl,
             clips=clips,
             owner=type(self).__name__,
+            task=task,
         )
+        self.task, self.targets = task, reader.targets
         frames = reader.read(self._list_features)
         if test_mode:
             check_official(frames.counts, type(self).__name__)
         self.labelled = reader.is_labelled
-        self.frames: FrameIndex = frames.take(frames['source'] >= 0).sort()
+        frames = frames.take(frames['source'] >= 0).sort()
+        self.frames: FrameIndex = merge_repeated_frames(frames, self.targets)
         self.window_clip, self.window_start = self._place_windows()
         self._check_streams()
         held = self._hold(memory_gb)
@@ -194,7 +203,7 @@ class ClipFeatureDataset(Dataset):
     @property
     def metainfo(self) -> dict:
         """Names of the classes."""
-        return dict(classes=EXPRESSIONS)
+        return make_metainfo(self.task)
 
     def __len__(self) -> int:
         return len(self.window_start)
@@ -218,8 +227,12 @@ class ClipFeatureDataset(Dataset):
         places = self.frames.frame_no[rows] - first
         item['scored'][places] = True
         if self.labelled:
-            item['gt_label'] = np.full(size, -1, np.int64)
-            item['gt_label'][places] = self.frames['label'][rows]
+            for target in self.targets:
+                values = self.frames[target.column]
+                dtype = values.dtype if values.dtype.kind == 'f' else np.int64
+                column = np.full((size, *target.shape), target.hidden, dtype)
+                column[places] = values[rows]
+                item[target.ground_truth] = column
         return dict(apply_to(item, _is_array, torch.from_numpy), clip=clip, sample_idx=idx)
 
 

@@ -17,6 +17,7 @@ from abaw_mm.datasets.samplers.keyed_random import random_keys
 from abaw_mm.datasets.unwrap_datasets import unwrap_once
 from abaw_mm.errors import InvalidTypeError, InvalidValueError
 from abaw_mm.structures import FrameTable, chain_tables
+from abaw_mm.structures.tasks import find_task, get_targets
 
 OFFSETS = ('clip', 'epoch')
 UNIFORM = 'uniform'  # class_balance
@@ -57,7 +58,8 @@ def repeat_factors(labels: np.ndarray, oversample_thr: float) -> np.ndarray:
     (repeat factor sampling of LVIS, arXiv 1908.03195; the released code uses thr 0.15).
 
     Args:
-        labels (ndarray): (F, ) labels.
+        labels (ndarray): (F, ) labels, or (F, K) 0 and 1 for K action units. A frame with several
+            units is used as often as that of the rarest.
         oversample_thr (float): Share, 0-1, below which a class counts as rare.
 
     Returns:
@@ -68,6 +70,9 @@ def repeat_factors(labels: np.ndarray, oversample_thr: float) -> np.ndarray:
     """
     if not len(labels):
         return np.ones(0, np.int64)
+    if labels.ndim == 2:
+        factors = repeat_factors_of_shares(labels.mean(axis=0), oversample_thr)
+        return np.where(labels == 1, factors, 1).max(axis=1).astype(np.int64)
     share = np.bincount(labels) / len(labels)
     return repeat_factors_of_shares(share, oversample_thr)[labels].astype(np.int64)
 
@@ -128,7 +133,8 @@ class FrameStrideSampler(Sampler):
             without ``infinite``. Defaults to True.
         class_balance (dict | str, optional): ``dict(oversample_thr=0.15)`` repeats drawn frames of
             rare classes, see :func:`repeat_factors`. ``'uniform'`` draws as many frames of each
-            class, from those of the stride, see :func:`draw_uniformly`. Defaults to None.
+            class, from those of the stride, see :func:`draw_uniformly`. Action units have the first
+            only; valence and arousal, and several targets, have neither. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range, or no frame can ever be drawn.
@@ -164,7 +170,7 @@ class FrameStrideSampler(Sampler):
         self._drawn: tuple[int, int, np.ndarray] | None = None  # seed, epoch, rows
 
         frames = get_frame_table(dataset)
-        self._label = _get_labels(frames) if class_balance else None
+        self._label = _get_labels(frames, class_balance) if class_balance else None
         # The rows of a fold or a subset may have any order; the draw is by clip and number.
         self._order = None if frames.is_sorted() else frames.argsort()
         counts = frames.count_by_clip()
@@ -292,10 +298,22 @@ def _check_arguments(stride: int, offset: str | int, class_balance: dict | str |
         )
 
 
-def _get_labels(frames: FrameTable) -> np.ndarray:
-    """Return the labels for ``class_balance``; raise ValueError if they are hidden."""
-    label = frames.columns.get('label')
-    if label is None or np.any(label < 0):
+def _get_labels(frames: FrameTable, class_balance: dict | str) -> np.ndarray:
+    """Return the labels for ``class_balance``, (F, ), or action units, (F, K).
+
+    Raises:
+        ValueError: If they are hidden, or the track has no classes that could be balanced.
+    """
+    task = find_task(list(frames.columns))
+    if task not in ('expr', 'au') or (task == 'au' and class_balance == UNIFORM):
+        raise InvalidValueError(
+            f'FrameStrideSampler: class_balance={class_balance} has no meaning for the '
+            f'{task.upper()} track, expected None'
+            f'{" or dict(oversample_thr=t)" if task == "au" else ""}; set '
+            'train_dataloader.sampler.class_balance'
+        )
+    label = frames[get_targets(task)[0].column]
+    if np.any(label < 0):
         raise InvalidValueError(
             'FrameStrideSampler: class_balance needs labels, got a set whose labels are hidden; '
             'remove class_balance for a list of test frames'

@@ -11,6 +11,7 @@ from abaw_mm.checks import between, check_arguments
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.models.data_preprocessors.batch_augments import check_no_batch_augments
 from abaw_mm.structures import FrameBatch
+from abaw_mm.structures.tasks import TASKS
 
 
 @MODELS.register_module()
@@ -61,9 +62,9 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
             clip_id=torch.tensor([row_of[clip] for clip in data['clip']])[window],
             sample_idx=data['sample_idx'][window],
         )
-        for name in ('frame_no', 'gt_label'):
+        for name in ('frame_no', *(target.ground_truth for target in TASKS['mtl'])):
             if name in data:  # labels may be hidden
-                frames[name] = data[name].flatten()[place]
+                frames[name] = data[name].flatten(0, 1)[place]
         seen = data['seen']
         if self.stream_dropout and training:
             _check_streams(seen, self.stream_dropout)

@@ -1,6 +1,14 @@
 """Metrics, predictions files and challenge submissions."""
 
-from .metrics import DumpPredictions, FrameMetric, MacroF1
+from .metrics import CCC, ActionUnitF1, DumpPredictions, FrameMetric, MacroF1, MultiTaskScore
 from .predictions import Predictions
 
-__all__ = ['DumpPredictions', 'FrameMetric', 'MacroF1', 'Predictions']
+__all__ = [
+    'CCC',
+    'ActionUnitF1',
+    'DumpPredictions',
+    'FrameMetric',
+    'MacroF1',
+    'MultiTaskScore',
+    'Predictions',
+]

@@ -18,8 +18,10 @@ class FrameBatch(DataSample):
 
     Attributes:
         gt_label (Tensor): (N, ) int64. Absent where labels are hidden.
+        gt_va, gt_au (Tensor): (N, 2) float32 and (N, 12) int64, of the tracks that have them.
         pred_score (Tensor): (N, C) softmax.
         pred_label (Tensor): (N, ) int64.
+        pred_va, pred_au (Tensor): (N, 2) in [-1, 1] and (N, 12) probabilities.
         sample_idx (Tensor): (N, ) int64, row numbers of the dataset.
         frame_no (Tensor): (N, ) int64, frame numbers, as in the names of the crops' files.
         clip_id (Tensor): (N, ) int64, index into ``clips``.
@@ -43,6 +45,19 @@ class FrameBatch(DataSample):
             )
         self.set_field(value, 'pred_score', dtype=torch.Tensor)
         return self
+
+    def set_predictions(self, columns: Mapping[str, torch.Tensor]) -> None:
+        """Set what a head predicts for all frames.
+
+        Args:
+            columns (Mapping): Name, such as ``pred_va``, to (N, K). ``pred_score`` also sets
+                ``pred_label``.
+        """
+        for name, values in columns.items():
+            if name == 'pred_score':
+                self.set_scores(values)
+            else:
+                self.set_field(values, name, dtype=torch.Tensor)
 
     def set_scores(self, score: torch.Tensor) -> None:
         """Set the softmax (N, C) of all frames and the most likely class of each."""

@@ -390,10 +390,10 @@ def merge_tables(
     merged = merged.take(order)
     key = merged.key
     is_copy = np.append(False, key[1:] == key[:-1])
-    for name in targets:
-        _check_copies_agree(merged, name, is_copy)
     if apart is not None:
         is_copy[1:] &= merged[apart][1:] == merged[apart][:-1]
+    for name in targets:
+        _check_copies_agree(merged, name, is_copy)
     return merged.take(~is_copy)
 
 

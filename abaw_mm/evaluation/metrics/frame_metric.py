@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures.frame_batch import is_frame_batch
 from abaw_mm.structures.frame_table import FrameTable, average_rows, merge_tables, to_int32
-from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
+from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED, Target
 
 SAMPLE = 'sample'  # clip name of samples that only have a number
 WINDOW = 'window'  # column of results of windows of features, which may overlap
@@ -38,6 +38,9 @@ class FrameMetric(BaseMetric):
     Windows of features may overlap. The scores of a frame are then averaged over its windows, each
     of which counts once, with the same result on any number of processes.
 
+    The multi-task annotations list some images several times. If the dataset's ``task`` is
+    ``'mtl'``, every row of the annotations counts once; ``sample_idx`` identifies it.
+
     Attributes:
         targets (dict): Target columns and the value that marks a hidden target in each. A value of
             shape (K,) belongs to a column (F, K). Copies of a frame must have the same targets.
@@ -48,8 +51,8 @@ class FrameMetric(BaseMetric):
         unused (tuple[str]): Outputs that are checked for NaN and then dropped, to save memory.
     """
 
-    targets: ClassVar[dict[str, Any]] = {'gt_label': UNLABELLED}
-    outputs: ClassVar[tuple[str, ...]] = ('pred_score',)
+    targets: dict[str, Any] = {'gt_label': UNLABELLED}
+    outputs: tuple[str, ...] = ('pred_score',)
     numbers: ClassVar[tuple[str, ...]] = ()
     unused: ClassVar[tuple[str, ...]] = ()
 
@@ -91,7 +94,9 @@ class FrameMetric(BaseMetric):
         frames = self._merge(all_gather_object(own))
         if WINDOW in frames.columns:
             del frames.columns[WINDOW]
-            frames = average_rows(frames, self.outputs)
+            frames = average_rows(
+                frames, [name for name in frames.columns if name.startswith('pred_')]
+            )
             self._finish(frames)
         self._check_size(frames, size)
         metrics = self.compute_metrics(frames)
@@ -109,16 +114,63 @@ class FrameMetric(BaseMetric):
 
     def _merge(self, parts: Sequence[FrameTable]) -> FrameTable:
         """Merge tables; of windows, each frame of each window is kept once."""
-        apart = WINDOW if any(WINDOW in part.columns for part in parts) else None
-        return merge_tables(parts, list(self.targets), apart)
+        apart = 'sample_idx' if self.repeats_frames else None
+        if any(WINDOW in part.columns for part in parts):
+            apart = WINDOW
+        # A process without a frame may not know the columns that others have.
+        names = {name for part in parts for name in part.columns}
+        return merge_tables(parts, [name for name in self.targets if name in names], apart)
 
     def _finish(self, table: FrameTable) -> None:
         """Add the predicted classes and drop unused columns."""
-        if 'pred_score' in self.outputs:
+        if 'pred_score' in table.columns:
             label = table['pred_score'].argmax(axis=1)
             table.columns['pred_label'] = label.astype(np.int32)
         for name in self.unused:
             del table.columns[name]
+
+    @property
+    def repeats_frames(self) -> bool:
+        """Whether the dataset annotates some frames several times, as the multi-task sets do."""
+        return (self.dataset_meta or {}).get('task') == 'mtl'
+
+    @property
+    def _integers(self) -> tuple[str, ...]:
+        """Names of the integers to keep."""
+        row = ('sample_idx',) if self.repeats_frames else ()
+        return tuple(dict.fromkeys((*self.numbers, *row)))
+
+    def select_annotated(self, frames: FrameTable, target: Target) -> FrameTable | None:
+        """Return the frames that are annotated, None with a warning if all are hidden.
+
+        Args:
+            frames (FrameTable): Frames with the column ``target.ground_truth``.
+            target (Target): What is annotated.
+
+        Raises:
+            ValueError: If only some frames are annotated, unless the dataset's ``task`` is
+                ``'mtl'``, whose rows lack single parts.
+        """
+        known = target.is_annotated(frames[target.ground_truth])
+        name = type(self).__name__
+        if known.all():
+            return frames
+        if not known.any():
+            print_log(
+                f'{name}: the {target.ground_truth} of all {len(frames)} frames are hidden, so '
+                'there is no score. To keep the predictions, use `--out predictions.npz` of '
+                'tools/test.py.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return None
+        if not self.repeats_frames:
+            raise InvalidValueError(
+                f'{name}: got no {target.ground_truth} for {np.count_nonzero(~known)} of '
+                f'{len(frames)} frames, expected annotations for all or none; score annotated '
+                "sets and the challenge's list separately"
+            )
+        return frames.take(known)
 
     def class_names(self, num_classes: int) -> tuple[str, ...]:
         """Return the dataset's class names, or numbers if there are too few names."""
@@ -131,7 +183,7 @@ class FrameMetric(BaseMetric):
         """Make a table of the arrays of a ``FrameBatch``."""
         columns = {name: _to_numpy(batch[name], name) for name in self.outputs}
         size = len(batch['frame_no'])
-        for name in self.numbers:
+        for name in self._integers:
             columns[name] = _to_numpy(batch.get(name, _repeat(-1, size)), name)
         for name, hidden in self.targets.items():
             column = batch[name] if name in batch else _repeat(hidden, size)
@@ -145,14 +197,14 @@ class FrameMetric(BaseMetric):
         """Make a table of one dict per frame."""
         clip, frame_no = zip(*map(self._identify, samples), strict=True)
         columns = {name: _stack([s[name] for s in samples], name) for name in self.outputs}
-        for name in self.numbers:
+        for name in self._integers:
             columns[name] = to_int32([sample.get(name, -1) for sample in samples], name)
         for name, hidden in self.targets.items():
             known = [sample[name] for sample in samples if name in sample]
             if not known:
                 columns[name] = _to_numpy(_repeat(hidden, len(samples)), name)
                 continue
-            value = torch.as_tensor(hidden, device=known[0].device).reshape(known[0].shape)
+            value = torch.as_tensor(hidden).reshape(known[0].shape).to(torch.as_tensor(known[0]))
             columns[name] = _stack([sample.get(name, value) for sample in samples], name)
         id_of = {name: clip_id for clip_id, name in enumerate(dict.fromkeys(clip))}
         clip_id = np.array([id_of[name] for name in clip], np.int32)
@@ -220,7 +272,7 @@ def _stack(values: Sequence[torch.Tensor], name: str) -> np.ndarray:
     """
     if values[0].shape == (1,):  # a label in mmpretrain's form
         return _to_numpy(torch.cat(list(values)), name)
-    return _to_numpy(torch.stack(list(values)), name)
+    return _to_numpy(torch.stack([torch.as_tensor(value) for value in values]), name)
 
 
 def _to_numpy(column: torch.Tensor, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from abaw_mm.errors import InvalidValueError
 
 
 def check_classes(runner: Runner) -> None:
-    """Compare the numbers of classes of the head, the datasets and the evaluators.
+    """Compare the tracks and the numbers of classes of head, datasets and evaluators.
 
     Otherwise a smaller head fails at the first frame of a class beyond it, and a larger one after a
     whole validation interval. Parts without a number of classes, such as those of pre-training,
@@ -20,9 +20,11 @@ def check_classes(runner: Runner) -> None:
         runner (Runner): Runner with the loops that it will run.
 
     Raises:
-        InvalidValueError: If the numbers differ, or the loss has another number of class weights.
+        InvalidValueError: If the tracks or the numbers differ, or the loss has another number of
+            class weights.
     """
     head: Any = getattr(unwrap_model(runner.model), 'head', None)
+    _check_tasks(runner, head)
     number = getattr(head, 'num_classes', None)
     if number is None:
         return
@@ -41,6 +43,23 @@ def check_classes(runner: Runner) -> None:
             f'number of classes: got {values}, expected the same number everywhere; set the one '
             'that is wrong (classes are those of the annotations)'
         )
+
+
+def _check_tasks(runner: Runner, head: Any) -> None:
+    """Raise if a dataset annotates another track than the head predicts."""
+    task = getattr(head, 'task', None if head is None else 'expr')
+    for name in ('train', 'val', 'test'):
+        loop: Any = getattr(runner, f'_{name}_loop')
+        if not isinstance(loop, BaseLoop):
+            continue
+        meta = getattr(loop.dataloader.dataset, 'metainfo', None) or {}
+        found = meta.get('task', 'expr' if meta.get('classes') else task)
+        if found != task:
+            raise InvalidValueError(
+                f'{name}_dataloader.dataset: got the task {found!r} with a '
+                f'{type(head).__name__}, which predicts {task!r}; set '
+                f'{name}_dataloader.dataset.task and ann_file, or model.head'
+            )
 
 
 def _count_classes(name: str, loop: Any) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Give the loss weights or frequencies of the classes, counted in the training set."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,15 +10,17 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from abaw_mm.checks import between, check_arguments, one_of
+from abaw_mm.checks import above, between, check_arguments, one_of
 from abaw_mm.datasets import EXPRESSIONS, ClipFeatureDataset
 from abaw_mm.datasets.samplers.frame_stride import get_frame_table
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance
+from abaw_mm.models.heads import ActionUnitHead
 from abaw_mm.models.losses import LogitAdjustedLoss, effective_number, inverse_frequency
 from abaw_mm.models.losses.class_weights import EFFECTIVE_BETA
+from abaw_mm.structures.tasks import ACTION_UNIT, ACTION_UNITS
 
 META_KEY = 'class_balance'  # in the meta of a checkpoint
 SCHEMES = ('inverse_frequency', 'effective_number')
@@ -30,6 +33,8 @@ class ClassFrequencyHook(Hook):
     - ``class_weight`` of the loss, for ``CrossEntropyLoss``, ``LabelSmoothLoss`` of mmpretrain and
       ``SoftmaxFocalLoss``.
     - The frequencies of ``LogitAdjustedLoss``: those that the sampler draws.
+    - ``pos_weight`` of the ``CrossEntropyLoss`` of an ``ActionUnitHead``: for each unit, the frames
+      without it per frame with it.
 
     Counted are the frames that have a label and a crop, or features. The resulting balance is
     stored in every checkpoint and, from there, in the predictions file, so that logit adjustment
@@ -41,6 +46,8 @@ class ClassFrequencyHook(Hook):
             :func:`~abaw_mm.models.losses.effective_number`. Defaults to None, no weights.
         beta (float, optional): Parameter of ``'effective_number'``, above 0 and below 1. Defaults
             to 0.9999.
+        max_positive_weight (float, optional): Largest ``pos_weight`` of an action unit. Defaults to
+            None, no such weights.
 
     Raises:
         InvalidValueError: If the hook would have no effect, or the loss does not have what it sets.
@@ -52,8 +59,14 @@ class ClassFrequencyHook(Hook):
         'default_hooks.class_frequency',
         class_weight=one_of(*SCHEMES),
         beta=between(0, 1, above=True, below=True),
+        max_positive_weight=above(0),
     )
-    def __init__(self, class_weight: str | None = None, beta: float | None = None) -> None:
+    def __init__(
+        self,
+        class_weight: str | None = None,
+        beta: float | None = None,
+        max_positive_weight: float | None = None,
+    ) -> None:
         if beta is not None and class_weight != 'effective_number':
             raise InvalidValueError(
                 f'ClassFrequencyHook: got beta={beta} with class_weight={class_weight!r}, expected '
@@ -61,11 +74,23 @@ class ClassFrequencyHook(Hook):
             )
         self.class_weight = class_weight
         self.beta = EFFECTIVE_BETA if beta is None else beta
+        self.max_positive_weight = max_positive_weight
         self.balance: ClassBalance | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Count the frames and set up the loss."""
         head: Any = unwrap_model(runner.model).head
+        if self.max_positive_weight is not None:
+            units = getattr(head, 'au', head)  # of a MultiTrackHead
+            _set_positive_weights(units, runner.train_dataloader.dataset, self.max_positive_weight)
+            if self.class_weight is None:
+                return
+        if not hasattr(head, 'num_classes'):
+            raise InvalidValueError(
+                f'ClassFrequencyHook: got {type(head).__name__}, which has no classes; set '
+                'default_hooks.class_frequency.max_positive_weight for action units, or remove '
+                'the hook'
+            )
         counts = count_classes(runner.train_dataloader.dataset, head.num_classes)
         self.balance = ClassBalance.of_sampler(runner.cfg)
         if isinstance(head.loss_module, LogitAdjustedLoss):
@@ -137,12 +162,56 @@ def count_classes(dataset: Any, num_classes: int) -> np.ndarray:
     """
     frames = dataset.frames if isinstance(dataset, ClipFeatureDataset) else get_frame_table(dataset)
     label = frames['label']
+    if 'au' in frames.columns:
+        label = label[label >= 0]  # multi-task annotations lack single parts
     if np.any(label < 0):
         raise InvalidValueError(
             'ClassFrequencyHook: got a training set whose labels are hidden, expected annotations; '
             'set train_dataloader.dataset.ann_file'
         )
     return np.bincount(label, minlength=num_classes)
+
+
+def _set_positive_weights(head: Any, dataset: Any, limit: float) -> None:
+    loss: Any = getattr(head, 'loss_module', None)
+    if not isinstance(head, ActionUnitHead) or not hasattr(loss, 'pos_weight'):
+        raise InvalidValueError(
+            f'ClassFrequencyHook: got max_positive_weight with {type(head).__name__} and '
+            f'{type(loss).__name__}, expected an ActionUnitHead with a CrossEntropyLoss; '
+            'remove default_hooks.class_frequency.max_positive_weight'
+        )
+    if loss.pos_weight is not None:
+        raise InvalidValueError(
+            'ClassFrequencyHook: got max_positive_weight and pos_weight of the loss as well, '
+            'expected one of the two; remove one'
+        )
+    positive, total = count_units(dataset)
+    weights = np.minimum((total - positive) / np.maximum(positive, 1), limit).tolist()
+    loss.pos_weight = weights
+    _log(positive, f'positive weights, of {total} frames', weights, ACTION_UNITS)
+
+
+def count_units(dataset: Any) -> tuple[np.ndarray, int]:
+    """Count the frames of each action unit in the index of a dataset.
+
+    Args:
+        dataset: As in :func:`count_classes`.
+
+    Returns:
+        tuple: Frames where each unit is present, (12,) int64, and the number of annotated frames.
+
+    Raises:
+        ValueError: If no frame is annotated.
+    """
+    frames = dataset.frames if isinstance(dataset, ClipFeatureDataset) else get_frame_table(dataset)
+    units = frames.columns.get('au', np.empty((0, len(ACTION_UNITS)), np.int8))
+    units = units[ACTION_UNIT.is_annotated(units)]
+    if not len(units):
+        raise InvalidValueError(
+            'ClassFrequencyHook: got a training set without annotated action units, expected some; '
+            'set train_dataloader.dataset.ann_file'
+        )
+    return np.count_nonzero(units == 1, axis=0), len(units)
 
 
 def _check_loss(loss: Any, class_weight: str | None) -> None:
@@ -166,8 +235,10 @@ def _check_loss(loss: Any, class_weight: str | None) -> None:
         )
 
 
-def _log(counts: np.ndarray, name: str, values: list[float]) -> None:
-    names = EXPRESSIONS if len(counts) == len(EXPRESSIONS) else map(str, range(len(counts)))
+def _log(
+    counts: np.ndarray, name: str, values: list[float], names: Sequence[str] = EXPRESSIONS
+) -> None:
+    names = names if len(counts) == len(names) else list(map(str, range(len(counts))))
     rows = zip(names, counts.tolist(), values, strict=True)
     text = ', '.join(f'{label} {count} ({value:.4g})' for label, count, value in rows)
     print_log(f'ClassFrequencyHook: training frames by class ({name}): {text}', logger='current')

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 
 from abaw_mm.checks import check_arguments
 from abaw_mm.compat.cpu import amp_dtype
+from abaw_mm.models.classifiers.predict_columns import predict_columns
 from abaw_mm.structures import FrameBatch
 
 
@@ -69,12 +70,12 @@ class FrameClassifier(ImageClassifier):
 
         Returns:
             list: The same samples with scores and labels. ``pred_score`` of a ``FrameBatch`` is
-            (N, K), ``pred_label`` is (N, ).
+            (N, K), ``pred_label`` is (N, ). Heads of other tracks set ``pred_va`` and ``pred_au``.
         """
         feats = self._extract_feat_mixed(inputs)
         if not data_samples or not isinstance(data_samples[0], FrameBatch):
             return self.head.predict(feats, data_samples, **kwargs)
-        data_samples[0].set_scores(self.head(feats).softmax(dim=1))
+        data_samples[0].set_predictions(predict_columns(self.head, feats))
         return data_samples
 
     def _extract_feat_mixed(self, inputs: torch.Tensor) -> object:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from abaw_mm.checks import at_least, check_arguments
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.models.classifiers.predict_columns import predict_columns
 from abaw_mm.structures import FrameBatch
 
 Windows = torch.Tensor | dict[str, torch.Tensor]  # of one stream, or of several by name
@@ -35,7 +36,8 @@ class TemporalClassifier(ImageClassifier):
         **kwargs: Arguments of ``ImageClassifier``.
 
     Raises:
-        ValueError: If ``r_drop`` is given for a model without dropout.
+        ValueError: If ``r_drop`` is given for a model without dropout, or for another track than
+            expressions.
     """
 
     @check_arguments('model', r_drop=at_least(0))
@@ -46,6 +48,11 @@ class TemporalClassifier(ImageClassifier):
             raise InvalidValueError(
                 f'TemporalClassifier: got r_drop={r_drop} for a model without dropout, whose two '
                 'passes are equal; set model.backbone.dropout, or remove model.r_drop'
+            )
+        if r_drop and hasattr(self.head, 'predict_columns'):
+            raise InvalidValueError(
+                f'TemporalClassifier: got r_drop={r_drop} with {type(self.head).__name__}, '
+                'expected a head of expressions, whose softmax it compares; remove model.r_drop'
             )
 
     def extract_feat(self, inputs: Windows, batch: FrameBatch | None = None) -> tuple[torch.Tensor]:
@@ -80,9 +87,12 @@ class TemporalClassifier(ImageClassifier):
     def predict(
         self, inputs: Windows, data_samples: list[FrameBatch], **kwargs: object
     ) -> list[FrameBatch]:
-        """Set ``pred_score`` (F, C) and ``pred_label`` (F, ) of the ``FrameBatch``."""
+        """Set ``pred_score`` (F, C) and ``pred_label`` (F, ) of the ``FrameBatch``.
+
+        Heads of other tracks set ``pred_va`` and ``pred_au``.
+        """
         features = self.extract_feat(inputs, data_samples[0])
-        data_samples[0].set_scores(self.head(features).softmax(dim=1))
+        data_samples[0].set_predictions(predict_columns(self.head, features))
         return data_samples
 
 

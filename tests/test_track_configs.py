@@ -1,0 +1,132 @@
+"""The configs of the VA, AU and multi-task tracks train, resume bit-equal and score."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from abaw_mm import compat
+from abaw_mm.apis.build_runner import build_runner
+from abaw_mm.apis.config import load_config, set_loader_flags
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.structures.tasks import ACTION_UNITS
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+TRACKS = [path for path in CONFIGS if re.search('_(va|au|mtl)$', path.stem)]
+QUICK = ('res18_srp_mtl', 'temporal_tcn_mtl')
+SCORES = dict(va='ccc', au='mean_f1', mtl='p_score')
+SETS = dict(Train_Set='training_set', Validation_Set='validation_set')
+PARAMETERS = [
+    pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
+    for path in TRACKS
+]
+
+
+@pytest.fixture
+def tracks(tiny):
+    """Annotate the crops of ``tiny`` for all tracks; a row of the multi-task sets is repeated."""
+    rng = np.random.default_rng(0)
+    for name, prefix in SETS.items():
+        rows = []
+        files = sorted((tiny / 'annotations/EXPR_Recognition_Challenge' / name).glob('*.txt'))
+        for file in files:
+            labels = [int(line) for line in file.read_text().split('\n')[1:] if line]
+            va = rng.uniform(-1, 1, (len(labels), 2)).round(2)
+            au = rng.integers(0, 2, (len(labels), 12))
+            for folder, header, values in (
+                ('VA_Estimation_Challenge', 'valence,arousal', va),
+                ('AU_Detection_Challenge', ','.join(ACTION_UNITS), au),
+            ):
+                path = tiny / 'annotations' / folder / name / file.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lines = [','.join(map(str, row)) for row in values.tolist()]
+                path.write_text('\n'.join([header, *lines]) + '\n')
+            for i, label in enumerate(labels):
+                if (tiny / f'cropped_aligned/{file.stem}/{i + 1:05d}.jpg').is_file():
+                    numbers = [*va[i], label, *(au[i] if i % 3 else [-1] * 12)]
+                    rows.append(f'{file.stem}/{i + 1:05d}.jpg,{",".join(map(str, numbers))}')
+        header = f'image,valence,arousal,expression,{",".join(ACTION_UNITS)}'
+        path = tiny / 'annotations/MTL_Challenge' / f'{prefix}_annotations.txt'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('\n'.join([header, *rows, rows[1]]) + '\n')
+    return tiny
+
+
+@pytest.fixture
+def make_small(tracks, make_features, tmp_path):
+    """Return a function that loads a config and makes it tiny."""
+
+    def load(path, work_dir):
+        cfg = load_config(str(path), work_dir=str(work_dir))
+        for name in ('train', 'val', 'test'):
+            loader = cfg[f'{name}_dataloader']
+            loader.dataset.data_root = str(tracks)
+            loader.update(num_workers=0, batch_size=4)
+            if 'feature_dir' in loader.dataset:
+                loader.dataset.feature_dir = str(tmp_path / 'features')
+        if 'temporal' in path.stem:
+            cfg.model.backbone.update(in_channels=6, channels=8)
+            cfg.model.head.in_channels = 8
+        else:
+            cfg.data_preprocessor.update(crop_size=64, resize_edge=64)  # 2x2 cells
+            cfg.model.neck.kernel_sizes = (1, 2)
+            cfg.model.head.in_channels = 256
+        cfg.train_cfg.update(max_iters=4, val_interval=4)
+        cfg.default_hooks.checkpoint.interval = 2
+        set_loader_flags(cfg, pin_memory=True, persistent_workers=True)
+        return compat.adapt_cfg_to_cpu(cfg, 'none')
+
+    make_features(tmp_path / 'features', tracks)
+    return load
+
+
+@pytest.mark.parametrize('path', PARAMETERS)
+def test_track_config_resumes_bit_equal_and_scores(path, make_small, tmp_path):
+    task = path.stem.rpartition('_')[2]
+    runner = Runner.from_cfg(make_small(path, tmp_path / 'whole'))
+    runner.train()
+    assert list((tmp_path / 'whole').glob(f'best_affwild2_{SCORES[task]}_iter_4.pth'))
+    assert runner.train_dataloader.dataset.metainfo['task'] == task
+    if task != 'va':
+        loss = getattr(runner.model.head, 'au', runner.model.head).loss_module
+        assert len(loss.pos_weight) == 12 and max(loss.pos_weight) <= 10
+    again = make_small(path, tmp_path / 'again')
+    again.resume, again.load_from = True, str(tmp_path / 'whole/iter_2.pth')
+    Runner.from_cfg(again).train()
+    one, other = (
+        torch.load(tmp_path / name / 'iter_4.pth', weights_only=False)['state_dict']
+        for name in ('whole', 'again')
+    )
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+    tested = make_small(path, tmp_path / 'test')
+    tested.load_from = str(tmp_path / 'whole/iter_4.pth')
+    scores = Runner.from_cfg(tested).test()
+    if task == 'mtl' and 'temporal' not in path.stem:  # 11 frames with a crop, one of them twice
+        assert scores['affwild2/annotated']['va'] == 12
+    assert np.isfinite(scores[f'affwild2/{SCORES[task]}'])
+
+
+def test_head_of_another_track_is_refused(make_small, tmp_path):
+    cfg = make_small(CONFIGS[0].parent / 'res18_srp_va.py', tmp_path / 'run')
+    cfg.model.head.type = 'ActionUnitHead'
+    with pytest.raises(InvalidValueError, match="got the task 'va' with a ActionUnitHead"):
+        build_runner(cfg).train()
+
+
+@pytest.mark.parametrize('path', TRACKS, ids=lambda path: path.stem)
+def test_track_config_keeps_the_recipe(path):
+    """Only annotations, head, score and the draw of the multi-task set differ."""
+    name = re.sub('_(va|au|mtl)$', '_affwild2', path.stem)
+    own, other = (Config.fromfile(path.parent / f'{stem}.py') for stem in (path.stem, name))
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'data_preprocessor'):
+        assert own[key] == other[key], key
+    for key in ('backbone', 'neck'):
+        assert own.model.get(key) == other.model.get(key)
+    assert own.train_dataloader.batch_size == other.train_dataloader.batch_size
+    assert own.default_hooks.checkpoint.rule == 'greater'

@@ -157,9 +157,12 @@ class AffWild2Dataset(BaseDataset):
         self.replaced = torch.zeros(1, dtype=torch.int64).share_memory_()
         self.labelled = self.reader.is_labelled
         self.listed: FrameIndex | None = None
+        own_metainfo = make_metainfo(task)
+        if classes is not None:  # which mmpretrain prefers only to its class attribute
+            del own_metainfo['classes']
         super().__init__(
             ann_file=ann_file,
-            metainfo=make_metainfo(task) | (metainfo or {}),
+            metainfo=own_metainfo | (metainfo or {}),
             data_root=data_root,
             data_prefix=data_prefix if isinstance(data_prefix, dict) else {'img_path': data_prefix},
             indices=indices,

@@ -23,7 +23,7 @@ from abaw_mm.apis.features.clip_rows import SPLITS
 from abaw_mm.apis.features.extract_features import LAYERS
 from abaw_mm.cli import RunParser, report_errors
 
-OWN = ('checkpoint', 'layer')  # arguments of our networks, and those of encoders
+OWN = ('verbose', 'checkpoint', 'layer')  # arguments of our networks, and those of encoders
 FOREIGN = ('encoder', 'weights', 'scales', 'mirror', 'size', 'mean', 'std', 'output')
 
 
@@ -76,6 +76,7 @@ def parse_args(argv: Sequence[str] | None) -> dict:
         metavar='TENSOR',
         help='tensor of an ONNX graph, or penultimate (default: the first output)',
     )
+    parser.set_defaults(verbose=None)
     args = parser.parse(argv)
     if (args['checkpoint'] is None) == (args['encoder'] is None):
         parser.error('got CHECKPOINT and --encoder, or neither, expected one of them')

@@ -7,11 +7,12 @@ from mmengine.runner import Runner
 from abaw_mm.apis.check_classes import check_classes
 from abaw_mm.apis.config import count_batch
 from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.apis.quiet_runner import QuietRunner
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
 from abaw_mm.engine.resume.resume_hook import list_optimizers
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, verbose: bool = False) -> Runner:
     """Fit a config to the device and build its Runner, with loops, data sets and optimizer.
 
     mmengine builds these parts only when the run starts. Built here, a mistake in the config is
@@ -19,13 +20,16 @@ def build_runner(cfg: Config) -> Runner:
 
     Args:
         cfg (Config): Config from :func:`load_config`. It is not changed.
+        verbose (bool): Whether to print the environment, the hooks and the config, which the log
+            file has in any case. Defaults to False.
 
     Raises:
         InvalidValueError: If the config does not fit what it builds, such as an unknown ``type`` or
             an unexpected argument.
     """
     with convert_config_errors(cfg.filename):
-        runner = Runner.from_cfg(adapt_cfg_to_cpu(cfg, cfg.launcher))
+        runner_type = Runner if verbose else QuietRunner
+        runner = runner_type.from_cfg(adapt_cfg_to_cpu(cfg, cfg.launcher))
         if runner.train_loop is None:
             runner.test_loop  # noqa: B018  the property builds it
         else:

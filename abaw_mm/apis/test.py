@@ -48,6 +48,7 @@ def test(
     pin_memory: bool = True,
     cfg_options: dict | None = None,
     launcher: str = 'none',
+    verbose: bool = False,
 ) -> dict:
     """Score a checkpoint on the test set of a config, as ``tools/test.py`` does.
 
@@ -68,6 +69,7 @@ def test(
         pin_memory (bool): Setting of the data loader.
         cfg_options (dict, optional): Overrides of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        verbose (bool): Whether to print the environment, the hooks and the config.
 
     Returns:
         dict: The metrics, such as ``affwild2/macro_f1`` in %.
@@ -102,7 +104,7 @@ def test(
         dump = DumpPredictions(out, checkpoint, Path(config).stem, ClassBalance.from_config(cfg))
     for name in UNUSED:
         cfg[name] = None
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, verbose)
     enable_efficient_conv_bn_eval(runner.model, runner.cfg)
     if tta:  # the hook wraps the model once the checkpoint is loaded
         runner.register_hook(PrepareTTAHook(tta_cfg=ConfigDict(cfg.tta_model)))

@@ -33,6 +33,7 @@ def train(
     persistent_workers: bool = True,
     cfg_options: dict | None = None,
     launcher: str = 'none',
+    verbose: bool = False,
 ) -> nn.Module:
     """Train a model, as ``tools/train.py`` does.
 
@@ -50,6 +51,7 @@ def train(
         pin_memory, persistent_workers (bool): Settings of all data loaders.
         cfg_options (dict, optional): Overrides of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        verbose (bool): Whether to print the environment, the hooks and the config.
 
     Returns:
         nn.Module: The trained model, without the wrapper of distributed training.
@@ -75,7 +77,7 @@ def train(
         _add_tensorboard(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers)
     with detach_workers():
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, verbose)
     enable_efficient_conv_bn_eval(runner.model, runner.cfg)
     log_batch(cfg)
     if resume == 'auto' and not cfg.resume:

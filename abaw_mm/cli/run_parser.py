@@ -27,6 +27,11 @@ class RunParser(CommandParser):
             action='store_false',
             help='do not pin host memory for transfers to the GPU',
         )
+        self.add_argument(
+            '--verbose',
+            action='store_true',
+            help='print the environment, the hooks and the config, which the log file has',
+        )
         self.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
         self.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
 

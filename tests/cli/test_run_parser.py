@@ -17,6 +17,7 @@ def test_run_parser_returns_keywords_and_exports_the_local_rank(monkeypatch):
         work_dir=None,
         amp=True,
         pin_memory=True,
+        verbose=False,
         cfg_options={'a.b': (1, 2), 'c': 'd'},
         launcher='none',
     )

@@ -40,6 +40,7 @@ def extract_features(
     pin_memory: bool = True,
     cfg_options: dict | None = None,
     launcher: str = 'none',
+    verbose: bool = False,
 ) -> FeatureFolder:
     """Write the features of every frame that has a crop, as ``tools/extract_features.py`` does.
 
@@ -63,6 +64,7 @@ def extract_features(
         pin_memory (bool): Setting of the data loader.
         cfg_options (dict, optional): Overrides of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        verbose (bool): Whether to print the environment, the hooks and the config.
 
     Returns:
         FeatureFolder: The folder.
@@ -81,7 +83,7 @@ def extract_features(
     set_loader_flags(cfg, pin_memory, persistent_workers=False)
     with convert_config_errors(config):
         rows = find_rows(cfg, split)
-    network = _Network(_load_model(cfg, checkpoint, layer), layer, amp)
+    network = _Network(_load_model(cfg, checkpoint, layer, verbose), layer, amp)
     collate = build_loader_options(cfg)['collate_fn']
     first = next(dataset for dataset, clip_rows in rows.values() if len(clip_rows))
     meta = dict(
@@ -121,7 +123,7 @@ def _check_layer(cfg: Config, layer: str) -> None:
         )
 
 
-def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
+def _load_model(cfg: Config, checkpoint: str, layer: str, verbose: bool) -> ImageClassifier:
     """Build the config's model on its device and load the weights that ``layer`` needs."""
     empty = copy.deepcopy(cfg)
     for name in ('train', 'val', 'test'):  # the Runner only builds the model
@@ -129,7 +131,7 @@ def _load_model(cfg: Config, checkpoint: str, layer: str) -> ImageClassifier:
     for name in ('optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator'):
         empty[name] = None
     empty.load_from, empty.resume = None, False
-    model = unwrap_model(build_runner(empty).model)
+    model = unwrap_model(build_runner(empty, verbose).model)
     if layer == 'neck':
         fill_classifier(model, cfg, checkpoint)
     else:

@@ -9,7 +9,64 @@ import numpy as np
 from abaw_mm.datasets.annotations import raw_video
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import atomic_write
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import ACTION_UNIT, EXPRESSION, UNLABELLED, VALENCE_AROUSAL
+
+QUADRANTS = ('V- A-', 'V- A+', 'V+ A-', 'V+ A+')  # of valence and arousal; 0 counts as -
+
+
+def find_quadrants(va: np.ndarray) -> np.ndarray:
+    """Return the quadrant of each frame, (F,) int, an index into ``QUADRANTS``; -1 if hidden.
+
+    Args:
+        va (ndarray): (F, 2) valence and arousal.
+
+    >>> find_quadrants(np.array([[-0.5, 0.1], [0.2, -1], [-5, -5]])).tolist()
+    [1, 2, -1]
+    """
+    quadrants = 2 * (va[:, 0] > 0) + (va[:, 1] > 0)
+    return np.where(VALENCE_AROUSAL.is_annotated(va), quadrants, UNLABELLED)
+
+
+def find_strata(frames: FrameTable) -> dict[str, np.ndarray]:
+    """Return what each frame is stratified by, for :func:`split_folds`.
+
+    That is the expression, the quadrant of valence and arousal, or the rarest of the action units
+    that are present. If there are several targets, as in the multi-task track, it is the first of
+    these three that is annotated.
+
+    Args:
+        frames (FrameTable): Annotations, grouped by clip.
+
+    Returns:
+        dict: Clip name to the strata (L, ) int of its frames, -1 where nothing is annotated.
+
+    >>> table = FrameTable.from_rows(['a', 'a'], [1, 2], label=np.array([3, -1]),
+    ...                              va=np.array([[0.5, 0.5], [-0.5, 0.5]]))
+    >>> find_strata(table)['a'].tolist()
+    [3, 9]
+    """
+    parts = []
+    if EXPRESSION.column in frames.columns:
+        parts.append((frames[EXPRESSION.column].astype(np.int64), len(EXPRESSION.names)))
+    if VALENCE_AROUSAL.column in frames.columns:
+        parts.append((find_quadrants(frames[VALENCE_AROUSAL.column]), len(QUADRANTS)))
+    if ACTION_UNIT.column in frames.columns:
+        parts.append((_find_rarest_units(frames[ACTION_UNIT.column]), len(ACTION_UNIT.names) + 1))
+    strata, start = np.full(len(frames), UNLABELLED), 0
+    for values, number in parts:
+        strata = np.where((strata == UNLABELLED) & (values >= 0), values + start, strata)
+        start += number
+    rows_by_clip = zip(frames.clips, frames.rows_by_clip(), strict=True)
+    return {clip: strata[rows] for clip, rows in rows_by_clip}
+
+
+def _find_rarest_units(au: np.ndarray) -> np.ndarray:
+    """Return the rarest present unit of each frame, K if there is none, -1 if hidden."""
+    known = ACTION_UNIT.is_annotated(au)
+    share = (au[known] == 1).mean(axis=0) if known.any() else np.ones(au.shape[1])
+    rarest = np.append(np.where(au == 1, share, 2), np.full((len(au), 1), 1.5), axis=1)
+    return np.where(known, rarest.argmin(axis=1), UNLABELLED)
 
 
 def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) -> list[list[str]]:
@@ -21,7 +78,8 @@ def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) ->
     breaks ties, so other seeds give similar folds.
 
     Args:
-        labels (dict): Clip name to its labels (L, ), -1 where not annotated.
+        labels (dict): Clip name to its labels (L, ), -1 where not annotated. Those of other
+            tracks come from :func:`find_strata`.
         num_folds (int): Number of folds.
         seed (int): Seed. Defaults to 0.
 

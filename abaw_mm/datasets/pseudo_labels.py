@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abaw_mm.datasets.annotations import find_annotation_files, number_lines, read_annotation_folder
+from abaw_mm.datasets.annotations.headers import find_track, normalise_header
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.files import new_folder, read_json
+from abaw_mm.files import new_folder, read_json, read_text
 from abaw_mm.structures import FrameTable
 from abaw_mm.structures.tasks import UNLABELLED
 
@@ -20,11 +21,23 @@ def list_unlabelled(folder: str | os.PathLike, start_index: int = 1) -> FrameTab
     Raises:
         ValueError: If there is none, or a file is invalid.
     """
+    _check_track(folder)
     lines = number_lines(start_index, label=read_annotation_folder(folder))
     found = lines.take(lines['label'] == UNLABELLED)
     if not len(found):
         raise InvalidValueError(f'{folder}: got no line labelled -1, expected some to predict')
     return found
+
+
+def _check_track(folder: str | os.PathLike) -> None:
+    """Raise ValueError for annotations of another track, which have no pseudo-labels."""
+    path = next(iter(find_annotation_files(folder).values()))
+    task = find_track(normalise_header(read_text(path, 'an annotation file').partition('\n')[0]))
+    if task not in (None, 'expr'):
+        raise InvalidValueError(
+            f'{path}: got annotations of the {task.upper()} track, expected expressions, the only '
+            'ones that pseudo-labels are made for; name a folder of the EXPR annotations'
+        )
 
 
 def write_pseudo_labels(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from abaw_mm.datasets.annotations import raw_video
-from abaw_mm.datasets.folds import split_folds
+from abaw_mm.datasets.folds import find_strata, split_folds
+from abaw_mm.structures import FrameTable
 
 
 @pytest.fixture
@@ -61,3 +62,37 @@ def test_folds_depend_on_the_seed_only(labels):
 def test_rejects_number_of_folds(labels, num_folds):
     with pytest.raises(ValueError, match=f'--folds: got {num_folds}, expected 2 to 30, the number'):
         split_folds(labels, num_folds)
+
+
+def test_strata_of_each_track():
+    names, numbers = ['a', 'a', 'a', 'b', 'b'], [1, 2, 3, 1, 2]
+    va = np.array([[0.5, 0.5], [-0.5, 0.5], [-5, -5], [-5, -5], [0.5, -0.5]], np.float32)
+    au = np.zeros((5, 12), np.int8)
+    au[[0, 1, 4], 6] = 1  # in three of four frames
+    au[1, 7] = 1  # in one, so it is rarer
+    au[2] = -1
+    label = np.array([-1, 6, -1, -1, -1], np.int8)
+    columns = dict(va=va, au=au, label=label)
+    expected = dict(
+        label=([-1, 6, -1], [-1, -1]), va=([3, 1, -1], [-1, 2]), au=([6, 7, -1], [12, 6])
+    )
+    for name, (a, b) in expected.items():
+        strata = find_strata(FrameTable.from_rows(names, numbers, **{name: columns[name]}))
+        assert (strata['a'].tolist(), strata['b'].tolist()) == (a, b)
+    # All targets: the expression, else 8 + quadrant, else 12 + unit.
+    strata = find_strata(FrameTable.from_rows(names, numbers, **columns))
+    assert (strata['a'].tolist(), strata['b'].tolist()) == ([11, 6, -1], [24, 10])
+
+
+def test_quadrants_of_valence_and_arousal_are_even_in_folds():
+    rng = np.random.default_rng(0)
+    names = np.repeat([f'video{i}' for i in range(24)], 40)
+    centre = np.repeat(np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])[np.arange(24) % 4], 40, 0)
+    va = (0.5 * centre + rng.uniform(-0.3, 0.3, centre.shape)).astype(np.float32)
+    table = FrameTable.from_rows(list(names), np.tile(np.arange(1, 41), 24), va=va)
+    strata = find_strata(table)
+    counts = [
+        np.bincount(np.concatenate([strata[clip] for clip in fold]), minlength=4)
+        for fold in split_folds(strata, 3)
+    ]
+    assert np.array(counts).tolist() == [[80] * 4] * 3

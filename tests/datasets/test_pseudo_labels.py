@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 
 from abaw_mm.datasets import AffWild2Dataset, ClipFeatureDataset
 from abaw_mm.datasets.pseudo_labels import count_pseudo_labels, list_unlabelled, write_pseudo_labels
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameTable
 
 ANN = 'annotations/EXPR_Recognition_Challenge'
@@ -110,3 +111,16 @@ def test_user_errors(filled):
     with pytest.raises(ValueError, match='got no number of lines for each clip'):
         count_pseudo_labels([pseudo])
     assert len(list_unlabelled(train)) == 7
+
+
+@pytest.mark.parametrize(
+    ('header', 'line', 'track'),
+    [
+        ('valence,arousal', '-5,-5', 'VA'),
+        ('AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26', ','.join(['-1'] * 12), 'AU'),
+    ],
+)
+def test_annotations_of_other_tracks_are_refused(tmp_path, header, line, track):
+    (tmp_path / 'a.txt').write_text(f'{header}\n{line}\n')
+    with pytest.raises(InvalidValueError, match=f'of the {track} track, expected expressions'):
+        list_unlabelled(tmp_path)

@@ -115,3 +115,32 @@ def test_clip_in_two_folders_is_refused(root, make_clip):
     (root / folders[1] / 'video1.txt').unlink()
     both = DATASETS.build(dict(dataset, ann_file=folders, clips=['video2', 'video9']))
     assert both.frames.clips == ['video2', 'video9'] and len(both) == 12 + 16
+
+
+@pytest.mark.parametrize('task', ['va', 'au', 'mtl'])
+def test_folds_of_other_tracks(tmp_path, run_tool, task):
+    folder = dict(va='VA_Estimation_Challenge', au='AU_Detection_Challenge', mtl='MTL_Challenge')
+    edition = tmp_path / 'annotations' / folder[task]
+    units = 'AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26'
+    rows = {
+        'va': ['0.5,0.25', '-0.5,0.5', '-5,-5'],
+        'au': [','.join('100000000000'), ','.join('000000100000'), ','.join(['-1'] * 12)],
+        'mtl': ['0.5,0.5,-1,' + ','.join(['-1'] * 12), '-5,-5,3,' + ','.join('000000100000')],
+    }[task]
+    for split, clips in dict(Train_Set='abcd', Validation_Set='ef').items():
+        if task == 'mtl':
+            edition.mkdir(parents=True, exist_ok=True)
+            lines = [f'{c}/{n + 1:05d}.jpg,{row}' for c in clips for n, row in enumerate(rows)]
+            stem = dict(Train_Set='training_set', Validation_Set='validation_set')[split]
+            (edition / f'{stem}_annotations.txt').write_text('\n'.join(['image,...', *lines]))
+            continue
+        (edition / split).mkdir(parents=True)
+        for clip in clips:
+            lines = [dict(va='valence,arousal', au=units)[task], *rows]
+            (edition / split / f'{clip}.txt').write_text('\n'.join(lines))
+    status, out, _ = run_tool(TOOL, tmp_path, '--task', task, '--folds', 3)
+    assert status == 0 and 'of 6 clips in' in out
+    lists = [(tmp_path / f'folds/fold{i}of3_val.txt').read_text().split() for i in range(3)]
+    assert sorted(sum(lists, [])) == list('abcdef') and [len(part) for part in lists] == [2, 2, 2]
+    status, _, error = run_tool(TOOL, tmp_path)
+    assert status == 1 and 'EXPR_Recognition_Challenge' in error

@@ -10,12 +10,17 @@ from abaw_mm.datasets.annotations import find_annotation_files, read_frame_list,
 from abaw_mm.datasets.verify.findings import Finding
 from abaw_mm.errors import MissingFileError, shorten
 
-EDITIONS = (  # folders of the expression track, latest edition of the challenge first
-    'EXPR_Recognition_Challenge',
-    'EXPR_Classification_Challenge',
-    'EXPR_Set',
-)
+EDITIONS = {  # folders of each track, latest edition of the challenge first
+    'expr': ('EXPR_Recognition_Challenge', 'EXPR_Classification_Challenge', 'EXPR_Set'),
+    'va': ('VA_Estimation_Challenge', 'VA_Set'),
+    'au': ('AU_Detection_Challenge', 'AU_Set'),
+    'mtl': ('MTL_Challenge',),
+}
 SPLIT_FOLDERS = {'train': ('Train_Set', 'Training_Set'), 'val': ('Validation_Set',)}
+MULTI_TASK_FILES = {  # one file for all clips; the third edition has the second names
+    'train': ('training_set_annotations.txt', 'train_set.txt'),
+    'val': ('validation_set_annotations.txt', 'validation_set.txt'),
+}
 CROP_FOLDERS = ('cropped_aligned', 'cropped_aligned_new_50_vids')  # the second was added later
 BATCHES = ('', 'batch1', 'batch2')  # some copies of the archives keep these folders
 
@@ -38,45 +43,60 @@ class Split:
     hidden: bool = False
 
 
-def find_annotations(root: Path) -> dict[str, Path]:
+def find_annotations(root: Path, task: str = 'expr') -> dict[str, Path]:
     """Find the annotations of the latest edition in a folder or one level below.
 
     Args:
         root (Path): Data root, or the folder of one edition.
+        task (str): Track. Defaults to ``'expr'``.
 
     Returns:
-        dict[str, Path]: ``'train'`` and ``'val'`` to their folders; empty if there are none.
+        dict[str, Path]: ``'train'`` and ``'val'`` to their folders, or to their files in the
+        multi-task track; empty if there are none.
     """
     places = [root]
-    for edition in EDITIONS:
+    known = MULTI_TASK_FILES if task == 'mtl' else SPLIT_FOLDERS
+    for edition in EDITIONS[task]:
         places += [root / edition, *sorted(root.glob(f'*/{edition}'))]
     for place in places:
         found = {
             split: place / name
-            for split, names in SPLIT_FOLDERS.items()
+            for split, names in known.items()
             for name in names
-            if (place / name).is_dir()
+            if (place / name).is_dir() != (task == 'mtl') and (place / name).exists()
         }
         if found:
             return found
     return {}
 
 
-def require_annotations(root: Path, splits: Sequence[str] = ('train', 'val')) -> list[Path]:
+def require_annotations(
+    root: Path, splits: Sequence[str] = ('train', 'val'), task: str = 'expr'
+) -> list[Path]:
     """Return the folders of the annotations of some splits, see :func:`find_annotations`.
 
     Raises:
         FileNotFoundError: If there are no annotations of a split.
     """
-    found = find_annotations(root)
+    found = find_annotations(root, task)
     missing = [split for split in splits if split not in found]
     if missing:
         raise MissingFileError(
-            f'{root}: got no annotations of {shorten(missing)}, expected a folder such as '
-            'annotations/EXPR_Recognition_Challenge/Train_Set; correct the data root, or give the '
-            'folders with --ann-dir'
+            f'{root}: got no annotations of {shorten(missing)}, expected {example_path(task)}; '
+            'correct the data root, or give the folders with --ann-dir'
         )
     return [found[split] for split in splits]
+
+
+def example_path(task: str) -> str:
+    """Return where the annotations of a track are, for messages.
+
+    >>> example_path('va')
+    'a folder such as annotations/VA_Estimation_Challenge/Train_Set'
+    """
+    if task == 'mtl':
+        return f'a file such as annotations/{EDITIONS[task][0]}/{MULTI_TASK_FILES["train"][0]}'
+    return f'a folder such as annotations/{EDITIONS[task][0]}/{SPLIT_FOLDERS["train"][0]}'
 
 
 def find_crops(root: Path) -> list[Path]:

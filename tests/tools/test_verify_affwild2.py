@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from abaw_mm.datasets import AffWild2Dataset
@@ -313,3 +315,47 @@ def test_interruption_writes_no_report(healthy, run, monkeypatch, tmp_path):
     status, _, error = run(healthy, '--decode', '--json', tmp_path / 'report.json')
     assert status == 130 and 'interrupted' in error
     assert not (tmp_path / 'report.json').exists()
+
+
+@pytest.mark.parametrize('task', ['va', 'au', 'mtl'])
+def test_other_tracks_are_counted(report, tmp_path, task):
+    units = 'AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26'
+    first, second, hidden = '1' + ',0' * 11, '0,0,1' + ',0' * 9, ','.join(['-1'] * 12)
+    folder, header, rows, counts = {
+        'va': (
+            'VA_Estimation_Challenge',
+            'valence,arousal',
+            ['.5,.5', '-.5,.5', '-5,-5', '.5,-.5'],
+            [0, 1, 0, 1],
+        ),
+        'au': (
+            'AU_Detection_Challenge',
+            units,
+            [first, second, hidden, first],
+            [1, 0, 1] + [0] * 9,
+        ),
+        'mtl': (
+            'MTL_Challenge',
+            'image,...',
+            [f'.5,.5,-1,{hidden}', f'-5,-5,3,{first}', f'-5,-5,-1,{hidden}', f'.5,.5,7,{second}'],
+            [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0] + [1] + [0] * 11,
+        ),
+    }[task]
+    edition = tmp_path / 'annotations' / folder
+    for split, stem in dict(Train_Set='training', Validation_Set='validation').items():
+        if task == 'mtl':
+            lines = [f'{split}/{n:05d}.jpg,{row}' for n, row in enumerate(rows, 1)]
+            path = edition / f'{stem}_set_annotations.txt'
+        else:
+            lines, path = rows, edition / split / f'{split}.txt'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('\n'.join([header, *lines]) + '\n')
+        crops = tmp_path / 'cropped_aligned' / split
+        crops.mkdir(parents=True)
+        for number in (1, 2, 3):  # the fourth line has no crop
+            cv2.imwrite(str(crops / f'{number:05d}.jpg'), np.zeros((16, 16, 3), np.uint8))
+    found = report(tmp_path, '--task', task)
+    assert found['status'] == 0
+    for total in found['splits']:
+        assert (total['lines'], total['missing'], total['unlabelled']) == (4, 1, 1)
+        assert total['labelled_with_crop'] == 2 and total['per_class'] == counts

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Check a download of Aff-Wild2 (expression track) and say how to fix it.
+"""Check a download of Aff-Wild2 and say how to fix it.
 
     python tools/misc/verify_affwild2.py data/affwild2
+    python tools/misc/verify_affwild2.py data/affwild2 --task va
     python tools/misc/verify_affwild2.py data/affwild2 --decode --frames test_set_format.txt
 
 Status 0 means usable, perhaps with warnings; 1 means that errors were found, or that there is
@@ -30,6 +31,7 @@ from abaw_mm.cli import (
 )
 from abaw_mm.datasets.verify.check_download import Download, check_download, find_download
 from abaw_mm.progress import show_progress
+from abaw_mm.structures.tasks import TASKS
 
 MAX_ROWS = 20  # clips, and findings of one kind, that are shown without --per-clip
 STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'dim'}
@@ -62,6 +64,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'data_root',
         type=Path,
         help='data root, such as data/affwild2; other paths may be relative to it',
+    )
+    parser.add_argument(
+        '--task', choices=TASKS, default='expr', help='track; default: %(default)s, expressions'
     )
     parser.add_argument(
         '--ann-dir',
@@ -176,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     console = make_console(sys.stderr if args.json == '-' else sys.stdout)
     download = find_download(
-        args.data_root, args.ann_dir, args.frames, args.crops, args.filename_tmpl
+        args.data_root, args.ann_dir, args.frames, args.crops, args.filename_tmpl, args.task
     )
     print_paths(download, console)
     if args.decode:

@@ -10,7 +10,9 @@ from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.verify.findings import Finding
 from abaw_mm.datasets.verify.judge import ClipReport, check_clip, judge, make_report
 from abaw_mm.datasets.verify.read_download import (
+    MULTI_TASK_FILES,
     SPLIT_FOLDERS,
+    example_path,
     find_annotations,
     find_crops,
     read_annotations,
@@ -31,6 +33,7 @@ class Download:
         stores (list[CropFolder]): Folders and stores of crops.
         filename_tmpl (str): File name of a frame in the list.
         searched (bool): Whether ``annotations`` were found in the data root instead of given.
+        task (str): Track.
     """
 
     root: Path
@@ -39,6 +42,7 @@ class Download:
     stores: list[CropFolder]
     filename_tmpl: str
     searched: bool
+    task: str = 'expr'
 
 
 def find_download(
@@ -47,6 +51,7 @@ def find_download(
     frames: Path | None = None,
     crops: Sequence[Path] = (),
     filename_tmpl: str = '{:05d}.jpg',
+    task: str = 'expr',
 ) -> Download:
     """Find the files of a download.
 
@@ -58,6 +63,7 @@ def find_download(
         crops (Sequence[Path]): Folders and stores of crops, relative to the same folders. Defaults
             to those with official names in the data root.
         filename_tmpl (str): File name of a frame.
+        task (str): Track. Defaults to ``'expr'``.
 
     Raises:
         FileNotFoundError: If a given path does not exist, or no annotations are found.
@@ -66,16 +72,17 @@ def find_download(
     if not root.is_dir():
         raise MissingFileError(f'{root}: no such folder, expected the data root of Aff-Wild2')
     given = [(_find_split(path), path) for path in (_locate(root, path) for path in ann_dirs)]
-    annotations = dict(given) or find_annotations(root)
+    annotations = dict(given) or find_annotations(root, task)
     if len(annotations) < len(given) or (frames and 'test' in annotations):
         raise InvalidValueError('--ann-dir: got two folders of one split, expected one per split')
     if not annotations and not frames:
+        kind = 'file' if task == 'mtl' else 'folder'
         raise MissingFileError(
-            f'{root}: got no folder of EXPR annotations, expected one such as annotations/'
-            'EXPR_Recognition_Challenge/Train_Set; name the folders with --ann-dir'
+            f'{root}: got no {kind} of {task.upper()} annotations, expected '
+            f'{example_path(task)}; name the folders with --ann-dir'
         )
     roots = [_locate(root, path) for path in crops] or find_crops(root)
-    for path in (*annotations.values(), *roots):
+    for path in (*(annotations.values() if task != 'mtl' else ()), *roots):
         if not path.is_dir():
             raise InvalidValueError(f'{path}: got a file, expected a folder')
     return Download(
@@ -85,6 +92,7 @@ def find_download(
         [open_crops(path, filename_tmpl) for path in roots],
         filename_tmpl,
         searched=not given,
+        task=task,
     )
 
 
@@ -98,7 +106,12 @@ def _locate(root: Path, path: Path) -> Path:
 
 def _find_split(folder: Path) -> str:
     """Return the split of a folder of annotations, or its name if it is not an official one."""
-    known = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
+    known = {
+        name: split
+        for names_of in (SPLIT_FOLDERS, MULTI_TASK_FILES)
+        for split, names in names_of.items()
+        for name in names
+    }
     return known.get(folder.name, folder.name)
 
 
@@ -118,9 +131,10 @@ def check_download(
     Returns:
         dict: The report, see :func:`make_report`.
     """
-    read = [read_annotations(name, path) for name, path in download.annotations.items()]
+    task = download.task
+    read = [read_annotations(name, path, task) for name, path in download.annotations.items()]
     if download.frames:
-        read.append(read_list('test', download.frames, download.filename_tmpl))
+        read.append(read_list('test', download.frames, download.filename_tmpl, task))
     splits = [split for split, _ in read]
     findings = [finding for _, found in read for finding in found]
     if download.searched and len(download.annotations) == 1:
@@ -137,7 +151,7 @@ def check_download(
     known = listed | {finding.clip for finding in findings}
     strays = {clip: len(numbers[clip]) for clip in sorted(on_disk - known)}
     reports = [
-        check_clip(split.name, clip, *lines, numbers[clip])
+        check_clip(split.name, clip, *lines, numbers[clip], task)
         for split in splits
         for clip, lines in split.lines.items()
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 LEVELS = ('error', 'warning', 'note')  # worst first
 # Kind of a finding to its level and its fix.
 KINDS = {
-    'annotation': ('error', 'download the annotations of the expression track (EXPR) again'),
+    'annotation': ('error', 'download the annotations again, or give the --task they are of'),
     'no_crops': ('error', 'unpack cropped_aligned, or name its folder with --crops'),
     'names': (
         'error',

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from abaw_mm.datasets.annotations import raw_video
+from abaw_mm.datasets.folds import QUADRANTS, find_quadrants
 from abaw_mm.datasets.verify.findings import KINDS, LEVELS, Finding
 from abaw_mm.datasets.verify.read_download import Split
 from abaw_mm.errors import shorten
-from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
+from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import ACTION_UNITS, EXPRESSIONS, UNLABELLED, get_targets
 
 HEADLINE_CONFIG = 'configs/res50_srp_affwild2.py'
 # Counted in the official files: 1.5 to 1.7 % of the lines have no crop because the face detector
@@ -37,14 +39,48 @@ class ClipReport:
     first: int | None  # frame numbers
     last: int | None
     per_class: list[int] | None  # frames with label and crop
+    labelled_with_crop: int | None
     sizes: dict[str, int] = field(default_factory=dict)  # '112x112' to crops; only if decoded
     broken: dict[str, str] = field(default_factory=dict)  # path to reason; only if decoded
     other_name: str = ''  # a file of a clip without crops, if its images have another template
     template: str = ''  # which they have
 
 
+CLASSES = {  # what the frames of each track are counted by
+    'expr': EXPRESSIONS,
+    'va': QUADRANTS,
+    'au': ACTION_UNITS,
+    'mtl': (*QUADRANTS, *EXPRESSIONS, *ACTION_UNITS),
+}
+
+
+def count_frames(frames: FrameTable, task: str) -> list[int]:
+    """Count frames by ``CLASSES``: a frame counts for its expression and each present unit.
+
+    >>> count_frames(FrameTable.from_rows(['a'], [1], va=np.array([[0.5, -0.5]])), 'va')
+    [0, 0, 1, 0]
+    """
+    counts: list[int] = []
+    for target in get_targets(task):
+        values = frames[target.column]
+        if target.column == 'au':
+            known = values[target.is_annotated(values)]
+            counts += (known == 1).sum(axis=0).tolist()
+            continue
+        classes, number = values, len(target.names)
+        if target.column == 'va':
+            classes, number = find_quadrants(values), len(QUADRANTS)
+        counts += np.bincount(classes[classes >= 0], minlength=number).tolist()
+    return counts
+
+
 def check_clip(
-    split: str, clip: str, frame_no: np.ndarray, label: np.ndarray | None, crops: np.ndarray
+    split: str,
+    clip: str,
+    frame_no: np.ndarray,
+    label: np.ndarray | FrameTable | None,
+    crops: np.ndarray,
+    task: str = 'expr',
 ) -> ClipReport:
     """Compare a clip's lines with its crops.
 
@@ -52,16 +88,26 @@ def check_clip(
         split (str): Name of the split.
         clip (str): Name of the clip.
         frame_no (ndarray): (L, ) frame number of each line, increasing.
-        label (ndarray | None): (L, ) label of each line, None if hidden.
+        label (ndarray | FrameTable, optional): (L, ) label of each line, or a table of the targets
+            of another track; None if hidden.
         crops (ndarray): (F, ) frame numbers of the crops on disk, increasing.
+        task (str): Track. Defaults to ``'expr'``.
     """
     is_missing = ~np.isin(frame_no, crops)
     edges = np.diff(np.concatenate([[0], is_missing, [0]]).astype(np.int8))
     lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
-    unlabelled = per_class = None
-    if label is not None:
+    unlabelled = per_class = usable_lines = None
+    if isinstance(label, FrameTable):
+        known = np.any(
+            [target.is_annotated(label[target.column]) for target in get_targets(task)], axis=0
+        )
+        unlabelled = int(np.count_nonzero(~known))
+        usable_lines = int(np.count_nonzero(known & ~is_missing))
+        per_class = count_frames(label.take(known & ~is_missing), task)
+    elif label is not None:
         unlabelled = int(np.count_nonzero(label == UNLABELLED))
         usable = label[~is_missing & (label != UNLABELLED)]
+        usable_lines = len(usable)
         per_class = np.bincount(usable, minlength=len(EXPRESSIONS)).tolist()
     return ClipReport(
         split,
@@ -72,10 +118,12 @@ def check_clip(
         missing=int(is_missing.sum()),
         gaps=len(lengths),
         longest_gap=int(lengths.max(initial=0)),
-        beyond=int(np.count_nonzero(crops > frame_no[-1])),
+        # The multi-task track annotates only some frames of a clip.
+        beyond=0 if task == 'mtl' else int(np.count_nonzero(crops > frame_no[-1])),
         first=int(crops[0]) if len(crops) else None,
         last=int(crops[-1]) if len(crops) else None,
         per_class=per_class,
+        labelled_with_crop=usable_lines,
     )
 
 
@@ -129,16 +177,16 @@ def sum_clips(split: Split, reports: Sequence[ClipReport]) -> dict:
         per_class=None,
     )
     if not split.hidden:
-        per_class = np.zeros(len(EXPRESSIONS), np.int64)
+        per_class = np.zeros(len(CLASSES[split.task]), np.int64)
         for r in reports:
             per_class += np.array(r.per_class, np.int64)
         total['unlabelled'] = sum(r.unlabelled or 0 for r in reports)
         total['per_class'] = per_class.tolist()
-        total['labelled_with_crop'] = int(per_class.sum())
+        total['labelled_with_crop'] = sum(r.labelled_with_crop or 0 for r in reports)
     return total
 
 
-def judge_split(total: dict) -> list[Finding]:
+def judge_split(total: dict, task: str = 'expr') -> list[Finding]:
     """Return the findings about a split's totals."""
     name, lines, found = total['split'], total['lines'], {}
     if not lines:
@@ -152,14 +200,18 @@ def judge_split(total: dict) -> list[Finding]:
         found = {'no_crops': f'no crop for any of {total["clips"]} clips (<clip>/00001.jpg)'}
     if total['hidden']:
         return [Finding(kind, text, name) for kind, text in found.items()]
-    official = f'; official {OFFICIAL_UNLABELLED[name]}' if name in OFFICIAL_UNLABELLED else ''
+    is_expr = task == 'expr'
+    known = is_expr and name in OFFICIAL_UNLABELLED
+    official = f'; official {OFFICIAL_UNLABELLED[name]}' if known else ''
     share = total['unlabelled'] / lines
-    found['unlabelled'] = f'{total["unlabelled"]} of {lines} lines are -1 ({share:.1%}{official})'
-    absent = [e for e, n in zip(EXPRESSIONS, total['per_class'], strict=True) if not n]
+    what = 'are -1' if is_expr else 'are not annotated'
+    found['unlabelled'] = f'{total["unlabelled"]} of {lines} lines {what} ({share:.1%}{official})'
+    absent = [e for e, n in zip(CLASSES[task], total['per_class'], strict=True) if not n]
     if total['crops'] and not total['labelled_with_crop']:
         found['no_labels'] = 'no frame has both a label and a crop, expected at least one'
     elif total['crops'] and absent:
-        found['absent_class'] = f'no frame of {shorten(absent)} (the first edition has no Other)'
+        note = ' (the first edition has no Other)' if is_expr else ''
+        found['absent_class'] = f'no frame of {shorten(absent)}{note}'
     return [Finding(kind, text, name) for kind, text in found.items()]
 
 
@@ -233,7 +285,7 @@ def _judge_clips_and_split(
             f'{template} here, filename_tmpl={template} of the datasets'
         )
         return [Finding('names', text, split.name)]
-    of_split = judge_split(sum_clips(split, own))
+    of_split = judge_split(sum_clips(split, own), split.task)
     of_clips = [f for r in own for f in judge_clip(r, split.hidden, usual_size)]
     if any(f.kind == 'no_crops' for f in of_split):  # one finding instead of one per clip
         of_clips = [f for f in of_clips if f.kind != 'no_clip_crops']
@@ -291,7 +343,7 @@ def make_report(
         data_root=root,
         crops=list(roots),
         decoded=decoded,
-        classes=list(EXPRESSIONS),
+        classes=list(CLASSES[splits[0].task if splits else 'expr']),
         splits=[sum_clips(s, [r for r in reports if r.split == s.name]) for s in splits],
         clips=[asdict(r) for r in reports],
         strays=strays,

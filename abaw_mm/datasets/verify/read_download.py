@@ -6,9 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import find_annotation_files, read_frame_list, read_labels
+from abaw_mm.datasets.annotations import (
+    find_annotation_files,
+    number_lines,
+    read_frame_list,
+    read_multi_task,
+)
+from abaw_mm.datasets.annotations.clip_files import READERS
 from abaw_mm.datasets.verify.findings import Finding
 from abaw_mm.errors import MissingFileError, shorten
+from abaw_mm.structures import FrameTable
+from abaw_mm.structures.tasks import get_targets
 
 EDITIONS = {  # folders of each track, latest edition of the challenge first
     'expr': ('EXPR_Recognition_Challenge', 'EXPR_Classification_Challenge', 'EXPR_Set'),
@@ -33,14 +41,19 @@ class Split:
         name (str): ``'train'``, ``'val'``, ``'test'`` or the name of a folder.
         path (str): Folder of annotations, or the challenge's list of frames.
         lines (dict): Clip name to the frame numbers of its lines (L, ) int32, increasing, and
-            their labels (L, ) int8, None if hidden.
+            their labels (L, ) int8, None if hidden. Lines of the multi-task track may repeat a
+            number, and other tracks have a table of their targets instead of labels.
         hidden (bool): Whether labels are hidden, as those of a list of frames.
+        task (str): Track.
     """
 
     name: str
     path: str
-    lines: dict[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
+    lines: dict[str, tuple[np.ndarray, np.ndarray | FrameTable | None]] = field(
+        default_factory=dict
+    )
     hidden: bool = False
+    task: str = 'expr'
 
 
 def find_annotations(root: Path, task: str = 'expr') -> dict[str, Path]:
@@ -105,29 +118,43 @@ def find_crops(root: Path) -> list[Path]:
     return [place for place in places if place.is_dir()]
 
 
-def read_annotations(name: str, folder: Path) -> tuple[Split, list[Finding]]:
+def read_annotations(name: str, folder: Path, task: str = 'expr') -> tuple[Split, list[Finding]]:
     """Read all valid files of a folder of annotations; returns a finding for each invalid one."""
-    split = Split(name, str(folder))
+    split = Split(name, str(folder), task=task)
     findings = []
+    if task == 'mtl':
+        try:
+            table = read_multi_task(folder).sort()
+        except (ValueError, OSError) as error:
+            return split, [Finding('annotation', str(error), name)]
+        for clip, rows in zip(table.clips, table.rows_by_clip(), strict=True):
+            split.lines[clip] = table.frame_no[rows], table.take(rows)
+        return split, []
     try:
-        files = find_annotation_files(folder)
+        files = find_annotation_files(folder, task)
     except FileNotFoundError as error:
         return split, [Finding('annotation', str(error), name)]
     for clip, path in files.items():
         try:
-            labels = read_labels(path)
+            labels = READERS[task](path)
         except (ValueError, OSError) as error:
             findings.append(Finding('annotation', str(error), name, clip))
         else:
             split.lines[clip] = np.arange(1, len(labels) + 1, dtype=np.int32), labels
+            if task != 'expr':
+                (target,) = get_targets(task)
+                table = number_lines(1, **{target.column: {clip: labels}})
+                split.lines[clip] = table.frame_no, table
     return split, findings
 
 
-def read_list(name: str, path: Path, filename_tmpl: str) -> tuple[Split, list[Finding]]:
+def read_list(
+    name: str, path: Path, filename_tmpl: str, task: str = 'expr'
+) -> tuple[Split, list[Finding]]:
     """Read the challenge's list of frames; returns a finding if it is invalid."""
-    split = Split(name, str(path), hidden=True)
+    split = Split(name, str(path), hidden=True, task=task)
     try:
-        listed = read_frame_list(path, filename_tmpl).sort()
+        listed = read_frame_list(path, filename_tmpl, task=task).sort()
     except (ValueError, OSError) as error:
         return split, [Finding('annotation', str(error), name)]
     for clip, rows in zip(listed.clips, listed.rows_by_clip(), strict=True):

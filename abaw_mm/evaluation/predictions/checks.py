@@ -6,10 +6,12 @@ import numpy as np
 
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.structures.frame_table import FrameTable
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures.tasks import UNLABELLED, Target, find_task, get_targets
 
 # The scores of a frame sum to 1. float32 deviates by 1e-6, a network run in bfloat16 by 1e-2.
 SUM_TOLERANCE = 0.02
+# Lowest and highest value of targets that are no classes, predicted or annotated.
+LIMITS = {'va': (-1, 1), 'au': (0, 1)}
 
 
 def check_lengths(columns: Mapping[str, np.ndarray]) -> None:
@@ -25,11 +27,31 @@ def check_columns(table: FrameTable, classes: Sequence[str]) -> None:
     """Check columns, classes and frames of predictions.
 
     Raises:
-        ValueError: If columns do not fit each other or the classes, class names repeat, a frame
-            number is negative, frames repeat or are not sorted by clip name and frame number, or
-            times decrease.
+        ValueError: If columns are not those of one track, do not fit each other or the classes,
+            class names repeat, a value is out of range, a frame number is negative, frames repeat
+            or are not sorted by clip name and frame number, or times decrease.
     """
+    task = find_task(list(table.columns))
     check_lengths(dict(clip_id=table.clip_id, frame_no=table.frame_no, **table.columns))
+    for target in get_targets(task):
+        missing = {target.prediction, target.ground_truth} - set(table.columns)
+        if missing:
+            raise InvalidValueError(
+                f'got the columns {shorten(sorted(table.columns))}, expected '
+                f'{shorten(sorted(missing))} as well, for the task {task!r}'
+            )
+        if target.is_class:
+            _check_classes(table, classes)
+        else:
+            _check_values(table, target.prediction, target)
+            _check_values(table, target.ground_truth, target, target.hidden)
+    _check_frames(table, task)
+    if 'time' in table.columns:
+        _check_times(table)
+
+
+def _check_classes(table: FrameTable, classes: Sequence[str]) -> None:
+    """Check scores and labels of expressions."""
     shape, size = table['pred_score'].shape, len(classes)
     if len(shape) != 2 or shape[1] != size:
         raise InvalidValueError(
@@ -40,9 +62,30 @@ def check_columns(table: FrameTable, classes: Sequence[str]) -> None:
         raise InvalidValueError(f'got the classes {list(classes)}, expected different names')
     _check_range(table, 'gt_label', UNLABELLED, size)
     _check_range(table, 'pred_label', 0, size)
-    _check_frames(table)
-    if 'time' in table.columns:
-        _check_times(table)
+    check_scores(table)
+
+
+def _check_values(
+    table: FrameTable, name: str, target: Target, hidden: float | None = None
+) -> None:
+    """Check that the values (F, K) of a column are in the range of the target."""
+    values, (low, high) = table[name], LIMITS[target.column]
+    if values.shape != (len(table), len(target.names)):
+        raise InvalidValueError(
+            f'got {name} of shape {values.shape}, expected ({len(table)}, {len(target.names)}): '
+            + ', '.join(target.names)
+        )
+    fits = (values >= low) & (values <= high)
+    if hidden is not None:
+        fits |= values == hidden
+    bad = np.flatnonzero(~fits.all(axis=1))
+    if len(bad):
+        row = bad[0]
+        or_hidden = '' if hidden is None else f', or {hidden} where not annotated'
+        raise InvalidValueError(
+            f'got the {name} {np.round(values[row], 4).tolist()} for {table.describe(row)} '
+            f'({len(bad)} such frames), expected numbers in {low}..{high}{or_hidden}'
+        )
 
 
 def _check_range(table: FrameTable, name: str, lowest: int, size: int) -> None:
@@ -54,16 +97,22 @@ def _check_range(table: FrameTable, name: str, lowest: int, size: int) -> None:
         )
 
 
-def _check_frames(table: FrameTable) -> None:
+def _check_frames(table: FrameTable, task: str) -> None:
     if np.any(table.frame_no < 0):
         raise InvalidValueError('got negative frame numbers, expected those of the file names')
     repeated = table.find_duplicates()
+    is_sorted = table.is_sorted()
+    if task == 'mtl' and 'sample_idx' in table.columns:  # some images are annotated several times
+        order = np.lexsort((table['sample_idx'], table.key))
+        is_sorted = bool(np.all(order == np.arange(len(table))))
+        copies = repeated if is_sorted else np.empty(0, np.int64)
+        repeated = copies[table['sample_idx'][copies] == table['sample_idx'][copies - 1]]
     if len(repeated):
         raise InvalidValueError(
             f'got {table.describe(repeated[0])} twice ({len(repeated)} such rows), expected each '
             'frame once'
         )
-    if not table.is_sorted() or list(table.clips) != sorted(set(table.clips)):
+    if not is_sorted or list(table.clips) != sorted(set(table.clips)):
         raise InvalidValueError('got unsorted frames, expected them sorted by clip and number')
 
 

@@ -9,10 +9,11 @@ from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import Target, get_targets
 
 
 def check_same_frames(parts: Sequence[Predictions], names: Sequence[str]) -> None:
-    """Check that predictions have the same classes, frames and labels.
+    """Check that predictions have the same track, classes, frames and annotations.
 
     Args:
         parts (Sequence[Predictions]): At least one.
@@ -23,17 +24,37 @@ def check_same_frames(parts: Sequence[Predictions], names: Sequence[str]) -> Non
     """
     first = parts[0]
     for part, name in zip(parts[1:], names[1:], strict=True):
-        part.check_classes(first.classes, name)
+        if part.task != first.task:
+            raise InvalidValueError(
+                f'{name}: got predictions of the track {part.task!r}, and of {first.task!r} in '
+                f'{names[0]}, expected the same track; use files of one track'
+            )
+        if first.classes:
+            part.check_classes(first.classes, name)
         _check_no_missing(first, part, names[0], name)
         _check_no_missing(part, first, name, names[0])
-        differs = np.flatnonzero(first['gt_label'] != part['gt_label'])
-        if len(differs):
-            row = differs[0]
+        if len(part) != len(first):
             raise InvalidValueError(
-                f'{name}: got the label {part["gt_label"][row]} for {first.describe(row)}, and '
-                f'{first["gt_label"][row]} in {names[0]} ({len(differs)} such frames), expected '
-                'the same; test on the same annotations'
+                f'{name}: got {len(part)} rows, and {len(first)} in {names[0]}, expected the same '
+                'rows of repeated frames; test on the same annotations'
             )
+        for target in get_targets(first.task):
+            _check_same_annotations(first, part, target, names[0], name)
+
+
+def _check_same_annotations(
+    first: Predictions, part: Predictions, target: Target, first_name: str, name: str
+) -> None:
+    one, other = first[target.ground_truth], part[target.ground_truth]
+    differs = np.flatnonzero((one != other).reshape(len(one), -1).any(axis=1))
+    if len(differs):
+        row = differs[0]
+        what = 'label' if target.is_class else target.ground_truth
+        raise InvalidValueError(
+            f'{name}: got the {what} {other[row].tolist()} for {first.describe(row)}, and '
+            f'{one[row].tolist()} in {first_name} ({len(differs)} such frames), expected '
+            'the same; test on the same annotations'
+        )
 
 
 def _check_no_missing(full: FrameTable, part: FrameTable, full_name: str, name: str) -> None:
@@ -49,7 +70,7 @@ def _check_no_missing(full: FrameTable, part: FrameTable, full_name: str, name: 
 def average(
     parts: Sequence[Predictions], names: Sequence[str], weights: Sequence[float] | None = None
 ) -> Predictions:
-    """Average the probabilities of several models on the same frames.
+    """Average the predictions of several models on the same frames.
 
     Args:
         parts (Sequence[Predictions]): At least one.
@@ -72,14 +93,17 @@ def average(
     step = f'mean of {len(parts)}'
     if weights is not None:
         step += ' weights ' + ' '.join(f'{w / sum(weights):g}' for w in weights)
-    score = average_scores([part['pred_score'] for part in parts], weights)
-    return _combine(parts, score, (step,))
+    columns = {
+        target.prediction: average_scores([part[target.prediction] for part in parts], weights)
+        for target in get_targets(first.task)
+    }
+    return _combine(parts, columns, (step,))
 
 
 def average_scores(
     scores: Sequence[np.ndarray], weights: Sequence[float] | None = None
 ) -> np.ndarray:
-    """Average the probabilities (F, C) of several models, (F, C) float32.
+    """Average the probabilities, or other predictions, (F, C) of several models, (F, C) float32.
 
     >>> average_scores([np.array([[1., 0.]]), np.array([[0., 1.]])], [3, 1])
     array([[0.75, 0.25]], dtype=float32)
@@ -105,11 +129,12 @@ def gate(predictions: Predictions, second: Predictions, threshold: float, name: 
     """
     if not 0 < threshold <= 1:
         raise InvalidValueError(f'--gate: got {threshold}, expected a confidence above 0, up to 1')
+    predictions.check_task(('expr',), '--gate')
     check_same_frames([predictions, second], ['the predictions', name])
     add_step(second.steps, f'gate with {name}')
     score = gate_scores(predictions['pred_score'], second['pred_score'], threshold)
     steps = add_step(predictions.steps, f'gate {threshold:g}')
-    return _combine([predictions, second], score, steps)
+    return _combine([predictions, second], dict(pred_score=score), steps)
 
 
 def gate_scores(score: np.ndarray, second: np.ndarray, threshold: float) -> np.ndarray:
@@ -123,11 +148,12 @@ def gate_scores(score: np.ndarray, second: np.ndarray, threshold: float) -> np.n
 
 
 def _combine(
-    parts: Sequence[Predictions], score: np.ndarray, steps: tuple[str, ...]
+    parts: Sequence[Predictions], columns: dict[str, np.ndarray], steps: tuple[str, ...]
 ) -> Predictions:
-    """Return predictions with the scores of several models."""
+    """Return predictions with the columns that several models predict together."""
     first = parts[0]
-    columns = dict(pred_score=score, pred_label=score.argmax(axis=1).astype(np.int32))
+    if 'pred_score' in columns:
+        columns = columns | dict(pred_label=columns['pred_score'].argmax(axis=1).astype(np.int32))
     return replace(
         first,
         columns=first.columns | columns,

@@ -246,3 +246,12 @@ def test_summary_counts_what_was_read(demo, task, caplog):
         assert f'AU12 {frames["au"][:, 6].mean():.1%}' in text
     else:
         assert f'{np.count_nonzero(frames["label"] >= 0)} rows with Neutral' in text
+
+
+def test_several_multi_task_files_are_cached(demo, tmp_path):
+    names = [FILES['mtl'], 'MTL_Challenge/validation_set_annotations.txt']
+    paths = [f'annotations/{name}' for name in names]
+    first, again = (load(demo, 'mtl', ann_file=paths, index_cache=str(tmp_path)) for _ in range(2))
+    assert len(first) == sum(len(load(demo, 'mtl', ann_file=path)) for path in paths)
+    assert isinstance(again.frames['va'], np.memmap)
+    assert again.frames.name_frames() == first.frames.name_frames()

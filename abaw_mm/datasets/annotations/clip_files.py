@@ -106,9 +106,11 @@ def stamp_annotations(path: PathOrPaths) -> list[tuple[str, int, int, int]]:
     """Return name, size and times of change of each annotation file, sorted by clip.
 
     Args:
-        path: One or several folders of annotation files, or the challenge's list of frames.
+        path: One or several folders of annotation files, files of the multi-task track, or the
+            challenge's list of frames.
     """
-    is_list = isinstance(path, (str, os.PathLike)) and not os.path.isdir(path)
-    files = [Path(path)] if is_list else find_annotation_files(path).values()  # type: ignore[arg-type]
+    paths = [path] if isinstance(path, (str, os.PathLike)) else path
+    are_files = not os.path.isdir(paths[0])
+    files = map(Path, paths) if are_files else find_annotation_files(paths).values()
     stats = [(file.name, file.stat()) for file in files]
     return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]

@@ -438,7 +438,8 @@ def describe_targets(frames: FrameTable, targets: Sequence[Target]) -> str:
     parts = []
     for target in targets:
         values = frames[target.column]
-        known = values[target.is_annotated(values)]
+        # Frames are kept for their only target; with several, any of them may be missing.
+        known = values if len(targets) == 1 else values[target.is_annotated(values)]
         if target.is_class:
             counts = np.bincount(known, minlength=len(target.names))
             pairs = zip(target.names, counts.tolist(), strict=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 
@@ -315,10 +316,11 @@ class FrameReader:
                 )
             return frames
         labels = self.read_annotations()
+        masks = (target.is_annotated(labels[target.column]) for target in self.targets)
         frames = join_labels_and_crops(
             labels,
             list_crops(labels.clips),
-            np.any([target.is_annotated(labels[target.column]) for target in self.targets], axis=0),
+            reduce(np.logical_or, masks),
             has_every_frame=self.task != 'mtl',
         )
         pseudo = count_pseudo_labels(self.ann_files, labels.clips) if self.task == 'expr' else 0

@@ -18,10 +18,12 @@ from abaw_mm.cli import CommandParser, fill_arguments, report_errors, template_a
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.errors import shorten
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.submission.check_submission import check_submission
-from abaw_mm.evaluation.submission.gap_filler import GapFiller, find_empty_clips
+from abaw_mm.evaluation.submission.check_submission import check_submission, find_list_task
+from abaw_mm.evaluation.submission.fill_tracks import make_filler
+from abaw_mm.evaluation.submission.gap_filler import find_empty_clips
 from abaw_mm.evaluation.submission.submission import Submission
 from abaw_mm.files import atomic_write
+from abaw_mm.structures.tasks import TASKS, get_targets
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -39,6 +41,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--check', metavar='SUBMISSION', help='check this file or folder, write nothing'
     )
+    parser.add_argument(
+        '--task',
+        choices=list(TASKS),
+        help='track of --check; default: that of the header of --frames',
+    )
     args = parser.parse_args(argv)
     if args.check and (args.predictions or args.out):
         parser.error('--check: got predictions or --out as well, expected only --frames')
@@ -49,7 +56,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> int:
     """Check a submission; returns the exit status."""
-    problems = check_submission(args.check, args.frames, args.filename_tmpl)
+    problems = check_submission(args.check, args.frames, args.filename_tmpl, args.task)
     if problems:
         print(*problems, sep='\n', file=sys.stderr)
         print(
@@ -57,15 +64,19 @@ def check(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f'{args.check}: in order, one class for every frame of {args.frames}')
+    name = 'answer' if find_list_task(args.frames, args.task) != 'expr' else 'class'
+    print(f'{args.check}: in order, one {name} for every frame of {args.frames}')
     return 0
 
 
 def make(args: argparse.Namespace) -> None:
     """Write a submission."""
-    filler = GapFiller(args.fill, args.start_class, args.empty_clip)
     predictions = Predictions.read(args.predictions)
-    predictions.check_classes(EXPRESSIONS, args.predictions)
+    if args.task:
+        predictions.check_task([args.task], args.predictions)
+    if predictions.classes:
+        predictions.check_classes(EXPRESSIONS, args.predictions)
+    filler = make_filler(predictions.task, args.fill, args.start_class, args.empty_clip)
     submission = Submission.answer(args.frames, predictions, filler, args.filename_tmpl)
     if args.format == 'per-clip':
         submission.write_per_clip(args.out)
@@ -89,8 +100,15 @@ def print_summary(submission: Submission, empty_clips: list[str], args: argparse
             f'note: {len(empty_clips)} clips without any prediction, filled with {chosen}: '
             f'{shorten(empty_clips)}'
         )
-    counts = np.bincount(submission['label'], minlength=len(EXPRESSIONS))
-    print('  '.join(f'{name} {n}' for name, n in zip(EXPRESSIONS, counts, strict=True)))
+    for target in get_targets(submission.task):
+        values = submission[target.column]
+        if target.is_class:
+            counts = np.bincount(values, minlength=len(target.names)).tolist()
+        elif values.dtype.kind == 'f':
+            counts = [f'{x:+.3f}' for x in values.mean(axis=0)]
+        else:
+            counts = values.sum(axis=0).tolist()
+        print('  '.join(f'{name} {n}' for name, n in zip(target.names, counts, strict=True)))
 
 
 @report_errors

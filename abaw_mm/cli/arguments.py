@@ -83,7 +83,8 @@ def fill_arguments() -> argparse.ArgumentParser:
     parent.add_argument(
         '--empty-clip',
         metavar='CLASS',
-        help='class of clips without any crop (default: report an error)',
+        help='class of clips without any crop; of other tracks than EXPR the values as in a row of '
+        'the submission, such as 0,0 (default: report an error)',
     )
     return parent
 

@@ -2,20 +2,22 @@
 
 A width of smoothing is in frames, or in seconds as in ``'smooth box 1s'``. A mean has weights
 unless they are equal, as in ``'mean of 2 weights 0.75 0.25'``. A gate has the threshold of
-confidence, a bias one number per class.
+confidence, a bias one number per class, a threshold one probability per action unit.
 """
 
 import re
 from collections.abc import Sequence
 
 from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.structures.tasks import ACTION_UNITS
 
-ORDER = ('mean', 'gate', 'tau', 'smooth', 'bias', 'hold')  # each at most once
+ORDER = ('mean', 'gate', 'tau', 'smooth', 'bias', 'hold', 'threshold')  # each at most once
 EXAMPLE = "'mean of 2', 'tau 0.5', 'smooth box 50', 'hold 10'"
 NUMBER = r'[-+.\w]+'
 STEP = re.compile(
     rf'mean of \d{{1,9}}( weights( {NUMBER})+)?|gate {NUMBER}|tau {NUMBER}|'
-    rf'smooth \w+ (\d{{1,9}}|\d{{1,9}}(\.\d{{1,6}})?s)|bias( {NUMBER})+|hold \d{{1,9}}',
+    rf'smooth \w+ (\d{{1,9}}|\d{{1,9}}(\.\d{{1,6}})?s)|bias( {NUMBER})+|hold \d{{1,9}}|'
+    rf'threshold( {NUMBER})+',
     re.ASCII,
 )
 
@@ -59,3 +61,15 @@ def find_hold(steps: Sequence[str]) -> int:
     10
     """
     return next((int(step.split()[1]) for step in steps if step.startswith('hold ')), 0)
+
+
+def find_thresholds(steps: Sequence[str]) -> tuple[float, ...]:
+    """Return the lowest probability of 'present' for each action unit, 0.5 without the step.
+
+    >>> find_thresholds(())[:2]
+    (0.5, 0.5)
+    """
+    for step in steps:
+        if step.startswith('threshold '):
+            return tuple(map(float, step.split()[1:]))
+    return (0.5,) * len(ACTION_UNITS)

@@ -2,22 +2,24 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import HEADER, LIST_HEADER, read_frame_list
+from abaw_mm.datasets.annotations import HEADERS, LIST_HEADERS, read_frame_list
+from abaw_mm.datasets.annotations.headers import find_track, normalise_header
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import MissingFileError, shorten, shorten_text
-from abaw_mm.files import explain_damage
-from abaw_mm.structures.tasks import EXPRESSIONS
-
-LAST = len(EXPRESSIONS) - 1
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten, shorten_text
+from abaw_mm.evaluation.submission.row_values import check_values, count_values, describe_lines
+from abaw_mm.files import explain_damage, read_text
 
 
 def check_submission(
-    path: str | os.PathLike, frames: str | os.PathLike, filename_tmpl: str = '{:05d}.jpg'
+    path: str | os.PathLike,
+    frames: str | os.PathLike,
+    filename_tmpl: str = '{:05d}.jpg',
+    task: str | None = None,
 ) -> list[str]:
     """Compare a submission with the challenge's list of frames.
 
@@ -26,6 +28,7 @@ def check_submission(
             clip.
         frames (str): The list of frames.
         filename_tmpl (str): File name of a frame in the list.
+        task (str, optional): Track. Defaults to that of the header of the list.
 
     Returns:
         list[str]: One sentence per problem. Empty for a valid submission.
@@ -40,50 +43,72 @@ def check_submission(
                 f'{file}: no such file, expected a submission and the list of frames that it '
                 'answers; correct the path'
             )
-    table = read_frame_list(frames, filename_tmpl, other_tmpl=filename_tmpl)
+    task = find_list_task(frames, task)
+    table = read_frame_list(frames, filename_tmpl, other_tmpl=filename_tmpl, task=task)
     if os.path.isdir(path):
+        if task not in HEADERS:
+            raise InvalidValueError(
+                f'{path}: got a folder for the track {task!r}, expected one file with all rows'
+            )
         counts = table.count_by_clip().tolist()
-        return check_folder(Path(path), dict(zip(table.clips, counts, strict=True)))
+        return check_folder(Path(path), dict(zip(table.clips, counts, strict=True)), task)
     name = FilenameTemplate(filename_tmpl).name
     wanted = [
         f'{table.clips[clip]}/{name(number)}'
         for clip, number in zip(table.clip_id.tolist(), table.frame_no.tolist(), strict=True)
     ]
-    return check_list(Path(path), wanted)
+    return check_list(Path(path), wanted, task)
 
 
-def check_list(path: Path, wanted: Sequence[str]) -> list[str]:
+def find_list_task(frames: str | os.PathLike, task: str | None = None) -> str:
+    """Return the track of a list, by default that of its header, or expressions if unknown."""
+    if task:
+        return task
+    header, _, _ = read_text(frames, "the challenge's list of frames").partition('\n')
+    return find_track(normalise_header(header)) or 'expr'
+
+
+def check_list(path: Path, wanted: Sequence[str], task: str = 'expr') -> list[str]:
     """Check a single file with one row per frame.
 
     Args:
         path (Path): The file.
-        wanted (Sequence[str]): Names of the frames, ``<clip>/00001.jpg``, in the list's order, each
-            once.
+        wanted (Sequence[str]): Names of the frames, ``<clip>/00001.jpg``, in the list's order.
+            Names may be repeated.
+        task (str): Track. Defaults to ``'expr'``.
 
     Returns:
         list[str]: One sentence per problem.
     """
-    problems, lines = _read_lines(path, LIST_HEADER)
-    place = {name: row for row, name in enumerate(wanted)}
-    labels, malformed, extra = [], [], []
+    problems, lines = _read_lines(path, LIST_HEADERS[task])
+    place: dict[str, int] = {}  # copies of a frame, which the multi-task list has, are numbered
+    copies: dict[str, int] = {}
+    for row, name in enumerate(wanted):
+        place[_name_copy(name, place, copies)] = row
+    values, malformed, extra = [], [], []
+    copies = {}
+    size = count_values(task)
+    commas = size + (task == 'mtl')  # its rows end in a comma
     found: dict[str, int] = {}  # frame to the first line that names it
     repeated: dict[str, int] = {}  # frame to the last other line that names it
     for number, line in lines:
-        name, comma, label = line.rpartition(',')
-        if not comma:
+        name, *fields = line.rsplit(',', commas)
+        if len(fields) != commas or any(fields[size:]):
             malformed.append((number, line))
             continue
-        labels.append((number, label))
+        values.append((number, fields[:size]))
         if name not in place:
             extra.append((number, name))
-        elif name in found:
-            repeated[name] = number
+            continue
+        copy = _name_copy(name, found, copies)
+        if copy in place:
+            found[copy] = number
         else:
-            found[name] = number
+            repeated[name] = number
     if malformed:
-        problems.append(_describe_lines(malformed, 'without a comma', f'{wanted[0]},<class>'))
-    problems += _check_labels(labels)
-    missing = [name for name in wanted if name not in found]
+        problems.append(_describe_malformed(malformed, wanted[0], task))
+    problems += check_values(values, task)
+    missing = [name for name in place if name not in found]
     if missing:
         clips = list(dict.fromkeys(name.rpartition('/')[0] for name in missing))
         problems.append(
@@ -92,7 +117,7 @@ def check_list(path: Path, wanted: Sequence[str]) -> list[str]:
         )
     if extra:
         problems.append(
-            _describe_lines(extra, 'for a frame that is not in the list', 'only frames of the list')
+            describe_lines(extra, 'for a frame that is not in the list', 'only frames of the list')
         )
     if repeated:
         lines_of = [f'{name} (lines {found[name]} and {line})' for name, line in repeated.items()]
@@ -109,12 +134,29 @@ def check_list(path: Path, wanted: Sequence[str]) -> list[str]:
     return problems
 
 
-def check_folder(folder: Path, wanted: dict[str, int]) -> list[str]:
+def _name_copy(name: str, known: Mapping[str, int], copies: dict[str, int]) -> str:
+    """Return the name of a frame, with a number if it is a copy of a known one."""
+    if name not in known:
+        return name
+    copies[name] = copies.get(name, 1) + 1
+    return f'{name} (row {copies[name]})'
+
+
+def _describe_malformed(lines: Sequence[tuple[int, str]], name: str, task: str) -> str:
+    if task == 'expr':
+        return describe_lines(lines, 'without a comma', f'{name},<class>')
+    end = ' and a comma at the end' if task == 'mtl' else ''
+    what = 'with another number of values'
+    return describe_lines(lines, what, f'{name} and {count_values(task)} values{end}')
+
+
+def check_folder(folder: Path, wanted: dict[str, int], task: str = 'expr') -> list[str]:
     """Check a folder with one file per clip.
 
     Args:
         folder (Path): The folder.
         wanted (dict): Clip name to its number of frames.
+        task (str): Track. Defaults to ``'expr'``.
 
     Returns:
         list[str]: One sentence per problem.
@@ -133,10 +175,17 @@ def check_folder(folder: Path, wanted: dict[str, int]) -> list[str]:
     for name in present:
         if name not in sizes:
             continue
-        found, lines = _read_lines(folder / name, HEADER)
-        found += _check_labels(lines)
+        found, lines = _read_lines(folder / name, HEADERS[task][0])
+        rows = [(number, line.split(',')) for number, line in lines]
+        size = count_values(task)
+        odd = [(n, ','.join(values)) for n, values in rows if len(values) != size and size > 1]
+        if odd:
+            found.append(describe_lines(odd, 'with another number of values', f'{size} values'))
+        rows = [(n, values) for n, values in rows if len(values) == size or size == 1]
+        found += check_values([(n, [','.join(v)] if size == 1 else v) for n, v in rows], task)
         if len(lines) != sizes[name]:
-            found.append(f'{len(lines)} classes, expected {sizes[name]}, one per frame')
+            what = 'classes' if task == 'expr' else 'lines of values'
+            found.append(f'{len(lines)} {what}, expected {sizes[name]}, one per frame')
         problems += [f'{name}: {problem}' for problem in found]
     return problems
 
@@ -163,33 +212,10 @@ def _read_lines(path: Path, header: str) -> tuple[list[str], list[tuple[int, str
     lines = list(enumerate(text.removesuffix('\n').split('\n'), start=1))
     if lines[0][1] != header:
         problems.append(f'line 1: got the header {shorten_text(lines[0][1])}, expected {header!r}')
-    # A first line that ends in a digit is not a header, not even a wrong one.
-    if not re.search(r'[0-9]\s*$', lines[0][1]):
+    # A first line that ends in a number is not a header, not even a wrong one; 'AU26' is a name.
+    if not re.search(r'(?<![A-Za-z0-9])[0-9]+,?\s*$', lines[0][1]):
         lines = lines[1:]
     blank = [number for number, line in lines if not line.strip()]
     if blank:
         problems.append(f'{len(blank)} lines are blank: {shorten(blank)}')
     return problems, [(number, line) for number, line in lines if line.strip()]
-
-
-def _check_labels(labels: Sequence[tuple[int, str]]) -> list[str]:
-    """Return the problems of the classes in numbered lines."""
-    odd, beyond = [], []
-    for number, label in labels:
-        if not re.fullmatch(r'-?[0-9]+', label):
-            odd.append((number, label))
-        elif len(label) > 9 or not 0 <= int(label) <= LAST:
-            beyond.append((number, label))
-    problems = []
-    if odd:
-        problems.append(_describe_lines(odd, 'whose class is not an integer', f'0..{LAST}'))
-    if beyond:
-        problems.append(_describe_lines(beyond, 'with a class out of range', f'0..{LAST}'))
-    return problems
-
-
-def _describe_lines(lines: Sequence[tuple[int, str]], what: str, expected: str) -> str:
-    """Count lines with the same problem in one sentence and quote the first three."""
-    count = '1 line' if len(lines) == 1 else f'{len(lines)} lines'
-    first = ', '.join(f'line {number}: {shorten_text(text)}' for number, text in lines[:3])
-    return f'{count} {what}, expected {expected}: {first}' + (', ...' if len(lines) > 3 else '')

@@ -54,6 +54,7 @@ from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.annotations import HEADER
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.datasets.crops.crop_packer import pack_crops
+from abaw_mm.structures.tasks import ACTION_UNITS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
@@ -120,6 +121,14 @@ WAYS: dict[str, tuple[str, dict]] = {
             'val_dataloader.dataset.pipeline.2.crop_size': 112,
         },
     ),
+    'mtl': (
+        'res18_srp_mtl',
+        {
+            **CLASSIFIER,
+            'data_preprocessor.crop_size': 112,
+            'data_preprocessor.resize_edge': 112,
+        },
+    ),
     'contrawarping': ('res18_contrawarping_faces', SELFSUP),
     'byol': ('res18_byol_faces', SELFSUP),
     'simsiam': ('res18_simsiam_faces', SELFSUP),
@@ -175,6 +184,7 @@ def make_data(root: Path) -> Path:
                 pixels = rng.integers(0, 128, (32, 32, 3)) + 16 * label
                 image = Image.fromarray(pixels.astype(np.uint8))
                 image.save(root / 'cropped_aligned' / name / f'{number:05d}.jpg')
+    _annotate_all_tracks(root)
     crops = CropFolder(root / 'cropped_aligned')
     meta = dict(config='res18', sha256='0' * 64, layer='neck', dim=FEATURES)
     folder = FeatureFolder.start(root / 'features', meta)
@@ -187,6 +197,24 @@ def make_data(root: Path) -> Path:
     return root
 
 
+def _annotate_all_tracks(root: Path) -> None:
+    """Write the multi-task annotations; a part of each third row is not annotated."""
+    rng = np.random.default_rng(1)
+    header = f'image,valence,arousal,expression,{",".join(ACTION_UNITS)}'
+    for prefix, file in (('T', 'training_set'), ('V', 'validation_set')):
+        rows = [header]
+        for path in sorted((root / 'cropped_aligned').glob(f'{prefix}*/*.jpg')):
+            number = int(path.stem)
+            va = rng.uniform(-1, 1, 2).round(2) if number % 3 else (-5, -5)
+            label = rng.integers(0, 8) if number % 3 != 1 else -1
+            units = rng.integers(0, 2, 12) if number % 3 != 2 else [-1] * 12
+            values = ','.join(map(str, [*va, label, *units]))
+            rows.append(f'{path.parent.name}/{path.name},{values}')
+        folder = root / 'annotations/MTL_Challenge'
+        folder.mkdir(exist_ok=True)
+        (folder / f'{file}_annotations.txt').write_text('\n'.join(rows) + '\n')
+
+
 def make_options(way: str, data: Path, workers: int) -> dict:
     """Return the settings that make a recipe tiny."""
     loaders = ['train_dataloader']
@@ -197,7 +225,7 @@ def make_options(way: str, data: Path, workers: int) -> dict:
         'log_level': 'WARNING',
         **WAYS[way][1],
     }
-    if way in ('fast', 'plain', 'temporal'):
+    if way in ('fast', 'plain', 'mtl', 'temporal'):
         options['train_cfg.val_interval'] = VALIDATE_EVERY
         options['default_hooks.logger.log_metric_by_epoch'] = False
         loaders.append('val_dataloader')

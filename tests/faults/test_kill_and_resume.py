@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-SLOW = ('fast', 'plain', 'contrawarping', 'byol', 'simsiam', 'temporal', 'extract')
+SLOW = ('fast', 'plain', 'mtl', 'contrawarping', 'byol', 'simsiam', 'temporal', 'extract')
 
 
 @pytest.mark.parametrize('way', ['pack', *(pytest.param(w, marks=pytest.mark.slow) for w in SLOW)])

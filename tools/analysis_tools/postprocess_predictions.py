@@ -52,6 +52,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='B',
         help='add to the log probability of each class, after the smoothing',
     )
+    parser.add_argument(
+        '--threshold',
+        nargs='+',
+        type=float,
+        metavar='P',
+        help="lowest probability of 'present', one for all action units or one for each",
+    )
     args = parser.parse_args(argv)
     if (args.gate is None) != (args.gate_with is None):
         parser.error('--gate and --gate-with: got one of them, expected both')
@@ -69,16 +76,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.prior_from:
         prior = class_shares(read_annotation_folder(args.prior_from), len(parts[0].classes))
     bias = tuple(args.bias) if args.bias else None
-    process = Postprocess(prior, args.tau, args.method, args.width, args.hold, bias)
+    threshold = tuple(args.threshold) if args.threshold else None
+    process = Postprocess(prior, args.tau, args.method, args.width, args.hold, bias, threshold)
     mean = average(parts, args.predictions, args.weights)
     gated = mean
     if args.gate is not None:
         gated = gate(mean, Predictions.read(args.gate_with), args.gate, args.gate_with)
     out = process(gated)
     out.write(args.out)
-    changed = np.count_nonzero(out['pred_label'] != mean['pred_label'])
     source = f'the mean of {len(parts)} files' if len(parts) > 1 else args.predictions[0]
-    print(f'{args.out}: {len(out)} frames, {changed} with another class than in {source}')
+    names = ('pred_label', 'pred_va', 'pred_au')
+    changed = {
+        name: np.count_nonzero((out[name] != mean[name]).reshape(len(out), -1).any(axis=1))
+        for name in names
+        if name in out.columns
+    }
+    if out.task == 'expr':
+        what = f'{changed["pred_label"]} with another class than in {source}'
+    else:
+        what = ', '.join(f'{number} with another {name}' for name, number in changed.items())
+        what += f' than in {source}'
+    print(f'{args.out}: {len(out)} frames, {what}')
     print(f'source: {out.source}')
 
 

@@ -29,6 +29,7 @@ from abaw_mm.cli import (
     write_json,
 )
 from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.ensemble import average
 from abaw_mm.evaluation.predictions.search_postprocessing import (
     BIASES,
     WIDTHS,
@@ -38,8 +39,9 @@ from abaw_mm.evaluation.predictions.search_postprocessing import (
     search_postprocessing,
 )
 from abaw_mm.evaluation.predictions.smoothing import METHODS
+from abaw_mm.evaluation.search_thresholds import search_thresholds
 
-STEPS = ('weights', 'gate', 'smooth', 'bias')
+STEPS = ('weights', 'gate', 'smooth', 'bias')  # of expressions
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -49,9 +51,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--steps',
         nargs='+',
-        choices=STEPS,
+        choices=(*STEPS, 'threshold'),
         help='steps to search; default: smooth and bias, weights with several files, gate with '
-        '--gate-with',
+        '--gate-with; threshold, alone: the thresholds of action units',
     )
     parser.add_argument(
         '--gate-with', metavar='FILE', help='.npz of the model that is trusted where confident'
@@ -102,6 +104,23 @@ def print_result(result: SearchResult, console: Console) -> None:
         console.print(f'chosen by {times} folds: {choice.flags or "none"}', soft_wrap=True)
 
 
+def print_thresholds(args: argparse.Namespace, predictions: Predictions) -> None:
+    """Choose the thresholds of action units; print the gains and the choice."""
+    result = search_thresholds(predictions, args.folds, args.seed)
+    console, before = make_console(), result.before
+    gains = [f'{score - before:+.2f}' for score in (result.claimed, result.held_out)]
+    header = ('steps up to', 'gain on the clips that chose', 'gain on clips left out')
+    console.print(make_table(header, [('threshold', *gains)]))
+    console.print(
+        f'mean F1 (%) at 0.5 {before:.2f}; on the clips that chose {result.claimed:.2f}; '
+        f'on clips left out {result.held_out:.2f}'
+    )
+    console.print(f'gain on clips left out: {gains[1]} ({args.folds} folds); report this one')
+    console.print(f'chosen on all clips: {result.flags}', soft_wrap=True)
+    if args.json:
+        write_json(args.json, asdict(result) | dict(flags=result.flags))
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures."""
@@ -115,7 +134,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         bias=BIASES if 'bias' in args.steps else (),
     )
     parts = [Predictions.read(path) for path in args.predictions]
+    if 'threshold' in args.steps:
+        parts[0].check_task(('au', 'mtl'), f'{args.predictions[0]}: --steps threshold')
     second = Predictions.read(args.gate_with) if args.gate_with else None
+    if parts[0].task != 'expr':
+        if args.steps != ['threshold']:
+            parts[0].check_task(('expr',), f'{args.predictions[0]}: --steps {" ".join(args.steps)}')
+        print_thresholds(args, average(parts, args.predictions))
+        return
     result = search_postprocessing(
         parts, args.predictions, candidates, second, args.folds, args.seed
     )

@@ -8,12 +8,18 @@ import numpy as np
 from mmengine.logging import print_log
 
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.evaluation.predictions.checks import LIMITS
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.seconds import Seconds, Width
-from abaw_mm.evaluation.predictions.smoothing import METHODS, hold_labels, smooth_scores
+from abaw_mm.evaluation.predictions.smoothing import (
+    METHODS,
+    hold_labels,
+    smooth_scores,
+    smooth_values,
+)
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures.tasks import ACTION_UNITS, UNLABELLED, get_targets
 
 MAX_BIAS = 20  # of a log probability; a factor of 5e8
 
@@ -36,6 +42,11 @@ class Postprocess:
             :func:`add_bias`. Defaults to none.
         hold (int): Minimum duration of a class in frames, see :func:`hold_labels`. Defaults to 0,
             no minimum.
+        threshold (tuple[float], optional): Lowest probability of 'present' of action units, one for
+            all or one for each. Recorded in the steps only. Defaults to 0.5.
+
+    Smoothing applies to every column of a track. The other steps belong to expressions, or to
+    action units.
 
     Raises:
         ValueError: If a value is out of range, or ``tau`` is given without ``prior``.
@@ -47,6 +58,7 @@ class Postprocess:
     width: Width = 0
     hold: int = 0
     bias: tuple[float, ...] | None = None
+    threshold: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -61,6 +73,11 @@ class Postprocess:
         if self.bias is not None and not np.all(np.abs(self.bias) <= MAX_BIAS):
             raise InvalidValueError(
                 f'--bias: got {list(self.bias)}, expected numbers in -{MAX_BIAS}..{MAX_BIAS}'
+            )
+        if self.threshold is not None and not self._has_valid_threshold():
+            raise InvalidValueError(
+                f'--threshold: got {list(self.threshold)}, expected one number in 0-1, or '
+                f'{len(ACTION_UNITS)}: {", ".join(ACTION_UNITS)}'
             )
         if self.tau and self.prior is None:
             raise InvalidValueError(
@@ -81,10 +98,22 @@ class Postprocess:
                 the width is in seconds and they have no times, or if the bias has not one value
                 per class.
         """
-        score, label = predictions['pred_score'], predictions['pred_label']
+        self._check_track(predictions)
         steps = tuple(predictions.steps)
         for step in self.steps:
             steps = add_step(steps, step)
+        columns = dict(predictions.columns)
+        for target in get_targets(predictions.task):
+            if target.is_class:
+                columns |= self._process_expressions(predictions)
+            elif self.width:
+                columns[target.prediction] = smooth_column(
+                    predictions, target.column, self.method, self.width
+                )
+        return replace(predictions, columns=columns, steps=steps)
+
+    def _process_expressions(self, predictions: Predictions) -> dict[str, np.ndarray]:
+        score, label = predictions['pred_score'], predictions['pred_label']
         if self.tau:
             score = adjust_prior(score, self._seen_prior(predictions), self.tau)
         if self.width:
@@ -95,8 +124,23 @@ class Postprocess:
             label = score.argmax(axis=1).astype(np.int32)
         if self.hold:
             label = apply_per_clip(predictions, label, lambda n, x: hold_labels(n, x, self.hold))
-        columns = dict(predictions.columns, pred_score=score, pred_label=label)
-        return replace(predictions, columns=columns, steps=steps)
+        return dict(pred_score=score, pred_label=label)
+
+    def _has_valid_threshold(self) -> bool:
+        values = self.threshold or ()
+        return len(values) in (1, len(ACTION_UNITS)) and all(0 <= x <= 1 for x in values)
+
+    def _check_track(self, predictions: Predictions) -> None:
+        """Raise ValueError if an option has no meaning for the track."""
+        task = predictions.task
+        options = dict(tau=self.tau, bias=self.bias, hold=self.hold, threshold=self.threshold)
+        for name, value in options.items():
+            tasks = ('au', 'mtl') if name == 'threshold' else ('expr', 'mtl')
+            if value and task not in tasks:
+                raise InvalidValueError(
+                    f'--{name}: got it for predictions of the track {task!r}, expected those of '
+                    f'{" or ".join(map(repr, tasks))}; remove --{name}'
+                )
 
     @property
     def steps(self) -> list[str]:
@@ -104,7 +148,11 @@ class Postprocess:
         steps = [f'tau {self.tau:g}'] if self.tau else []
         steps += [f'smooth {self.method} {self.width}'] if self.width else []
         steps += ['bias ' + ' '.join(f'{x:g}' for x in self.bias)] if self.bias is not None else []
-        return steps + ([f'hold {self.hold}'] if self.hold else [])
+        steps += [f'hold {self.hold}'] if self.hold else []
+        if self.threshold:
+            each = self.threshold * (len(ACTION_UNITS) // len(self.threshold))
+            steps += ['threshold ' + ' '.join(f'{x:g}' for x in each)]
+        return steps
 
     @property
     def window(self) -> str:
@@ -167,17 +215,43 @@ def smooth_clips(
     Raises:
         ValueError: If the width is in seconds and the predictions have no times.
     """
-    position = predictions.frame_no
+    position = find_positions(predictions, width)
+    return apply_per_clip(
+        predictions, score, lambda n, x: smooth_scores(n, x, method, width), position
+    )
+
+
+def smooth_column(predictions: Predictions, column: str, method: str, width: Width) -> np.ndarray:
+    """Smooth the predictions (F, K) of valence and arousal or of action units for each clip.
+
+    Args:
+        predictions (Predictions): Predictions.
+        column (str): ``'va'`` or ``'au'``.
+        method (str): See :func:`smooth_scores`.
+        width (Width): Width of the smoothing.
+    """
+    return apply_per_clip(
+        predictions,
+        predictions[f'pred_{column}'],
+        lambda n, x: smooth_values(n, x, method, width, *LIMITS[column]),
+        find_positions(predictions, width),
+    )
+
+
+def find_positions(predictions: Predictions, width: Width) -> np.ndarray:
+    """Return the frame numbers, or the times if the width is in seconds.
+
+    Raises:
+        ValueError: If the width is in seconds and the predictions have no times.
+    """
     if isinstance(width, Seconds):
         if 'time' not in predictions.columns:
             raise InvalidValueError(
                 f'--width {width}: got predictions without time stamps, expected those of a video '
                 '(tools/predict_video.py); give a width in frames, such as 25'
             )
-        position = predictions['time']
-    return apply_per_clip(
-        predictions, score, lambda n, x: smooth_scores(n, x, method, width), position
-    )
+        return predictions['time']
+    return predictions.frame_no
 
 
 def adjust_prior(score: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray:

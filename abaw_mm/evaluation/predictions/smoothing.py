@@ -57,6 +57,36 @@ def smooth_scores(position: np.ndarray, score: np.ndarray, method: str, width: f
     return (smooth / smooth.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def smooth_values(
+    position: np.ndarray, values: np.ndarray, method: str, width: float, low: float, high: float
+) -> np.ndarray:
+    """Smooth values that are independent of each other, such as valence and arousal.
+
+    Each value and its complement, scaled to 0-1, are smoothed as the probabilities of two classes.
+
+    Args:
+        position (ndarray): (F,) as in :func:`smooth_scores`.
+        values (ndarray): (F, K) values.
+        method (str): As in :func:`smooth_scores`.
+        width (float): As in :func:`smooth_scores`.
+        low (float): Lowest possible value.
+        high (float): Highest possible value.
+
+    Returns:
+        ndarray: (F, K) float32.
+
+    >>> smooth_values(np.arange(3), np.array([[-1.0], [0.5], [0.5]]), 'box', 1, -1, 1)[:, 0]
+    array([-0.25,  0.  ,  0.5 ], dtype=float32)
+    """
+    share = (values.astype(np.float64) - low) / (high - low)
+    pairs = np.concatenate([share, 1 - share], axis=1)
+    size = values.shape[1]
+    smooth = smooth_scores(position, pairs, method, width)[:, :size].astype(np.float64)
+    if width:
+        smooth = smooth * size  # the scores of a frame sum to 1
+    return np.clip(low + (high - low) * smooth, low, high).astype(np.float32)
+
+
 def _find_windows(position: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the first row within ± reach of each frame, and the row after the last one."""
     first = np.searchsorted(position, position - reach)

@@ -27,6 +27,8 @@ def write_small_model(repo: Path, data_root: Path, folder: Path, base: str) -> t
     torch.manual_seed(0)
     cfg = compat.adapt_cfg_to_cpu(load_config(str(path)), 'none')
     model = MODELS.build(cfg.model)
-    torch.nn.init.normal_(model.head.fc.weight)  # scores that differ
+    for layer in model.head.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight)  # scores that differ
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'small.pth')
     return str(path), str(folder / 'small.pth')

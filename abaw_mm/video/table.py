@@ -11,24 +11,27 @@ from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.files import open_atomic
 from abaw_mm.structures import FrameTable
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures.tasks import ACTION_UNITS, AFFECTS, find_task, get_targets
 from abaw_mm.video.track.face_tracks import FaceTracks
 
+# Names of py-feat's tables.
+VALUES = dict(pred_va=AFFECTS, pred_au=tuple(f'AU{int(name[2:]):02d}' for name in ACTION_UNITS))
 FACE = ('FaceRectX', 'FaceRectY', 'FaceRectWidth', 'FaceRectHeight', 'FaceScore')
 
 
 def build_predictions(
     tracks: FaceTracks,
-    score: np.ndarray,
+    score: np.ndarray | Mapping[str, np.ndarray],
     classes: Sequence[str],
     sha256: str = '',
     config: str = '',
 ) -> Predictions:
-    """Combine the faces of a video and their probabilities into predictions without labels.
+    """Combine the faces of a video and what a model predicts into predictions without labels.
 
     Args:
         tracks (FaceTracks): Faces of the video, F rows.
-        score (ndarray): (F, C) probabilities of the faces, in the order of the rows.
+        score (ndarray | Mapping): (F, C) probabilities of the faces, in the order of the rows; or
+            the columns of a track, such as ``pred_va`` (F, 2).
         classes (Sequence[str]): Names of the C classes.
         sha256 (str): Checksum of the checkpoint file.
         config (str): Name of the config.
@@ -37,13 +40,17 @@ def build_predictions(
         Predictions: The same frames, sorted by clip name and frame number, with the column
         ``time``.
     """
+    columns = label_scores(score if isinstance(score, Mapping) else dict(pred_score=score))
+    hidden = {
+        target.ground_truth: np.full(
+            (len(tracks), *target.shape),
+            target.hidden,
+            np.float32 if target.dtype is np.float32 else np.int32,
+        )
+        for target in get_targets(find_task(list(columns)))
+    }
     table = FrameTable.from_rows(
-        tracks.clip,
-        tracks.frame_no,
-        gt_label=np.full(len(tracks), UNLABELLED, np.int32),
-        pred_label=score.argmax(axis=1).astype(np.int32),
-        pred_score=score.astype(np.float32),
-        time=tracks.face_time,
+        tracks.clip, tracks.frame_no, **hidden, **columns, time=tracks.face_time
     ).sort()
     return Predictions(
         table.clips,
@@ -54,6 +61,14 @@ def build_predictions(
         sha256=sha256,
         config=config,
     )
+
+
+def label_scores(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the columns of a track in float32, with ``pred_label`` (F,) if it has classes."""
+    floats = {name: values.astype(np.float32) for name, values in columns.items()}
+    if 'pred_score' in floats:
+        floats['pred_label'] = floats['pred_score'].argmax(axis=1).astype(np.int32)
+    return floats
 
 
 def write_table(
@@ -72,8 +87,12 @@ def write_table(
     - ``FaceRectX``, ``FaceRectY``, ``FaceRectWidth``, ``FaceRectHeight``: box in pixels.
     - ``FaceScore``: confidence of the detector, in 0-1.
     - a column per class, its name in lower case: probability.
+    - ``valence``, ``arousal``: in -1 to 1.
+    - ``AU01``, ``AU02``, ``AU04``, ... ``AU26``: probability of each action unit.
     - ``label``: predicted class, in lower case.
     - ``confidence``: its probability.
+
+    Of the last four, a table has what the model's track predicts. The names are those of py-feat.
 
     Args:
         path (str): File to write.
@@ -105,8 +124,11 @@ def write_table(
         dict(
             box=tracks['box'],
             score=tracks['score'],
-            pred_label=predictions['pred_label'][rows],
-            pred_score=predictions['pred_score'][rows],
+            **{
+                name: predictions[name][rows]
+                for name in ('pred_label', 'pred_score', *VALUES)
+                if name in predictions.columns
+            },
         ),
         predictions.classes,
     )
@@ -126,7 +148,8 @@ def write_faces(
         places (Mapping): First columns by name: R values each.
         face (ndarray): (R,) int, the face of each row, -1 for none.
         faces (Mapping): Columns of the F faces: ``box`` (F, 4), ``score`` (F,), which is NaN
-            without a detector, ``pred_label`` (F,) and ``pred_score`` (F, C).
+            without a detector, and those of a track: ``pred_label`` (F,) and ``pred_score`` (F, C),
+            ``pred_va`` (F, 2), ``pred_au`` (F, 12).
         classes (Sequence[str]): Names of the C classes.
 
     Raises:
@@ -135,7 +158,15 @@ def write_faces(
         FileAccessError: If the file cannot be written.
     """
     names = [name.lower() for name in classes]
-    header = [*places, 'success', *FACE, *names, 'label', 'confidence']
+    values = {name: columns for name, columns in VALUES.items() if name in faces}
+    header = [
+        *places,
+        'success',
+        *FACE,
+        *names,
+        *(x for columns in values.values() for x in columns),
+    ]
+    header += ['label', 'confidence'] if 'pred_label' in faces else []
     _check_header(header)
     nothing = ['0', *[''] * (len(header) - len(places) - 1)]
     with open_atomic(path, 'w', newline='', encoding='utf-8') as file:
@@ -147,16 +178,18 @@ def write_faces(
 
 def _format_face(faces: Mapping[str, np.ndarray], row: int, names: Sequence[str]) -> list[str]:
     left, top, right, bottom = faces['box'][row].tolist()
-    found, score = faces['score'][row], faces['pred_score'][row].tolist()
-    label = faces['pred_label'][row]
-    return [
+    found = faces['score'][row]
+    values = [x for name in ('pred_score', *VALUES) if name in faces for x in faces[name][row]]
+    cells = [
         '1',
         *(f'{x:.2f}' for x in (left, top, right - left, bottom - top)),
         '' if np.isnan(found) else f'{found:.6f}',
-        *(f'{x:.6f}' for x in score),
-        names[label],
-        f'{score[label]:.6f}',
+        *(f'{x:.6f}' for x in values),
     ]
+    if 'pred_label' in faces:
+        label = faces['pred_label'][row]
+        cells += [names[label], f'{faces["pred_score"][row, label]:.6f}']
+    return cells
 
 
 def _check_header(header: Sequence[str]) -> None:

@@ -14,10 +14,11 @@ from mmpretrain.registry import TRANSFORMS
 
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.config_errors import convert_config_errors
-from abaw_mm.apis.load_classifier import load_classifier, name_classes
+from abaw_mm.apis.load_classifier import get_task, load_classifier, name_classes
 from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameBatch
+from abaw_mm.structures.tasks import TASKS, get_targets
 
 LOADERS = ('LoadFaceCrop', 'LoadImageFromFile')
 
@@ -32,7 +33,11 @@ class CropScorer:
         cfg_options (dict, optional): Overrides of the config.
 
     Attributes:
-        classes (tuple[str]): Names of the C classes, in the order of the scores.
+        task (str): Track of the network.
+        widths (dict[str, int]): Name of each predicted column, such as ``pred_va``, to its number
+            of values per crop.
+        classes (tuple[str]): Names of the C classes, in the order of the scores; empty for the
+            tracks without classes.
         sha256 (str): Checksum of the checkpoint file.
         config (str): Name of the config.
         device (str): Device of the network.
@@ -57,32 +62,44 @@ class CropScorer:
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             with convert_config_errors(cfg.filename):
                 self._pipeline, self._collate = _build_preprocessing(cfg)
-            self.model = load_classifier(cfg, checkpoint, device)
-        self.classes = tuple(name_classes(cfg, self.model.head.num_classes))
+            self.model = load_classifier(cfg, checkpoint, device, tuple(TASKS))
+        self.task = get_task(self.model)
+        number = getattr(self.model.head, 'num_classes', 0)
+        self.classes = tuple(name_classes(cfg, number))
+        self.widths = {
+            target.prediction: number if target.is_class else len(target.names)
+            for target in get_targets(self.task)
+        }
         self.sha256 = get_loaded_sha256(checkpoint)
         self.config = Path(cfg.filename).stem
         self.device = str(next(self.model.parameters()).device)
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """Compute the probabilities of crops.
+        """Compute the predictions of crops.
 
         Args:
             crops (ndarray): (N, H, W, 3) uint8 RGB.
 
         Returns:
-            ndarray: (N, C) float32; each row has the sum 1.
+            ndarray: (N, K) float32, the columns of ``widths`` side by side, see :meth:`split`. For
+            expressions, each row has the sum 1.
         """
         if not len(crops):
-            return np.empty((0, len(self.classes)), np.float32)
+            return np.empty((0, sum(self.widths.values())), np.float32)
         batch = self._collate([self._prepare(crop, row) for row, crop in enumerate(crops)])
         batch = self.model.data_preprocessor(batch, training=False)
         samples = self.model.predict(batch['inputs'], batch['data_samples'])
         if isinstance(samples[0], FrameBatch):
-            score = samples[0].pred_score
+            columns = [samples[0].get(name) for name in self.widths]
         else:
-            score = torch.stack([sample.pred_score for sample in samples])
-        return score.float().cpu().numpy()
+            columns = [torch.stack([s.get(name) for s in samples]) for name in self.widths]
+        return torch.cat([column.float() for column in columns], dim=1).cpu().numpy()
+
+    def split(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Split the predictions (N, K) of crops into columns, such as ``pred_va`` (N, 2)."""
+        ends = np.cumsum(list(self.widths.values()))
+        return dict(zip(self.widths, np.split(values, ends[:-1], axis=1), strict=True))
 
     def _prepare(self, crop: np.ndarray, row: int) -> dict:
         shape = crop.shape[:2]

@@ -57,17 +57,20 @@ def predict_camera(
         template=ARCFACE if template is None else read_template(template),
         **detection,
     )
+    inferencer.check_track('--camera')
+    scorer = inferencer.scorer
     with ExitStack() as stack:
         window = stack.enter_context(LiveWindow('abaw_mm')) if out is None else None
         reader = stack.enter_context(CameraReader(camera))
         drawn: LiveWindow | DrawnVideo = window or stack.enter_context(
             DrawnVideo(Path(out or '', f'{CAMERA}_drawn.mp4'), reader)
         )
-        drawer = FaceDrawer(reader.width, reader.height, inferencer.scorer.classes)
+        drawer = FaceDrawer(reader.width, reader.height, scorer.classes)
 
         def draw(scored: ScoredFrame) -> bool:
             frame, faces = scored.frame, scored.faces
-            image = drawer.draw(frame.image, frame.time, scored.face_id, faces.box, scored.score)
+            score = scorer.split(scored.score)['pred_score']
+            image = drawer.draw(frame.image, frame.time, scored.face_id, faces.box, score)
             drawn.write(frame.time, image)
             return window is not None and window.is_closed
 

@@ -17,7 +17,7 @@ from abaw_mm.video.face_template import ARCFACE, FaceTemplate
 from abaw_mm.video.find.build_finder import build_finder
 from abaw_mm.video.find.face_finder import FaceFinder
 from abaw_mm.video.prefetch import prefetch
-from abaw_mm.video.table import write_faces
+from abaw_mm.video.table import label_scores, write_faces
 
 AHEAD = 2  # pictures that are read ahead
 WAITING = 1 << 28  # bytes of crops that wait for others of their size
@@ -25,17 +25,18 @@ WAITING = 1 << 28  # bytes of crops that wait for others of their size
 
 @dataclass(frozen=True, eq=False)
 class ScoredImages:
-    """The faces of pictures and their probabilities.
+    """The faces of pictures and their predictions.
 
     Attributes:
         paths (list[str]): The pictures that were read.
         unreadable (dict[str, str]): Path of each other picture, and the reason.
-        classes (tuple[str]): Names of the C classes.
+        classes (tuple[str]): Names of the C classes; empty for the tracks without classes.
         image (ndarray): (F,) int, row of ``paths`` of each face, increasing.
         box (ndarray): (F, 4) float32, left, top, right and bottom of each face in pixels.
         score (ndarray): (F,) float32, confidence of the detector in 0-1, NaN for a crop. In a
             picture the most certain face is the first.
-        pred_score (ndarray): (F, C) float32 probabilities.
+        predicted (dict[str, ndarray]): Columns of the model's track: ``pred_score`` (F, C),
+            ``pred_va`` (F, 2), ``pred_au`` (F, 12), float32.
     """
 
     paths: list[str]
@@ -44,7 +45,12 @@ class ScoredImages:
     image: np.ndarray
     box: np.ndarray
     score: np.ndarray
-    pred_score: np.ndarray
+    predicted: dict[str, np.ndarray]
+
+    @property
+    def pred_score(self) -> np.ndarray:
+        """(F, C) float32, probabilities of the classes."""
+        return self.predicted['pred_score']
 
     def write(self, path: str | os.PathLike) -> None:
         """Write a table as ``.csv``, atomically, one row per face.
@@ -68,12 +74,7 @@ class ScoredImages:
                 face_id=np.where(face < 0, '', face_id.astype(str)).tolist(),
             ),
             face,
-            dict(
-                box=self.box,
-                score=self.score,
-                pred_label=self.pred_score.argmax(axis=1),
-                pred_score=self.pred_score,
-            ),
+            dict(box=self.box, score=self.score, **label_scores(self.predicted)),
             self.classes,
         )
 
@@ -141,7 +142,7 @@ def predict_images(
                 for crop in crops:
                     batches.add(crop)
             update(done, len(paths))
-        pred_score = batches.finish()
+        predicted = scorer.split(batches.finish())
     return ScoredImages(
         read,
         unreadable,
@@ -149,7 +150,7 @@ def predict_images(
         np.array(image, np.int64),
         np.concatenate([np.empty((0, 4), np.float32), *box]),
         np.concatenate([np.empty(0, np.float32), *score]),
-        pred_score,
+        predicted,
     )
 
 
@@ -195,7 +196,7 @@ class _Batches:
             self._score_all()
 
     def finish(self) -> np.ndarray:
-        """Return the probabilities of all crops in their order, (F, C)."""
+        """Return the predictions of all crops in their order, (F, K)."""
         self._score_all()
         return np.stack(self.scores) if self.scores else self.scorer(np.empty((0, 1, 1, 3)))
 

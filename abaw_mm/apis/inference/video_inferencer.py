@@ -50,7 +50,8 @@ class ScoredFrame:
         frame (VideoFrame): The picture and its time.
         face_id (ndarray): (K,) int, person of each face. The same number is the same person.
         faces (Faces): Boxes and points.
-        score (ndarray): (K, C) float32 probabilities, not smoothed.
+        score (ndarray): (K, C) float32 probabilities, not smoothed; the columns of other tracks
+            side by side, see :meth:`CropScorer.split`.
     """
 
     frame: VideoFrame
@@ -116,6 +117,7 @@ class VideoExpressionInferencer(BaseInferencer):
     ) -> None:
         cfg = model if isinstance(model, Config) else load_config(os.fspath(model))
         self.scorer = CropScorer(cfg, weights, device)
+        self.split, self.width = self.scorer.split, sum(self.scorer.widths.values())
         self.finder = build_finder(detector, min_face, self.scorer.device)
         self.detect_every = detect_every
         self.template = template
@@ -135,6 +137,18 @@ class VideoExpressionInferencer(BaseInferencer):
         """
         reader = VideoReader(source) if isinstance(source, (str, os.PathLike)) else source
         return self._stream(reader, self._build_tracker(), batch_size, keep_images=True)
+
+    def check_track(self, option: str, tasks: Sequence[str] = ('expr', 'mtl')) -> None:
+        """Check that the model is one of the tracks that an option has been made for.
+
+        Raises:
+            InvalidValueError: If it is one of another track. The message names the option.
+        """
+        if self.scorer.task not in tasks:
+            raise InvalidValueError(
+                f'{option}: got a model of the track {self.scorer.task!r}, expected '
+                f'{" or ".join(map(repr, tasks))}; leave {option} out'
+            )
 
     def preprocess(
         self,
@@ -178,6 +192,8 @@ class VideoExpressionInferencer(BaseInferencer):
             list[VideoResult]: One result. Damage and Ctrl-C end it early instead of raising.
         """
         _check_faces(faces)
+        if smoothing is not None:
+            self.check_track('--smooth', ('expr',))
         reader, batch_size = inputs
         path = find_path(reader)
         tracker = self._build_tracker() if tracks is None else RecordedTracks(tracks, path)
@@ -196,12 +212,16 @@ class VideoExpressionInferencer(BaseInferencer):
             except (DamagedVideoError, KeyboardInterrupt) as error:
                 stopped_by = error
         found, rows = tracker.finish(path.stem)
-        score = np.array(values, np.float32).reshape(-1, len(self.scorer.classes))
+        score = np.array(values, np.float32).reshape(-1, self.width)
         found, rows = _cut(found, rows, num_frames, len(score))
         if faces == 'largest':
             found, rows = _keep_largest(found, rows)
         predictions = build_predictions(
-            found, score[rows], self.scorer.classes, self.scorer.sha256, self.scorer.config
+            found,
+            self.split(score[rows]),
+            self.scorer.classes,
+            self.scorer.sha256,
+            self.scorer.config,
         )
         if smoothing is not None:
             predictions = smoothing(predictions)
@@ -226,6 +246,8 @@ class VideoExpressionInferencer(BaseInferencer):
         Returns:
             list: Path of each drawn video, None without ``vis_out_dir``.
         """
+        if show or vis_out_dir is not None:
+            self.check_track('show and vis_out_dir')
         return [draw_video_result(result, vis_out_dir, show) for result in preds]
 
     def postprocess(

@@ -1,0 +1,162 @@
+"""Test that pictures and videos get the columns of the model's track."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from compose_video import compose, draw_faces, make_pictures, stay, write_video
+from PIL import Image
+from small_model import write_small_model
+
+from abaw_mm.apis import load_classifier, predict_camera, predict_images, predict_video
+from abaw_mm.apis.config import load_config
+from abaw_mm.apis.inference.crop_scorer import CropScorer
+from abaw_mm.apis.inference.write_video_result import Outputs
+from abaw_mm.errors import InvalidValueError
+from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.structures.tasks import EXPRESSIONS
+
+pytest.importorskip('facenet_pytorch')
+
+AFFECT = ['valence', 'arousal']
+UNITS = ['AU01', 'AU02', 'AU04', 'AU06', 'AU07', 'AU10', 'AU12', 'AU15', 'AU23', 'AU24', 'AU25']
+UNITS += ['AU26']
+CLASSES = [name.lower() for name in EXPRESSIONS]
+COLUMNS = {
+    'va': AFFECT,
+    'au': UNITS,
+    'mtl': [*CLASSES, *AFFECT, *UNITS, 'label', 'confidence'],
+}
+
+
+@pytest.fixture(scope='module')
+def models(request, tmp_path_factory):
+    repo = request.path.parents[3]
+    files = {}
+    for task in COLUMNS:
+        folder = tmp_path_factory.mktemp(task)
+        files[task] = write_small_model(repo, folder, folder, f'res18_srp_{task}')
+        with open(files[task][0], 'a') as file:
+            file.write('model.update(mixed_precision=False)\n')
+    return files
+
+
+@pytest.fixture(scope='module')
+def crops():
+    return np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
+
+
+def read(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def score_by_hand(scorer, crops):
+    """Apply the functions of the track to the outputs of the linear layers."""
+    outputs = {}
+    hooks = [
+        layer.register_forward_hook(lambda layer, x, y: outputs.update({y.shape[1]: y.double()}))
+        for layer in scorer.model.head.modules()
+        if isinstance(layer, torch.nn.Linear)
+    ]
+    scorer(crops)
+    for hook in hooks:
+        hook.remove()
+    functions = {2: torch.tanh, 8: lambda x: x.softmax(dim=1), 12: torch.sigmoid}
+    return {size: functions[size](values).cpu().numpy() for size, values in outputs.items()}
+
+
+@pytest.mark.parametrize('task', COLUMNS)
+def test_crops_have_the_outputs_of_the_head(models, crops, task):
+    scorer = CropScorer(*models[task])
+    want = score_by_hand(scorer, crops)
+    got = scorer.split(scorer(crops))
+    sizes = dict(pred_va=2, pred_score=8, pred_au=12)
+    assert scorer.task == task and {sizes[name] for name in got} == set(want)
+    for name, values in got.items():
+        np.testing.assert_allclose(values, want[sizes[name]], atol=1e-6)
+        assert np.ptp(values, axis=0).max() > 0.001
+    assert {name: len(x) for name, x in scorer.split(scorer(crops[:0])).items()} == dict.fromkeys(
+        got, 0
+    )
+
+
+@pytest.mark.parametrize('task', COLUMNS)
+def test_table_of_pictures_has_the_columns_of_py_feat(models, crops, task, tmp_path):
+    paths = [tmp_path / f'{number}.png' for number in range(len(crops))]
+    for path, crop in zip(paths, crops, strict=True):
+        Image.fromarray(crop).save(path)
+    result = predict_images(*models[task], paths)
+    result.write(tmp_path / 'p.csv')
+    rows = read(tmp_path / 'p.csv')
+    assert list(rows[0])[8:] == COLUMNS[task]
+    for name, columns in dict(pred_va=AFFECT, pred_score=CLASSES, pred_au=UNITS).items():
+        if name in result.predicted:
+            got = [[float(row[column]) for column in columns] for row in rows]
+            np.testing.assert_allclose(got, result.predicted[name], atol=1e-6)
+    if task == 'mtl':
+        assert rows[0]['label'] == CLASSES[result.pred_score[0].argmax()]
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+    """A video of three frames with a face and one without."""
+    images = compose(draw_faces(1, seed=1), [stay(3, 150, 120, 140)]).images
+    path = tmp_path_factory.mktemp('video') / 'one.mp4'
+    stamps = [0, 40, 80, 120]
+    write_video(path, [*images, *make_pictures(1, 320, 240)], stamps)
+    return path
+
+
+@pytest.mark.parametrize('task', COLUMNS)
+def test_table_and_predictions_of_a_video_have_the_columns_of_the_track(
+    models, video, task, tmp_path
+):
+    predict_video(*models[task], [str(video)], str(tmp_path / 'out'))
+    rows = read(tmp_path / 'out/one.csv')
+    found = Predictions.read(tmp_path / 'out/one.npz')
+    assert found.task == task and len(found) == 3
+    assert list(rows[0])[10:] == COLUMNS[task]
+    assert [row['success'] for row in rows] == ['1', '1', '1', '0']
+    assert set(list(rows[3].values())[5:]) == {''}
+    for name, columns in dict(pred_va=AFFECT, pred_score=CLASSES, pred_au=UNITS).items():
+        if name in found.columns:
+            got = [[float(row[column]) for column in columns] for row in rows[:3]]
+            np.testing.assert_allclose(got, found[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'task, keywords, option',
+    [
+        ('va', dict(outputs=Outputs(drawn=True)), '--draw'),
+        ('au', dict(outputs=Outputs(report=True)), '--report'),
+        ('va', dict(smoothing=Postprocess(width=3)), '--smooth'),
+        ('mtl', dict(smoothing=Postprocess(width=3)), '--smooth'),
+    ],
+)
+def test_options_without_a_meaning_for_the_track_are_refused(
+    models, video, task, keywords, option, tmp_path
+):
+    with pytest.raises(InvalidValueError, match=f"{option}: got a model of the track '{task}'"):
+        predict_video(*models[task], [str(video)], str(tmp_path), **keywords)
+    assert not list(tmp_path.iterdir())
+
+
+def test_camera_refuses_a_model_without_expressions(models):
+    with pytest.raises(InvalidValueError, match="--camera: got a model of the track 'au'"):
+        predict_camera(*models['au'])
+
+
+def test_multi_task_video_is_drawn_and_reported_by_its_expressions(models, video, tmp_path):
+    outputs = Outputs(drawn=True, report=True)
+    predict_video(*models['mtl'], [str(video)], str(tmp_path), outputs=outputs)
+    assert (tmp_path / 'one_drawn.mp4').stat().st_size > 1000
+    assert 'Happiness' in (tmp_path / 'one.html').read_text(encoding='utf-8')
+
+
+def test_model_of_another_track_is_refused_where_classes_are_needed(models):
+    config, checkpoint = models['va']
+    with pytest.raises(InvalidValueError, match="got a model of the track 'va', expected 'expr'"):
+        load_classifier(load_config(config), checkpoint)

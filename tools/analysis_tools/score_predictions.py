@@ -30,12 +30,15 @@ from abaw_mm.cli import (
     start_index_argument,
     write_json,
 )
-from abaw_mm.datasets.annotations import read_annotation_folder
+from abaw_mm.datasets.annotations import number_lines, read_annotation_folder, read_multi_task
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
+from abaw_mm.evaluation.score_tracks import score_track
+from abaw_mm.evaluation.submission.fill_tracks import make_filler
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
 from abaw_mm.files import atomic_write, read_text
+from abaw_mm.structures import FrameTable
 from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
 
@@ -108,11 +111,63 @@ def write_csv(predictions: Predictions, folder: Path) -> None:
             csv.writer(file).writerows(rows)
 
 
+def read_track(args: argparse.Namespace, task: str) -> FrameTable | None:
+    """Read the annotations of the VA, the AU or the multi-task track."""
+    if not args.ann_file:
+        return None
+    clips = args.clips and read_text(args.clips, 'one name of a clip per line').split()
+    if task == 'mtl':
+        if len(args.ann_file) > 1:
+            raise InvalidValueError(
+                f'--ann-file: got {len(args.ann_file)} files for the track {task!r}, expected one'
+            )
+        return read_multi_task(args.ann_file[0], clips=clips or None)
+    values = read_annotation_folder(args.ann_file, clips or None, task)
+    return number_lines(args.start_index, **{task: values})
+
+
+def print_track(args: argparse.Namespace, predictions: Predictions) -> None:
+    """Print the scores of another track than that of expressions."""
+    if args.csv:
+        raise InvalidValueError(
+            f'--csv: got predictions of the track {predictions.task!r}, expected expressions'
+        )
+    filler = make_filler(predictions.task, args.fill, args.start_class, args.empty_clip)
+    annotations = read_track(args, predictions.task)
+    scores = score_track(predictions, annotations, filler, args.absent)
+    parts = {'with a crop': scores.with_crop}
+    if scores.all_labelled is not None:
+        parts['all labelled'] = scores.all_labelled
+    rows = [
+        (
+            name,
+            *(
+                f'{part[name]:.4f}' if isinstance(value, float) else part[name]
+                for part in parts.values()
+            ),
+        )
+        for name, value in scores.with_crop.items()
+    ]
+    console = make_console()
+    console.print(f'source: {predictions.source}')
+    console.print(make_table(('score', *parts), rows))
+    if scores.all_labelled is not None:
+        console.print(
+            f'{scores.num_filled} labelled frames without a prediction, filled by {args.fill!r}'
+        )
+    if args.json:
+        source = {name: getattr(predictions, name) for name in ('config', 'sha256', 'steps')}
+        write_json(args.json, asdict(scores) | source)
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures."""
     args = parse_args(argv)
     predictions = Predictions.read(args.predictions)
+    if predictions.task != 'expr':
+        print_track(args, predictions)
+        return
     labels = None
     if args.ann_file:
         clips = args.clips and read_text(args.clips, 'one name of a clip per line').split('\n')

@@ -1,12 +1,15 @@
 """score_predictions.py on the VA, AU and multi-task tracks."""
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.predictions.score_predictions import score_predictions
 from abaw_mm.structures import FrameTable
 from abaw_mm.structures.tasks import ACTION_UNITS
 
@@ -95,3 +98,22 @@ def test_predictions_without_annotations_are_an_error(run_tool, tmp_path, monkey
     write(task, np.arange(SIZE))
     status, _, err = run_tool('analysis_tools/score_predictions.py', 'p.npz')
     assert status == 1 and 'without annotations, expected some' in err
+
+
+def test_command_of_the_docs_runs(run_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / 'docs/submission.md').read_text()
+    block = next(b for b in text.split('```bash\n') if 'mtl.npz' in b).partition('```')[0]
+    write('mtl', np.arange(SIZE))
+    (tmp_path / 'p.npz').rename('mtl.npz')
+    (tmp_path / 'a.txt').rename('validation_set_annotations.txt')
+    _, tool, *flags = shlex.split(block)
+    status, out, err = run_tool(tool.removeprefix('tools/'), *flags)
+    assert status in (0, None) and 'p_score' in out, err
+
+
+def test_folds_of_other_tracks_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('va', np.arange(SIZE))
+    with pytest.raises(ValueError, match="got predictions of the track 'va', expected 'expr'"):
+        score_predictions(Predictions.read('p.npz'))

@@ -115,14 +115,17 @@ def read_track(args: argparse.Namespace, task: str) -> FrameTable | None:
     """Read the annotations of the VA, the AU or the multi-task track."""
     if not args.ann_file:
         return None
-    clips = args.clips and read_text(args.clips, 'one name of a clip per line').split()
+    clips = None
+    if args.clips:
+        lines = read_text(args.clips, 'one name of a clip per line').split('\n')
+        clips = [line for line in lines if line]
     if task == 'mtl':
         if len(args.ann_file) > 1:
             raise InvalidValueError(
                 f'--ann-file: got {len(args.ann_file)} files for the track {task!r}, expected one'
             )
-        return read_multi_task(args.ann_file[0], clips=clips or None)
-    values = read_annotation_folder(args.ann_file, clips or None, task)
+        return read_multi_task(args.ann_file[0], clips=clips)
+    values = read_annotation_folder(args.ann_file, clips, task)
     return number_lines(args.start_index, **{task: values})
 
 
@@ -138,16 +141,12 @@ def print_track(args: argparse.Namespace, predictions: Predictions) -> None:
     parts = {'with a crop': scores.with_crop}
     if scores.all_labelled is not None:
         parts['all labelled'] = scores.all_labelled
-    rows = [
-        (
-            name,
-            *(
-                f'{part[name]:.4f}' if isinstance(value, float) else part[name]
-                for part in parts.values()
-            ),
-        )
-        for name, value in scores.with_crop.items()
-    ]
+    rows = []
+    for name, value in scores.with_crop.items():
+        cells = [part[name] for part in parts.values()]
+        if isinstance(value, float):
+            cells = [f'{x:.4f}' for x in cells]
+        rows.append((name, *cells))
     console = make_console()
     console.print(f'source: {predictions.source}')
     console.print(make_table(('score', *parts), rows))

@@ -50,9 +50,10 @@ def score_predictions(
         absent (str): Treatment of classes without a labelled frame, see ``MacroF1``.
 
     Raises:
-        ValueError: If there is no label, if the annotations contradict the labels in
-            ``predictions``, or as :meth:`GapFiller.fill` does.
+        ValueError: If the predictions are of another track, if there is no label, if the
+            annotations contradict the labels in ``predictions``, or as :meth:`GapFiller.fill` does.
     """
+    predictions.check_task(('expr',))
     if labels is None:
         known = predictions.take(predictions['gt_label'] != UNLABELLED)
         if not len(known):

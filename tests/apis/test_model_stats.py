@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from abaw_mm.apis import model_stats
 from abaw_mm.apis.model_stats import find_input_size
@@ -113,6 +117,33 @@ def test_flops_of_two_streams():
     assert stats['flops'] > frames * 512 * (video + audio)
     with pytest.raises(ValueError, match=r'--shape: .* 2 streams \(video, audio\)'):
         model_stats(load('gated_av_affwild2'), (100, 2304))
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mlp_features_affwild2',
+        'transformer_features_affwild2',
+        'tcn_transformer_features_affwild2',
+        'gated_av_affwild2',
+        'cross_attention_av_affwild2',
+    ],
+)
+def test_flops_over_features_equal_those_of_torch(name):
+    """torch counts matrix products and convolutions, a MAC as 2; norms are added by hand."""
+    cfg = load(name)
+    widths = cfg.model.backbone.in_channels
+    shape = (16, *(widths.values() if isinstance(widths, dict) else [widths]))
+    model = MODELS.build(dict(cfg.model)).train()  # evaluation has fused layers without a count
+    norms = []
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.register_forward_hook(lambda module, args, out: norms.append(5 * out.numel()))
+    streams = [torch.zeros(1, shape[0], width) for width in shape[1:]]
+    inputs = dict(zip(widths, streams, strict=True)) if isinstance(widths, dict) else streams[0]
+    with FlopCounterMode(display=False) as counter:
+        model(inputs)
+    assert model_stats(cfg, shape)['flops'] == counter.get_total_flops() // 2 + sum(norms)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@
 The layout is that of Aff-Wild2, with a video of each clip in ``videos``. Anger and Fear have the
 same pictures, a smile, and a low or a high tone. Sadness and Surprise have the same noise, and a
 mouth that opens and closes slowly or fast: their single pictures have the same distribution, only
-their order differs. Each clip shows every class, with a face, a light and a head pose of its own.
-Scores on this data say nothing about real faces. The same seed draws the same pictures; encoders
-may write other bytes.
+their order differs. All clips show one face and every class, in a light and a head pose of the
+clip. Scores on this data say nothing about real faces. The same seed draws the same pictures;
+encoders may write other bytes.
 """
 
 import argparse
@@ -74,9 +74,10 @@ def simulate_clip(frames: int, rng: np.random.Generator) -> Clip:
     return Clip(label, smile, mouth + 0.03 * rng.standard_normal(frames), sound.astype(np.float32))
 
 
-def draw_clip(clip: Clip, size: int, rng: np.random.Generator) -> list[Image.Image]:
+def draw_clip(
+    clip: Clip, identity: Identity, size: int, rng: np.random.Generator
+) -> list[Image.Image]:
     """Draw the pictures of a clip, size x size pixels."""
-    identity = Identity.draw(rng)
     background = draw_background(SUPERSAMPLING * size, rng)
     view = next(simulate_views(1, rng))
     pictures = []
@@ -107,6 +108,7 @@ def write_video(path: Path, pictures: Sequence[Image.Image], sound: np.ndarray) 
 def make_demo_sound(root: Path, counts: dict[str, int], frames: int, size: int, seed: int) -> None:
     """Draw the whole data set into ``root``, an existing folder."""
     (root / 'videos').mkdir()
+    identity = Identity.draw(np.random.default_rng([seed, 0]))
     rows, number = [LIST_HEADER], 0
     for split, folder in SPLITS.items():
         for _ in range(counts[split]):
@@ -114,7 +116,7 @@ def make_demo_sound(root: Path, counts: dict[str, int], frames: int, size: int, 
             name = f'video{number}'
             rng = np.random.default_rng([seed, number])
             clip = simulate_clip(frames, rng)
-            pictures = draw_clip(clip, size, rng)
+            pictures = draw_clip(clip, identity, size, rng)
             (root / 'cropped_aligned' / name).mkdir(parents=True)
             for at, picture in enumerate(pictures, start=1):
                 picture.save(root / 'cropped_aligned' / name / f'{at:05d}.jpg', quality=90)

@@ -34,6 +34,8 @@ class CrossValidation(Sweep):
         cfg = super().make_config(name)
         if 'checkpoint' not in Config.fromfile(str(self._config_path(self.trainings[name]))):
             cfg.pop('checkpoint')
+        # A variable in configs over features. Alone, it would be taken for an outdated setting.
+        cfg.pop('data', None)
         return cfg
 
     def predictions_path(self, name: str) -> Path:

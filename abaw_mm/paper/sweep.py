@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
+from abaw_mm.datasets import ClipFeatureDataset
 from abaw_mm.errors import TRACEBACK, InvalidValueError, MissingFileError, shorten
 from abaw_mm.files import atomic_write, read_json, sha256
 from abaw_mm.paper.rows import TRAININGS, Training
@@ -468,7 +469,10 @@ def count_data(cfg: Config) -> dict[str, dict[str, int]]:
     for split, loader in (('train', cfg.train_dataloader), ('val', cfg.test_dataloader)):
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             dataset = DATASETS.build(loader.dataset)
-        dataset.full_init()
+        is_windowed = isinstance(dataset, ClipFeatureDataset)
+        if not is_windowed:
+            dataset.full_init()
         clips = np.unique(dataset.frames.clip_id) if hasattr(dataset, 'frames') else ()
-        counts[split] = dict(clips=len(clips), frames=len(dataset))
+        frames = len(dataset.frames) if is_windowed else len(dataset)  # not windows
+        counts[split] = dict(clips=len(clips), frames=frames)
     return counts

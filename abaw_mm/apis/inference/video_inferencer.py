@@ -138,16 +138,16 @@ class VideoExpressionInferencer(BaseInferencer):
         reader = VideoReader(source) if isinstance(source, (str, os.PathLike)) else source
         return self._stream(reader, self._build_tracker(), batch_size, keep_images=True)
 
-    def check_track(self, option: str, tasks: Sequence[str] = ('expr', 'mtl')) -> None:
-        """Check that the model is one of the tracks that an option has been made for.
+    def check_track(self, option: str) -> None:
+        """Check that the model predicts expressions, which an option shows.
 
         Raises:
-            InvalidValueError: If it is one of another track. The message names the option.
+            InvalidValueError: If it does not. The message names the option.
         """
-        if self.scorer.task not in tasks:
+        if self.scorer.task not in ('expr', 'mtl'):
             raise InvalidValueError(
-                f'{option}: got a model of the track {self.scorer.task!r}, expected '
-                f'{" or ".join(map(repr, tasks))}; leave {option} out'
+                f"{option}: got a model of the track {self.scorer.task!r}, expected 'expr' or "
+                f"'mtl'; leave {option} out"
             )
 
     def preprocess(
@@ -185,15 +185,13 @@ class VideoExpressionInferencer(BaseInferencer):
             tracks (FaceTracks, optional): Faces of an earlier run. They are not searched again.
             faces (str): ``'all'``, or ``'largest'`` for the person whose faces have the largest
                 area in total. Defaults to ``'all'``.
-            smoothing (Postprocess, optional): Smoothing of the probabilities of each person.
+            smoothing (Postprocess, optional): Smoothing of the predictions of each person.
             on_frame (Callable, optional): Called with each frame; True ends the video.
 
         Returns:
             list[VideoResult]: One result. Damage and Ctrl-C end it early instead of raising.
         """
         _check_faces(faces)
-        if smoothing is not None:
-            self.check_track('--smooth', ('expr',))
         reader, batch_size = inputs
         path = find_path(reader)
         tracker = self._build_tracker() if tracks is None else RecordedTracks(tracks, path)

@@ -132,8 +132,6 @@ def test_table_and_predictions_of_a_video_have_the_columns_of_the_track(
     [
         ('va', dict(outputs=Outputs(drawn=True)), '--draw'),
         ('au', dict(outputs=Outputs(report=True)), '--report'),
-        ('va', dict(smoothing=Postprocess(width=3)), '--smooth'),
-        ('mtl', dict(smoothing=Postprocess(width=3)), '--smooth'),
     ],
 )
 def test_options_without_a_meaning_for_the_track_are_refused(
@@ -142,6 +140,19 @@ def test_options_without_a_meaning_for_the_track_are_refused(
     with pytest.raises(InvalidValueError, match=f"{option}: got a model of the track '{task}'"):
         predict_video(*models[task], [str(video)], str(tmp_path), **keywords)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('task', COLUMNS)
+def test_smoothing_takes_the_mean_of_every_column(models, video, task, tmp_path):
+    found = []
+    for name, smoothing in ('raw', None), ('smooth', Postprocess(width=3)):
+        predict_video(*models[task], [str(video)], str(tmp_path / name), smoothing=smoothing)
+        found.append(Predictions.read(tmp_path / name / 'one.npz'))
+    raw, smooth = found
+    for name in ('pred_va', 'pred_score', 'pred_au'):
+        if name in raw.columns:
+            np.testing.assert_allclose(smooth[name][1], raw[name].mean(axis=0), atol=1e-6)
+            assert np.ptp(raw[name], axis=0).max() > 1e-5
 
 
 def test_camera_refuses_a_model_without_expressions(models):

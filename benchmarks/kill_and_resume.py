@@ -96,7 +96,7 @@ SELFSUP = {
     'model.head.predictor.in_channels': 8,
     'model.head.predictor.hid_channels': 16,
     'model.head.predictor.out_channels': 8,
-    'train_dataloader.dataset.pipeline.1.transforms.0.1.scale': 32,
+    'data_preprocessor.view_size': 32,
     'default_hooks.probe.interval': SAVE_EVERY,
     'default_hooks.probe.num_workers': 0,
     'default_hooks.probe.train_frames_per_class': 1,

@@ -39,7 +39,7 @@ PRETRAINING = {
     'train_cfg.max_iters': 500,
     'train_dataloader.batch_size': 64,
     'train_dataloader.num_workers': 1,
-    'train_dataloader.dataset.pipeline.1.transforms.0.1.scale': SIDE,
+    'data_preprocessor.view_size': SIDE,
     'param_scheduler.0.end': 20,
     'model.backbone.norm_cfg.type': 'BN',
     'model.backbone.stem_channels': 32,

@@ -15,8 +15,8 @@ _base_ = ['res18_byol_faces.py']
 
 checkpoint = None
 
+data_preprocessor = dict(warp=dict(type='RandomMuscleWarp', strength=0.07))
 model = dict(
     type='ContraWarping',
-    warp=dict(type='RandomLocalWarp', num_points=8, radius=0.2, strength=0.06),
-    head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=4.0, margin=0.2)),
+    head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=2.0, margin=0.3)),
 )

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
@@ -12,7 +13,9 @@ from mmpretrain.registry import DATASETS
 from abaw_mm.checks import at_least, check_arguments, one_of
 from abaw_mm.datasets.affwild2 import NEAREST, STOP
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
-from abaw_mm.errors import MissingFileError
+from abaw_mm.datasets.kept_images import KeptImages, count_bytes, fits_memory
+from abaw_mm.errors import InvalidValueError, MissingFileError
+from abaw_mm.files import read_json
 
 
 @DATASETS.register_module()
@@ -27,18 +30,37 @@ class FaceFolderDataset(CustomDataset):
         unreadable (str): What to do if an image cannot be read: ``'stop'`` with the name of the
             file, or ``'nearest'``, which warns and uses a random other image (faces have no clip
             here; the name is that of ``AffWild2Dataset``). Defaults to ``'stop'``.
+        keep (int): Number of transforms at the start of the pipeline whose image is kept, so that
+            each face is decoded once. They must not be random and must give uint8 images of one
+            size. Nothing is kept if the faces do not fit into half of the memory. Defaults to 0.
+        landmarks (str, optional): JSON file of five points per face: path below the folder to
+            ``[[x, y], ...]`` of eyes, nose and corners of the mouth (left ones first), as fractions
+            of width and height. Added to the results as ``landmarks`` (5, 2).
         **kwargs: As for ``CustomDataset``: ``extensions``, ``pipeline``, ``indices``, ...
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no image.
-        ValueError: If ``unreadable`` is unknown.
+        ValueError: If ``unreadable`` is unknown, or a face has no five landmarks.
     """
 
     @check_arguments(
-        'train_dataloader.dataset', unreadable=one_of(STOP, NEAREST), max_refetch=at_least(0)
+        'train_dataloader.dataset',
+        unreadable=one_of(STOP, NEAREST),
+        keep=at_least(0),
+        max_refetch=at_least(0),
     )
-    def __init__(self, data_root: str, unreadable: str = STOP, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        unreadable: str = STOP,
+        keep: int = 0,
+        landmarks: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.unreadable = unreadable
+        self.keep = keep
+        self.landmarks = landmarks
+        self._kept: KeptImages | None = None
         super().__init__(data_root=data_root, with_label=False, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -52,13 +74,51 @@ class FaceFolderDataset(CustomDataset):
                 'train_dataloader.dataset.data_root'
             )
         data_list = super().load_data_list()
+        if self.landmarks is not None:
+            _add_landmarks(data_list, folder, self.landmarks)
         print_log(f'FaceFolderDataset {folder}: {len(data_list)} faces', logger='current')
         return data_list
+
+    def full_init(self) -> None:
+        """List the faces, and reserve memory for those to keep."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if not self.keep:
+            return
+        try:
+            shape = self._run_transforms(self.get_data_info(0), slice(self.keep))['img'].shape
+        except UnreadableFrameError:
+            return
+        size = count_bytes(len(self), shape)
+        if fits_memory(size):
+            self._kept = KeptImages(len(self), shape)
+        action = 'kept in memory after the first pass' if self._kept else 'too many to keep'
+        print_log(
+            f'FaceFolderDataset: {size / 2**30:.2g} GiB of decoded faces, {action}',
+            logger='current',
+        )
+
+    def _run_transforms(self, results: dict, part: slice) -> Any:
+        for transform in self.pipeline.transforms[part]:
+            results = transform(results)
+        return results
+
+    def _get_face(self, idx: int) -> Any:
+        if self._kept is None:
+            return super().prepare_data(idx)
+        info = self.get_data_info(idx)
+        image = self._kept.get(
+            idx, lambda: self._run_transforms(dict(info), slice(self.keep))['img']
+        )
+        shape = image.shape[:2]
+        results = dict(info, img=image, img_shape=shape, ori_shape=shape)
+        return self._run_transforms(results, slice(self.keep, None))
 
     def prepare_data(self, idx: int) -> object:
         """Run one face through the pipeline; None lets mmengine draw another one."""
         try:
-            return super().prepare_data(idx)
+            return self._get_face(idx)
         except UnreadableFrameError as error:
             if self.unreadable == STOP or self.test_mode:
                 raise
@@ -69,6 +129,22 @@ class FaceFolderDataset(CustomDataset):
                 level=logging.WARNING,
             )
             return None
+
+
+def _add_landmarks(data_list: list[dict], folder: str, path: str) -> None:
+    """Add ``landmarks`` (5, 2) float32 to each face."""
+    expected = 'five points per face, as fractions of width and height'
+    fix = 'correct train_dataloader.dataset.landmarks'
+    points = read_json(path, expected, fix)
+    for info in data_list:
+        name = os.path.relpath(info['img_path'], folder)
+        try:
+            info['landmarks'] = np.array(points[name], np.float32)
+            valid = info['landmarks'].shape == (5, 2)
+        except (KeyError, TypeError, ValueError):
+            valid = False
+        if not valid:
+            raise InvalidValueError(f'{path}: got no points of {name}, expected {expected}; {fix}')
 
 
 def _walk_files(folder: str) -> Iterator[str]:

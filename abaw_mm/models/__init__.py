@@ -2,12 +2,16 @@
 
 from .backbones import APViT, FrameMLP, IResNet, TemporalConvNet, WindowTransformer
 from .classifiers import FrameClassifier, TemporalClassifier
-from .data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
+from .data_preprocessors import (
+    FaceViewDataPreprocessor,
+    FrameDataPreprocessor,
+    WindowDataPreprocessor,
+)
 from .fusion import ConcatFusion, CrossAttentionFusion, GatedFusion
 from .heads import ActionUnitHead, MultiTrackHead, ValenceArousalHead
 from .losses import ContraWarpingLoss, LogitAdjustedLoss, SoftmaxFocalLoss
 from .necks import SpatialReservePooling
-from .selfsup import ContraWarping, RandomLocalWarp
+from .selfsup import ContraWarping, RandomLocalWarp, RandomMuscleWarp
 
 __all__ = [
     'APViT',
@@ -16,6 +20,7 @@ __all__ = [
     'ContraWarping',
     'ContraWarpingLoss',
     'CrossAttentionFusion',
+    'FaceViewDataPreprocessor',
     'FrameClassifier',
     'FrameDataPreprocessor',
     'FrameMLP',
@@ -24,6 +29,7 @@ __all__ = [
     'LogitAdjustedLoss',
     'MultiTrackHead',
     'RandomLocalWarp',
+    'RandomMuscleWarp',
     'SoftmaxFocalLoss',
     'SpatialReservePooling',
     'TemporalClassifier',

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw faces beside their RandomLocalWarp views, with a grid that shows each displacement.
+"""Draw faces beside local warps of them, with a grid that shows each displacement.
 
     python demo/make_demo_data.py data/demo --train-clips 8 --val-clips 1 --frames 40
     python tools/visualization/draw_local_warp.py local_warp.png data/demo/cropped_aligned
@@ -7,6 +7,7 @@
 The faces are spread evenly over the folder.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.datasets.crops.load_face_crop import read_crop
 from abaw_mm.errors import MissingFileError
 from abaw_mm.files import atomic_write
-from abaw_mm.models.selfsup.local_warp import RandomLocalWarp, warp_images
+from abaw_mm.models.selfsup import RandomLocalWarp, RandomMuscleWarp
+from abaw_mm.models.selfsup.base_warp import LocalWarp
+from abaw_mm.models.selfsup.fields import warp_images
 from abaw_mm.visualization.image_grid import draw_image_grid
 
 WHITE, GREY = 255, 110
@@ -42,7 +45,7 @@ def draw_grid(field: torch.Tensor, lines: int = 14) -> np.ndarray:
     return cv2.resize(bent, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> list[np.ndarray]:
+def draw_row(face: np.ndarray, warp: LocalWarp, warps: int, seed: int) -> list[np.ndarray]:
     """Return a face, then the warped face and the grid for each warp."""
     generator = torch.Generator().manual_seed(seed)
     fields = warp.draw(warps, *face.shape[:2], generator=generator)
@@ -52,6 +55,14 @@ def draw_row(face: np.ndarray, warp: RandomLocalWarp, warps: int, seed: int) -> 
     for image, field in zip(warped, fields, strict=True):
         tiles += [image, draw_grid(field)]
     return tiles
+
+
+def make_warp(args: argparse.Namespace) -> LocalWarp:
+    """Make the warp of the arguments."""
+    strength = {} if args.strength is None else dict(strength=args.strength)
+    if args.warp == 'muscle':
+        return RandomMuscleWarp(**strength)
+    return RandomLocalWarp(args.num_points, args.radius, **strength)
 
 
 @report_errors
@@ -64,12 +75,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--faces', type=int, default=3, help='number of faces, one row each (default: %(default)s)'
     )
     parser.add_argument('--warps', type=int, default=2, help='warps per face (default: 2)')
-    for name, default in (('strength', 0.06), ('radius', 0.2), ('num-points', 8)):
+    parser.add_argument(
+        '--warp',
+        choices=('muscle', 'free'),
+        default='muscle',
+        help='RandomMuscleWarp or RandomLocalWarp (default: %(default)s)',
+    )
+    parser.add_argument('--strength', type=float, help="longest displacement (default: the warp's)")
+    for name, default in (('radius', 0.2), ('num-points', 8)):
         parser.add_argument(
             f'--{name}',
             type=type(default),
             default=default,
-            help='see RandomLocalWarp (default: %(default)s)',
+            help='of --warp free, see RandomLocalWarp (default: %(default)s)',
         )
     parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
     args = parser.parse_args(argv)
@@ -78,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise MissingFileError(
             f'{args.folder}: got no .jpg or .png, expected faces; name another folder'
         )
-    warp = RandomLocalWarp(args.num_points, args.radius, args.strength)
+    warp = make_warp(args)
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.faces + 2).astype(int)[1:-1]]
     rows = [
         draw_row(read_crop(str(path))[..., ::-1].copy(), warp, args.warps, args.seed + i)  # to RGB
@@ -93,8 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_write(args.out) as draft:
         picture = Image.fromarray(draw_image_grid(rows, headings, captions))
         picture.save(draft, format='PNG', optimize=True)
-    strength = f'strength {args.strength}, radius {args.radius}, {args.num_points} points'
-    print(f'{args.out}: {len(rows)} faces with {args.warps} warps each, {strength}')
+    print(f'{args.out}: {len(rows)} faces with {args.warps} warps each, {warp}')
 
 
 if __name__ == '__main__':

@@ -2,5 +2,6 @@
 
 from .contrawarping import ContraWarping
 from .local_warp import RandomLocalWarp
+from .muscle_warp import RandomMuscleWarp
 
-__all__ = ['ContraWarping', 'RandomLocalWarp']
+__all__ = ['ContraWarping', 'RandomLocalWarp', 'RandomMuscleWarp']

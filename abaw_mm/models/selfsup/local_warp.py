@@ -13,48 +13,12 @@ import math
 
 import torch
 from mmpretrain.registry import MODELS, TRANSFORMS
-from torch import nn
-from torch.nn import functional as F
 
 from abaw_mm.checks import between, check_arguments
+from abaw_mm.models.selfsup.base_warp import LocalWarp
+from abaw_mm.models.selfsup.fields import FOLD_LIMIT, face_window, limit_displacement
 
-# Bound on the difference between the displacements of neighbouring pixels, so that images do not
-# fold. With the columns of the Jacobian below 1/sqrt(2) its norm is below 1, so
-# |d(p) - d(q)| < |p - q|, and no triangle of pixels changes its orientation.
-FOLD_LIMIT = 1 / math.sqrt(2)
 MIN_MOVE = 0.5  # shortest move of a control point, as a fraction of the strength
-
-
-def face_window(
-    height: int,
-    width: int,
-    ellipse: tuple[float, float] | None,
-    fade: float,
-    device: torch.device | str = 'cpu',
-) -> torch.Tensor:
-    """Make a window that is 1 inside the face and falls smoothly to 0 at its edge.
-
-    Args:
-        height, width: Size of the images, in pixels.
-        ellipse: Horizontal and vertical half axes of the face, as fractions (0-1) of half the width
-            and half the height; None for the whole image.
-        fade: Fraction of the way from the edge to the centre on which the window rises to 1.
-        device: Device of the window.
-
-    Returns:
-        Tensor: (H, W) float32 in 0-1.
-
-    >>> face_window(5, 5, None, 0.5)[2]
-    tensor([0., 1., 1., 1., 0.])
-    """
-    y = torch.linspace(-1, 1, height, device=device)[:, None]
-    x = torch.linspace(-1, 1, width, device=device)
-    if ellipse is None:
-        depth = 1 - torch.maximum(x.abs(), y.abs())
-    else:
-        depth = 1 - ((x / ellipse[0]) ** 2 + (y / ellipse[1]) ** 2).sqrt()
-    rise = (depth / fade).clamp(0, 1)
-    return rise * rise * (3 - 2 * rise)
 
 
 def draw_control_points(
@@ -117,86 +81,13 @@ def displacement_field(
     return torch.einsum('nkhw,nkc->nhwc', bump, moves) * window[..., None]
 
 
-def limit_displacement(field: torch.Tensor, longest: float, steepest: float) -> torch.Tensor:
-    """Scale down the field of each image until its displacements and slopes are within limits.
-
-    Overlapping bumps add up, so a field can be longer and steeper than a single bump. Nothing folds
-    if ``steepest`` is below :data:`FOLD_LIMIT`: the determinant of the Jacobian of p -> p + d(p) is
-    at least ``(1 - sqrt(2) * steepest)^2`` everywhere.
-
-    Args:
-        field: Displacements (N, H, W, 2), in pixels.
-        longest: Maximum length of a displacement, in pixels.
-        steepest: Maximum difference between the displacements of neighbouring pixels, in pixels.
-
-    Returns:
-        Tensor: (N, H, W, 2).
-    """
-    length = field.norm(dim=-1).flatten(1).amax(1)
-    slope = torch.maximum(
-        field.diff(dim=1).norm(dim=-1).flatten(1).amax(1),
-        field.diff(dim=2).norm(dim=-1).flatten(1).amax(1),
-    )
-    tiny = torch.finfo(field.dtype).tiny
-    scale = torch.minimum(longest / length.clamp(min=tiny), steepest / slope.clamp(min=tiny))
-    return field * scale.clamp(max=1)[:, None, None, None]
-
-
-def jacobian_determinants(field: torch.Tensor) -> torch.Tensor:
-    """Compute the Jacobian determinant of p -> p + d(p) on each triangle of pixels.
-
-    Each square of four neighbouring pixels is split into an upper left and a lower right triangle.
-    The field is linear within a triangle, so its determinant is exact.
-
-    Args:
-        field: Displacements (N, H, W, 2), in pixels.
-
-    Returns:
-        Tensor: (N, 2, H - 1, W - 1), negative where the image folds.
-    """
-    across, down = field.diff(dim=2), field.diff(dim=1)
-    pairs = (
-        (across[:, :-1], down[:, :, :-1]),  # from the upper left corner
-        (across[:, 1:], down[:, :, 1:]),  # from the lower right corner
-    )
-    return torch.stack(
-        [(1 + dx[..., 0]) * (1 + dy[..., 1]) - dx[..., 1] * dy[..., 0] for dx, dy in pairs], dim=1
-    )
-
-
-def warp_images(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """Warp images: the new pixel p shows what was at p + d(p).
-
-    Pixels without displacement keep their exact value.
-
-    Args:
-        images: (N, C, H, W) of any floating-point type.
-        field: Displacements (N, H, W, 2), in pixels.
-
-    Returns:
-        Tensor: (N, C, H, W) of the type of the images.
-    """
-    height, width = images.shape[2:]
-    y = torch.arange(height, device=field.device)[:, None].expand(height, width)
-    x = torch.arange(width, device=field.device).expand(height, width)
-    size = field.new_tensor([width, height])
-    # With align_corners=False, pixel i is centred at (2i + 1) / size - 1.
-    grid = (2 * (torch.stack([x, y], -1) + field) + 1) / size - 1
-    warped = F.grid_sample(
-        images.float(), grid, mode='bilinear', padding_mode='border', align_corners=False
-    ).to(images.dtype)
-    still = (field == 0).all(-1)[:, None]
-    return torch.where(still, images, warped)  # grid_sample rounds unmoved pixels, too
-
-
 @MODELS.register_module()
 @TRANSFORMS.register_module()
-class RandomLocalWarp(nn.Module):
+class RandomLocalWarp(LocalWarp):
     """Warp small regions of faces at random, which changes the expression but not the identity.
 
-    Makes the negative of ContraWarping (Sec. 3.1, Fig. 3). In a model it warps a batch, each image
-    differently; in a pipeline it warps ``img``. Lengths are fractions of the shorter side of the
-    image.
+    Makes the negative of ContraWarping (Sec. 3.1, Fig. 3), see ``FaceViewDataPreprocessor``. In a
+    pipeline it warps ``img``. Lengths are fractions of the shorter side of the image.
 
     Args:
         num_points (int): Control points per image. Defaults to 8.
@@ -224,7 +115,7 @@ class RandomLocalWarp(nn.Module):
     """
 
     @check_arguments(
-        'model.warp',
+        'data_preprocessor.warp',
         num_points=between(1, 1000),
         radius=between(0, 1, above=True),
         strength=between(0, 1),
@@ -256,50 +147,15 @@ class RandomLocalWarp(nn.Module):
         width: int,
         device: torch.device | str = 'cpu',
         generator: torch.Generator | None = None,
+        landmarks: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Draw displacement fields, (N, H, W, 2) float32 in pixels.
-
-        Args:
-            batch: Number of images, N.
-            height, width: Size of the images, in pixels.
-            device: Device of the fields.
-            generator: Random generator of that device. Defaults to torch's global one.
-        """
+        """Draw displacement fields, see :meth:`LocalWarp.draw`."""
         side = min(height, width)
         window = face_window(height, width, self.ellipse, self.fade, device)
         points, moves = draw_control_points(batch, self.num_points, self.ellipse, device, generator)
         longest = self.strength * side
         field = displacement_field(points, longest * moves, self.radius * side, window)
         return limit_displacement(field, longest, self.max_slope)
-
-    @torch.no_grad()
-    def forward(
-        self, images: torch.Tensor | dict, generator: torch.Generator | None = None
-    ) -> torch.Tensor | dict:
-        """Warp a batch, or the image of a pipeline.
-
-        Args:
-            images: Images (N, C, H, W) of any floating-point type and range, or the ``results`` of
-                a pipeline.
-            generator: Random generator of the images' device. Defaults to torch's global one.
-
-        Returns:
-            Tensor | dict: (N, C, H, W) without gradients, or the results with ``img`` warped.
-        """
-        if isinstance(images, dict):
-            return self.transform(images)
-        batch, _, height, width = images.shape
-        # Half precision cannot distinguish neighbouring places.
-        with torch.autocast(images.device.type, enabled=False):
-            field = self.draw(batch, height, width, images.device, generator)
-            return warp_images(images, field)
-
-    def transform(self, results: dict) -> dict:
-        """Warp ``results['img']``, (H, W, C) uint8, in a pipeline."""
-        image = torch.from_numpy(results['img']).permute(2, 0, 1)[None].float()
-        warped = self(image)[0].round().to(torch.uint8)
-        results['img'] = warped.permute(1, 2, 0).numpy()
-        return results
 
     def extra_repr(self) -> str:
         """Return the arguments, for the log."""

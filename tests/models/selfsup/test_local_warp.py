@@ -5,15 +5,15 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS, TRANSFORMS
 
-from abaw_mm.models.selfsup.local_warp import (
+from abaw_mm.models.selfsup import RandomLocalWarp
+from abaw_mm.models.selfsup.fields import (
     FOLD_LIMIT,
-    RandomLocalWarp,
-    displacement_field,
     face_window,
     jacobian_determinants,
     limit_displacement,
     warp_images,
 )
+from abaw_mm.models.selfsup.local_warp import displacement_field
 
 # The most extreme settings that are allowed, and some in between.
 SETTINGS = [
@@ -200,5 +200,7 @@ def test_transform_warps_only_img():
 )
 def test_argument_out_of_range_raises(settings):
     name = next(iter(settings))
-    with pytest.raises(ValueError, match=f'RandomLocalWarp: got {name}=.*model.warp.{name}'):
+    with pytest.raises(
+        ValueError, match=f'RandomLocalWarp: got {name}=.*data_preprocessor.warp.{name}'
+    ):
         RandomLocalWarp(**settings)

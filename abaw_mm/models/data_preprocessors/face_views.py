@@ -198,6 +198,20 @@ def _blur_along(images: torch.Tensor, weights: torch.Tensor, dim: int) -> torch.
     return total
 
 
+def soften(images: torch.Tensor, share: float) -> torch.Tensor:
+    """Average each pixel with its neighbours, which get ``share`` of the weight each, per axis.
+
+    >>> soften(torch.tensor([[[[0., 1., 0.]]]]), 0.25)
+    tensor([[[[0.2500, 0.5000, 0.2500]]]])
+    """
+    for dim in (2, 3):
+        length = images.shape[dim]
+        padded = F.pad(images, [0, 0, 1, 1] if dim == 2 else [1, 1, 0, 0], mode='replicate')
+        sides = padded.narrow(dim, 0, length) + padded.narrow(dim, 2, length)
+        images = (1 - 2 * share) * images + share * sides
+    return images
+
+
 def normalize(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     """Normalise and convert to channels_last."""
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -1,160 +1,282 @@
 #!/usr/bin/env python
-"""Compare random weights, SimSiam, BYOL and ContraWarping with the same budget.
+"""Compare random weights, SimSiam, BYOL and ContraWarping with free and with muscle warps.
 
-    python benchmarks/pretraining.py --faces data/faces --data-root data/affwild2_mini \\
-        --work-dir work_dirs/pretraining --jobs 2
+    python benchmarks/draw_faces.py data/faces_drawn
+    python demo/make_demo_data.py data/drawn --seed 7 --train-clips 48 --val-clips 16 --frames 40
+    python benchmarks/pretraining.py real --faces data/faces --data-root data/affwild2_mini \\
+        --work-dir work_dirs/pretraining
+    python benchmarks/pretraining.py drawn --faces data/faces_drawn --data-root data/drawn \\
+        --work-dir work_dirs/pretraining
 
-For each method and seed, a ResNet-18 is pre-trained on unlabelled faces, probed on labelled frames
-(``ProbeHook``: nearest neighbours and linear), and fine-tuned with three frozen stages and Spatial
-Reserve Pooling. It is scored once, after the last iteration, so no choice depends on the validation
-frames. Random weights are probed and fine-tuned without pre-training.
-
-The size suits two CPU cores: half the width, 80 pixels, 500 steps; see ``PRETRAINING`` and
-``benchmarks/configs``. The project's own commands do the work. ``results.json`` stores them with
-their scores, and ``results.md`` shows mean and sample deviation over the seeds. Runs in
-``results.json`` are not repeated, so use another folder after a change of the size.
+The protocol is docs/notes/contrawarping_protocol.md. For each method and seed, a ResNet-18 of half
+the width is pre-trained on unlabelled faces. Then all labelled clips are predicted in five folds
+grouped by raw video: by a linear probe of the frozen backbone, and by the paper's fine-tuning. The
+same command continues after an interruption at any moment; what is finished is not repeated.
 """
 
 import argparse
-import json
+import itertools
 import os
 import shlex
-import statistics
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from abaw_mm.files import atomic_write
+import abaw_mm  # noqa: F401  patches what the import of mmpretrain needs
+
+# isort: split
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from abaw_mm.checkpoints.load import load_checkpoint_file
+from abaw_mm.datasets import AffWild2Dataset
+from abaw_mm.datasets.annotations import raw_video
+from abaw_mm.datasets.folds import split_folds
+from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.probes import linear_predict
+from abaw_mm.files import atomic_write, open_atomic
+from abaw_mm.structures.tasks import EXPRESSIONS
 
 ROOT = Path(__file__).parents[1]
-METHODS = dict(
-    random='random weights', simsiam='SimSiam', byol='BYOL', contrawarping='ContraWarping'
-)
-SCORES = dict(knn='nearest neighbours', linear='linear probe', finetuned='fine-tuned')
-SIDE = 80  # side of a face in pre-training and probe, in pixels
-
 CONFIGS = 'benchmarks/configs/'
+SIDE = 80  # side of a view and of a probed face, in pixels
+FOLDS = 5
+STATISTICS = 50  # batches for the statistics of random weights
+STRIDE = 3  # probed frames: one labelled frame in three
+FREE = "dict(type='RandomLocalWarp',strength=0.12,radius=0.3,max_slope=0.65)"
+METHODS = dict(
+    contrawarping_muscle='ContraWarping, muscle warp',
+    byol='BYOL',
+    contrawarping_free='ContraWarping, free warp',
+    simsiam='SimSiam',
+    random='random weights',
+)
+# Eyes, nose and corners of the mouth, as fractions of the side: of the mean of faces_unlabelled,
+# and of the drawn face at rest with mean proportions.
+POINTS = dict(
+    real='((0.335,0.385),(0.665,0.385),(0.5,0.635),(0.35,0.775),(0.65,0.775))',
+    drawn='((0.324,0.454),(0.676,0.454),(0.5,0.626),(0.347,0.773),(0.653,0.773))',
+)
 PRETRAINING = {
-    'train_cfg.max_iters': 500,
     'train_dataloader.batch_size': 64,
-    'train_dataloader.num_workers': 1,
+    'train_dataloader.num_workers': 0,
     'data_preprocessor.view_size': SIDE,
-    'param_scheduler.0.end': 20,
+    'param_scheduler.0.end': 250,
     'model.backbone.norm_cfg.type': 'BN',
     'model.backbone.stem_channels': 32,
     'model.backbone.base_channels': 32,
     'model.neck.in_channels': 256,
-    'default_hooks.probe.dataset.pipeline.1.scale': (SIDE, SIDE),
-    'default_hooks.probe.interval': 100000,  # at the start and the end
-    'default_hooks.probe.num_workers': 1,
-    'default_hooks.checkpoint.interval': 100000,
+    'default_hooks.probe.interval': 0,  # the folds are probed afterwards
+    'default_hooks.checkpoint.interval': 250,
 }
 
 
-def make_command(config: str, work_dir: Path, options: dict[str, object]) -> list[str]:
-    """Return the command of one training."""
-    changes = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
-    return [
-        'python',
-        'tools/train.py',
-        config,
-        '--amp',
-        '--work-dir',
-        os.path.relpath(work_dir, ROOT),
-        '--cfg-options',
-        *changes,
-    ]
-
-
-def run(words: list[str], threads: int) -> None:
-    """Run a command and write its output to a file beside its work dir.
+def run(command: list[str], log: Path, threads: int) -> None:
+    """Run a command of the project at the root of the repository; append its output to a log.
 
     Raises:
         RuntimeError: If the command fails, with the end of its output.
     """
-    work_dir = ROOT / words[words.index('--work-dir') + 1]
-    work_dir.parent.mkdir(parents=True, exist_ok=True)
-    log = work_dir.with_suffix('.log')
+    log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), PYTHONPATH=str(ROOT))
-    with log.open('w') as file:
+    with log.open('a') as file:
+        print('$', shlex.join(command), file=file, flush=True)
         failed = subprocess.run(
-            [sys.executable, *words[1:]], cwd=ROOT, env=environment, stdout=file, stderr=file
+            [sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=file
         ).returncode
     if failed:
         end = '\n'.join(log.read_text().split('\n')[-5:])
-        raise RuntimeError(f'{shlex.join(words)} failed, see {log}:\n{end}')
+        raise RuntimeError(f'{shlex.join(command)} failed, see {log}:\n{end}')
 
 
-def read_scalars(work_dir: Path, key: str) -> list[float]:
-    """Return all values of a scalar that the latest run in a folder logged."""
-    file = max(work_dir.glob('*/vis_data/scalars.json'))
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [row[key] for row in rows if key in row]
+def make_pretraining(method: str, seed: int, folder: Path, args: argparse.Namespace) -> list[str]:
+    """Return the command of a pre-training.
 
-
-def run_method(method: str, seed: int, args: argparse.Namespace) -> dict:
-    """Pre-train, probe and fine-tune; return the scores (macro-F1 in %) and the commands."""
-    folder = args.work_dir / f'{method}_seed{seed}'
-    pretraining, finetuning = folder / 'pretraining', folder / 'finetuning'
+    Random weights get batch statistics of the unlabelled faces, but no step that changes them.
+    """
+    family = 'byol' if method == 'random' else method.split('_')[0]
     options = {
+        **PRETRAINING,
         'randomness.seed': seed,
         'train_dataloader.dataset.data_root': args.faces,
-        'default_hooks.probe.dataset.data_root': args.data_root,
-        **PRETRAINING,
+        'train_cfg.max_iters': args.steps,
     }
-    if method == 'random':  # only for the probe before the first step
-        config, checkpoint = f'{CONFIGS}res18_byol_mini.py', None
-        options['train_cfg.max_iters'] = 1
-    else:
-        config, checkpoint = (
-            f'{CONFIGS}res18_{method}_mini.py',
-            os.path.relpath(pretraining / 'backbone.pth', ROOT),
+    if method == 'contrawarping_muscle':
+        options['data_preprocessor.warp.points'] = POINTS[args.world]
+    elif method == 'random':
+        options |= {'optim_wrapper.optimizer.lr': 0.0, 'train_cfg.max_iters': STATISTICS}
+    elif method == 'contrawarping_free':
+        options['data_preprocessor.warp'] = FREE
+    changes = [f'{key}={value}' for key, value in options.items()]
+    config = f'{CONFIGS}res18_{family}_mini.py'
+    flags = ['--amp', '--resume', '--work-dir', str(folder)]
+    return ['tools/train.py', config, *flags, '--cfg-options', *changes]
+
+
+def build_backbone(path: Path) -> nn.Module:
+    """Build the backbone with the exported weights."""
+    backbone = MODELS.build(dict(type='ResNet', depth=18, stem_channels=32, base_channels=32))
+    state = load_checkpoint_file(path)['state_dict']
+    backbone.load_state_dict({k.removeprefix('backbone.'): v for k, v in state.items()})
+    backbone.eval()  # returns None
+    return backbone
+
+
+def load_labelled(data_root: str) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Load one labelled frame in three: faces (F, 3, S, S), labels (F,) and clips (F,)."""
+    faces, labels, clips = [], [], []
+    for part in ('Train_Set', 'Validation_Set'):
+        dataset = AffWild2Dataset(
+            data_root=data_root,
+            ann_file=f'annotations/EXPR_Recognition_Challenge/{part}',
+            data_prefix='cropped_aligned',
+            pipeline=[dict(type='LoadFaceCrop'), dict(type='Resize', scale=(SIDE, SIDE))],
+            test_mode=True,
         )
-    commands = [
-        make_command(config, pretraining, options),
-        make_command(
-            f'{CONFIGS}res18_srp_mini.py',
-            finetuning,
-            {
-                'randomness.seed': seed,
-                'train_dataloader.dataset.data_root': args.data_root,
-                'val_dataloader.dataset.data_root': args.data_root,
-                'checkpoint': checkpoint,
-            },
-        ),
+        for index in range(0, len(dataset), STRIDE):
+            frame = dataset[index]
+            faces.append(frame['img'][..., ::-1])
+            labels.append(int(frame['gt_label']))
+            clips.append(frame['clip'])
+    pixels = torch.from_numpy(np.stack(faces).transpose(0, 3, 1, 2).copy())
+    return pixels, np.array(labels), np.array(clips)
+
+
+@torch.no_grad()
+def probe(backbone: nn.Module, data_root: str) -> dict[str, np.ndarray]:
+    """Predict all labelled clips in five folds from the features of the frozen backbone."""
+    pixels, labels, clips = load_labelled(data_root)
+    normalization = Config.fromfile(ROOT / 'configs/_base_/datasets/imagenet_norm.py')
+    mean, std = (
+        torch.tensor(normalization.data_preprocessor[key])[:, None, None] for key in ('mean', 'std')
+    )
+    features = [
+        backbone((part.float() - mean) / std)[-1].mean((2, 3)) for part in pixels.split(128)
     ]
-    for words in commands:
-        run(words, args.threads)
-    step = 0 if method == 'random' else -1
+    rows = torch.cat(features).numpy()
+    predicted = np.full(len(labels), -1)
+    of_clip = {clip: labels[clips == clip] for clip in np.unique(clips)}
+    for fold in split_folds(of_clip, FOLDS):
+        is_val = np.isin(clips, fold)
+        predicted[is_val] = linear_predict(rows[~is_val], labels[~is_val], rows[is_val])
+    return dict(predicted=predicted, labels=labels, clips=clips)
+
+
+def run_method(method: str, seed: int, args: argparse.Namespace) -> None:
+    """Pre-train, probe and fine-tune, as far as that is not done."""
+    folder = args.work_dir / args.world / f'{method}_seed{seed}'
+    weights = folder / 'pretraining/backbone.pth'
+    if not weights.is_file():
+        command = make_pretraining(method, seed, folder / 'pretraining', args)
+        run(command, folder / 'pretraining.log', args.threads)
+    if not (folder / 'probe.npz').is_file():
+        with open_atomic(folder / 'probe.npz', 'wb') as file:
+            np.savez(file, **probe(build_backbone(weights), args.data_root))
+    if not args.probe_only and not (folder / 'finetuning/scores.json').is_file():
+        command = ['tools/cross_validate.py', f'{CONFIGS}res18_srp_mini.py']
+        command += ['--work-dir', str(folder / 'finetuning'), '--data-root', args.data_root]
+        command += ['--cfg-options', f'randomness.seed={seed}', f'checkpoint={weights}']
+        run(command, folder / 'finetuning.log', args.threads)
+
+
+def read_predictions(folder: Path, kind: str) -> dict[str, np.ndarray] | None:
+    """Read the predictions of all labelled frames: ``predicted``, ``labels`` and ``clips``."""
+    path = folder / ('probe.npz' if kind == 'probe' else 'finetuning/out_of_fold.npz')
+    if not path.is_file():
+        return None
+    if kind == 'probe':
+        return dict(np.load(path))
+    table = Predictions.read(path)
+    known = table['gt_label'] >= 0
     return dict(
-        method=method,
-        seed=seed,
-        knn=read_scalars(pretraining, 'probe/knn_macro_f1')[step],
-        linear=read_scalars(pretraining, 'probe/linear_macro_f1')[step],
-        finetuned=read_scalars(finetuning, 'affwild2/macro_f1')[-1],
-        commands=[shlex.join(words) for words in commands],
+        predicted=table['pred_label'][known],
+        labels=table['gt_label'][known],
+        clips=np.array(table.clips)[table.clip_id[known]],
     )
 
 
-def format_table(results: list[dict]) -> str:
-    """Return a Markdown table: one row per method, macro-F1 in %, mean and sample deviation."""
-    lines = [f'| {" | ".join(["", "seeds", *SCORES.values()])} |', '| --- ' * 5 + '|']
-    for method, name in METHODS.items():
-        rows = [row for row in results if row['method'] == method]
-        cells = [name, str(len(rows))]
-        for score in SCORES:
-            values = [row[score] for row in rows]
-            spread = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
-            cells.append(f'{statistics.mean(values):.2f}{spread}' if values else 'not run')
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines) + '\n'
+def count_confusions(predictions: dict[str, np.ndarray]) -> np.ndarray:
+    """Count the frames of each raw video by label and prediction, (V, C, C)."""
+    videos = np.array([raw_video(str(clip)) for clip in predictions['clips']])
+    names, index = np.unique(videos, return_inverse=True)
+    counts = np.zeros((len(names), len(EXPRESSIONS), len(EXPRESSIONS)))
+    np.add.at(counts, (index, predictions['labels'], predictions['predicted']), 1)
+    return counts
+
+
+def macro_f1(counts: np.ndarray) -> np.ndarray:
+    """Compute macro-F1 in % from confusions (..., C, C), over the classes that have frames."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    labelled = counts.sum(-1)
+    f1 = 2 * hits / np.maximum(labelled + counts.sum(-2), 1)
+    return 100 * f1.sum(-1) / np.maximum((labelled > 0).sum(-1), 1)
+
+
+def compare(ours: list[np.ndarray], theirs: list[np.ndarray], draws: int = 2000) -> list[float]:
+    """Return the mean difference of macro-F1 and its 95 % interval.
+
+    Raw videos and seeds of pre-training are drawn with replacement, the same for both methods.
+
+    Args:
+        ours, theirs: Confusions (V, C, C) of each seed, of the same seeds.
+        draws: Number of bootstrap samples.
+
+    >>> same = [np.ones((3, 8, 8))]
+    >>> compare(same, same, 10)
+    [0.0, 0.0, 0.0]
+    """
+    rng = np.random.default_rng(0)
+    first, second = np.stack(ours), np.stack(theirs)  # (S, V, C, C)
+    seeds, videos = first.shape[:2]
+    differences = []
+    for _ in range(draws):
+        times = np.bincount(rng.integers(videos, size=videos), minlength=videos)
+        chosen = rng.integers(seeds, size=seeds)
+        scores = [
+            macro_f1(np.einsum('v,svij->sij', times, side[chosen])) for side in (first, second)
+        ]
+        differences.append((scores[0] - scores[1]).mean())
+    mean = (macro_f1(first.sum(1)) - macro_f1(second.sum(1))).mean()
+    return [float(mean), *np.quantile(differences, [0.025, 0.975]).tolist()]
+
+
+def report(folder: Path, seeds: int) -> str:
+    """Return the tables of a world: scores, and differences with intervals."""
+    lines = []
+    for kind in ('probe', 'finetuning'):
+        counts: dict[str, dict[int, np.ndarray]] = {}
+        for method in METHODS:
+            read = {
+                seed: read_predictions(folder / f'{method}_seed{seed}', kind)
+                for seed in range(seeds)
+            }
+            counts[method] = {k: count_confusions(v) for k, v in read.items() if v is not None}
+        lines += [f'| {kind} | seeds | macro-F1 |', '| --- | --- | --- |']
+        for method, name in METHODS.items():
+            scores = [float(macro_f1(one.sum(0))) for one in counts[method].values()]
+            text = ', '.join(f'{score:.2f}' for score in scores) or 'not run'
+            lines.append(f'| {name} | {len(scores)} | {text} |')
+        lines += ['', '| difference | seeds | mean | 95 % interval |', '| --- | --- | --- | --- |']
+        for one, other in itertools.combinations(METHODS, 2):
+            both = sorted(counts[one].keys() & counts[other].keys())
+            if both:
+                sides = ([counts[method][seed] for seed in both] for method in (one, other))
+                mean, low, high = compare(*sides)
+                cells = f'{len(both)} | {mean:+.2f} | {low:+.2f} to {high:+.2f}'
+                lines.append(f'| {METHODS[one]} - {METHODS[other]} | {cells} |')
+        lines.append('')
+    return '\n'.join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('world', choices=POINTS, help='drawn or real faces')
     parser.add_argument('--faces', default='data/faces', help='folder of unlabelled faces')
     parser.add_argument(
         '--data-root', default='data/affwild2_mini', help='root of the labelled frames'
@@ -162,28 +284,24 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/pretraining'))
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds, from 0')
-    parser.add_argument('--jobs', type=int, default=2, help='parallel trainings')
+    parser.add_argument('--steps', type=int, default=5000)
+    parser.add_argument('--threads', type=int, default=1, help='threads of a run')
+    parser.add_argument('--probe-only', action='store_true', help='leave out the fine-tuning')
+    parser.add_argument('--report', action='store_true', help='only print the tables')
     args = parser.parse_args()
-    args.threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
     args.work_dir = args.work_dir.absolute()
-    file = args.work_dir / 'results.json'
-    results = json.loads(file.read_text()) if file.exists() else []
-
-    done = {(row['method'], row['seed']) for row in results}
-    todo = [
-        (method, seed)
-        for seed in range(args.seeds)
-        for method in args.methods
-        if (method, seed) not in done
-    ]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for future in as_completed([pool.submit(run_method, *pair, args) for pair in todo]):
-            results.append(future.result())
-            with atomic_write(file) as draft:
-                draft.write_text(json.dumps(results, indent=1))
-            with atomic_write(args.work_dir / 'results.md') as draft:
-                draft.write_text(format_table(results))
-    print(format_table(results))
+    args.faces, args.data_root = (os.path.abspath(path) for path in (args.faces, args.data_root))
+    torch.set_num_threads(args.threads)
+    folder = args.work_dir / args.world
+    if not args.report:
+        init_default_scope('mmpretrain')
+        for seed in range(args.seeds):
+            for method in args.methods:
+                (folder / f'{method}_seed{seed}').mkdir(parents=True, exist_ok=True)
+                run_method(method, seed, args)
+                with atomic_write(folder / 'results.md') as draft:
+                    draft.write_text(report(folder, args.seeds))
+    print(report(folder, args.seeds))
 
 
 if __name__ == '__main__':

@@ -2,5 +2,4 @@
 
 _base_ = ['../../configs/res18_byol_faces.py']
 
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01))
-model = dict(base_momentum=0.02)  # few iterations need a target that follows faster
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.01))

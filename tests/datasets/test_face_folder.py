@@ -1,7 +1,10 @@
 """Tests of FaceFolderDataset: all images, nothing else, and unreadable files."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
@@ -58,3 +61,63 @@ def test_unreadable_face_stops_or_is_replaced(faces):
     assert not dataset[0]['img_path'].endswith('a.jpg')
     with pytest.raises(ValueError, match="expected 'stop' or 'nearest'"):
         FaceFolderDataset(data_root=str(faces), unreadable='skip')
+
+
+KEEP = [dict(type='LoadFaceCrop'), dict(type='Resize', scale=(8, 8))]
+
+
+def test_kept_faces_are_decoded_once(faces):
+    pipeline = [*KEEP, dict(type='PackInputs')]
+    plain = FaceFolderDataset(data_root=str(faces), pipeline=pipeline)
+    kept = FaceFolderDataset(data_root=str(faces), pipeline=pipeline, keep=2)
+    expected = [plain[i]['inputs'] for i in range(4)]
+    assert all(torch.equal(kept[i]['inputs'], expected[i]) for i in range(4))
+    for path in faces.rglob('*'):
+        if path.is_file():
+            path.write_bytes(b'')
+    for i in range(4):
+        sample = kept[i]
+        assert torch.equal(sample['inputs'], expected[i])
+        assert sample['data_samples'].img_path == plain.get_data_info(i)['img_path']
+
+
+def test_workers_share_kept_faces(faces):
+    dataset = FaceFolderDataset(data_root=str(faces), pipeline=KEEP, keep=2)
+    loader = torch.utils.data.DataLoader(
+        dataset, 2, num_workers=2, collate_fn=len, multiprocessing_context='fork'
+    )
+    assert list(loader) == [2, 2]
+    assert dataset._kept.is_kept.all()
+
+
+def test_faces_that_do_not_fit_are_not_kept(faces, monkeypatch):
+    monkeypatch.setattr('abaw_mm.datasets.face_folder.fits_memory', lambda size: False)
+    dataset = FaceFolderDataset(data_root=str(faces), pipeline=KEEP, keep=2)
+    assert dataset._kept is None and dataset[0]['img'].shape == (8, 8, 3)
+
+
+def test_kept_faces_of_another_size_are_refused(faces):
+    Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(faces / 'b.png')
+    dataset = FaceFolderDataset(data_root=str(faces), pipeline=KEEP[:1], keep=1)
+    with pytest.raises(ValueError, match=r'\(9, 8, 3\).*Resize'):
+        for i in range(4):
+            dataset[i]
+
+
+def test_landmarks_are_added(faces, tmp_path):
+    points = {name: [[0.1 * i, 0.5] for i in range(5)] for name in ('a.jpg', 'b.png')}
+    points |= {'deep/d.jpeg': [[0, 0]] * 5, 'deep/er/c.JPG': [[0, 0]] * 5}
+    path = tmp_path / 'points.json'
+    path.write_text(json.dumps(points))
+    meta = ('img_path', 'landmarks')
+    pipeline = [*KEEP, dict(type='PackInputs', meta_keys=meta)]
+    options = dict(data_root=str(faces), pipeline=pipeline, keep=2, landmarks=str(path))
+    dataset = FaceFolderDataset(**options)
+    for i in range(4):
+        sample = dataset[i]['data_samples']
+        name = sample.img_path[len(str(faces)) + 1 :]
+        np.testing.assert_allclose(sample.landmarks, points[name], rtol=1e-6)
+    del points['b.png']
+    path.write_text(json.dumps(points))
+    with pytest.raises(ValueError, match=r'points.json: got no points of b.png'):
+        FaceFolderDataset(**options)

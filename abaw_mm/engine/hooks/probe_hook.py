@@ -131,6 +131,8 @@ class ProbeHook(Hook):
     def probe(self, runner: Runner, step: int) -> dict[str, float]:
         """Score the current backbone, log the scores and return them."""
         model = unwrap_model(runner.model)
+        number = sum(len(rows) for _, rows in self._frames)
+        print_log(f'ProbeHook, step {step}: features of {number} frames', logger='current')
         train, val = (self._extract(model, *frames) for frames in self._frames)
         train_labels, val_labels = self._labels
         predictions = dict(

@@ -9,7 +9,7 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 
-from abaw_mm.models.losses.contrawarping_loss import ContraWarpingLoss, contrawarping_loss
+from abaw_mm.models.losses.contrawarping_loss import ContraWarpingLoss, contrawarping_loss, cosine
 
 
 def make_vectors(degrees):
@@ -23,26 +23,26 @@ def cos(degrees):
 
 
 def test_loss_equals_formula():
-    positive, negative = contrawarping_loss(
-        predictions=(make_vectors([0.0, 10.0]), make_vectors([30.0, 20.0])),
-        targets=(make_vectors([60.0, 0.0]), make_vectors([90.0, 80.0])),
-        warped=make_vectors([50.0, 70.0]),
-        margin=0.4,
-    )
-    # Each prediction is compared with the target of the other view.
-    first = (2 - 2 * cos(90)) + (2 - 2 * cos(30))
-    second = (2 - 2 * cos(70)) + (2 - 2 * cos(20))
-    assert positive.item() == pytest.approx((first + second) / 2, abs=1e-5)
+    targets = make_vectors([90.0, 80.0]), make_vectors([60.0, 0.0])  # each of the other view
+    first, second = make_vectors([0.0, 10.0]), make_vectors([30.0, 20.0])
+    agreements = [cosine(first, targets[0]), cosine(second, targets[1])]
+    warped = cosine(make_vectors([50.0, 70.0]), targets[0])
+    positive, negative = contrawarping_loss(agreements, warped, margin=0.4)
+    faces = (2 - 2 * cos(90)) + (2 - 2 * cos(30)), (2 - 2 * cos(70)) + (2 - 2 * cos(20))
+    assert positive.item() == pytest.approx(sum(faces) / 2, abs=1e-5)
     # The first view, plain and warped, is compared with the target of the other view.
     gaps = cos(40) - cos(90) + 0.4, cos(10) - cos(70) + 0.4
     assert negative.item() == pytest.approx(sum(gaps) / 2, abs=1e-5)
+    one_way, same = contrawarping_loss(agreements[:1], warped, margin=0.4)
+    assert one_way.item() == pytest.approx((4 - 2 * cos(90) - 2 * cos(70)) / 2, abs=1e-5)
+    assert torch.equal(same, negative)
 
 
 def test_positive_term_equals_byol():
     """mmpretrain omits the constant 4."""
     a, b, c, d = torch.randn(4, 8, 16)
     byol = MODELS.build(dict(type='CosineSimilarityLoss'))
-    positive, _ = contrawarping_loss((a, b), (c, d), a, 0.0)
+    positive, _ = contrawarping_loss([cosine(a, d), cosine(b, c)], cosine(a, d), 0.0)
     torch.testing.assert_close(positive, 2 * (byol(a, d) + byol(b, c)) + 4)
 
 
@@ -50,7 +50,7 @@ def test_negative_term_has_no_gradient_beyond_margin_or_for_target():
     warped = make_vectors([10.0, 80.0]).requires_grad_()
     target = make_vectors([0.0, 0.0]).requires_grad_()
     losses = ContraWarpingLoss(negative_weight=3.0, margin=0.5)(
-        (make_vectors([0.0, 0.0]), make_vectors([0.0, 0.0])), (target, target), warped
+        [cosine(make_vectors([0.0, 0.0]), target)], cosine(warped, target)
     )
     assert losses['loss_negative'].item() == pytest.approx(3 * (cos(10) - 0.5) / 2, abs=1e-5)
     sum(losses.values()).backward()
@@ -60,10 +60,9 @@ def test_negative_term_has_no_gradient_beyond_margin_or_for_target():
 
 def test_moving_plain_and_warped_view_away_does_not_lower_the_loss():
     """A bound on the cosine of the warped view alone would allow it."""
-    target, turned = make_vectors([0.0, 0.0]), make_vectors([80.0, 85.0])
-    _, near = contrawarping_loss((target, target), (target, target), target, 0.5)
-    _, far = contrawarping_loss((turned, turned), (target, target), turned, 0.5)
-    assert near.item() == pytest.approx(0.5) and far.item() == pytest.approx(0.5)
+    near, far = (torch.full((2,), value) for value in (1.0, 0.1))
+    assert contrawarping_loss([near], near, 0.5)[1].item() == pytest.approx(0.5)
+    assert contrawarping_loss([far], far, 0.5)[1].item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +83,6 @@ def build_model(kind='ContraWarping', **settings):
         with_last_bn=False,
         norm_cfg=dict(type='BN1d'),
     )
-    if kind == 'ContraWarping':
-        settings.update(warp=dict(type='RandomLocalWarp'))
     loss = 'ContraWarpingLoss' if kind == 'ContraWarping' else 'CosineSimilarityLoss'
     model = MODELS.build(
         dict(
@@ -97,7 +94,13 @@ def build_model(kind='ContraWarping', **settings):
                 loss=dict(type=loss),
                 predictor=dict(neck, in_channels=8, with_avg_pool=False),
             ),
-            data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+            data_preprocessor=dict(
+                type='FaceViewDataPreprocessor',
+                mean=[127.5] * 3,
+                std=[127.5] * 3,
+                view_size=32,
+                warp=dict(type='RandomLocalWarp', strength=0.2),
+            ),
             **settings,
         )
     )
@@ -108,11 +111,12 @@ def build_model(kind='ContraWarping', **settings):
 
 def make_batch(seed=0, faces=4):
     rng = torch.Generator().manual_seed(seed)
-    views = [torch.randint(0, 256, (faces, 3, 32, 32), generator=rng).byte() for _ in range(2)]
-    return dict(inputs=views, data_samples=[None] * faces)
+    images = torch.randint(0, 256, (faces, 3, 32, 32), generator=rng).byte()
+    return dict(inputs=images, data_samples=[None] * faces)
 
 
-def compute_losses(model, data):
+def compute_losses(model, data, seed=0):
+    torch.manual_seed(seed)  # of the views
     return model(**model.data_preprocessor(data, training=True), mode='loss')
 
 
@@ -120,7 +124,7 @@ def test_gradients_reach_only_the_online_network():
     model = build_model().train()
     losses = compute_losses(model, make_batch())
     assert set(losses) == {'loss_positive', 'loss_negative'}
-    assert 0 <= losses['loss_positive'] <= 8 and 0 <= losses['loss_negative'] <= 4 * 2.2
+    assert 0 <= losses['loss_positive'] <= 4 and 0 <= losses['loss_negative'] <= 2 * 2.3
     total, logged = model.parse_losses(losses)
     torch.testing.assert_close(total, losses['loss_positive'] + losses['loss_negative'])
     assert set(logged) == {'loss', *losses}
@@ -147,8 +151,8 @@ def test_target_update_equals_formula():
 
 
 def test_zero_negative_weight_gives_gradients_of_byol():
-    """The warped batch only changes BN statistics, which training does not read."""
-    ours, byol = build_model(), build_model('BYOL')
+    """With separate batches, the warped one only changes BN statistics, which are not read."""
+    ours, byol = build_model(symmetric=True, shared_bn=False), build_model('BYOL')
     ours.head.loss_module.negative_weight = 0.0
     byol.load_state_dict(ours.state_dict())
     for model in (ours, byol):
@@ -159,14 +163,51 @@ def test_zero_negative_weight_gives_gradients_of_byol():
         torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-3)
 
 
+class Listed(torch.nn.Sequential):
+    """Return a list, like the necks of mmpretrain."""
+
+    def forward(self, inputs):
+        inputs = inputs[0] if isinstance(inputs, list) else inputs
+        return [super().forward(inputs)]
+
+
+def test_shared_bn_normalises_views_with_common_statistics():
+    """A view that is brighter than the other stays so; separate batches remove the difference."""
+    bright = torch.rand(6, 3, 32, 32)
+    gaps = {}
+    for shared in (True, False):
+        model = build_model(shared_bn=shared).train()
+        model.backbone = torch.nn.BatchNorm2d(3)
+        model.neck = Listed(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        model.head.predictor = Listed()
+        dark, light = model.predict_latents([bright, bright + 1])
+        gaps[shared] = (light - dark).mean().item()
+    assert gaps[True] > 1 and abs(gaps[False]) < 1e-4
+
+
+def test_one_direction_is_the_first_half_of_the_symmetric_loss():
+    views = list(torch.rand(3, 4, 3, 32, 32))
+    losses = {}
+    for symmetric in (True, False):
+        model = build_model(symmetric=symmetric, shared_bn=False).train()
+        losses[symmetric] = model.loss(views, [])
+        torch.manual_seed(0)
+    assert torch.equal(losses[True]['loss_negative'], losses[False]['loss_negative'])
+    assert losses[True]['loss_positive'] > losses[False]['loss_positive']
+
+
+def test_missing_warp_is_named():
+    model = build_model()
+    with pytest.raises(ValueError, match='got 2 views, .* set data_preprocessor.warp'):
+        model.loss(list(torch.rand(2, 4, 3, 32, 32)), [])
+
+
 def test_step_lowers_the_negative_term():
     model = build_model().train()
     model.head.loss_module.margin = 2.0
-    model.warp.strength = 0.2
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     negatives = []
     for _ in range(2):
-        torch.manual_seed(1)  # the same warp
         loss = compute_losses(model, make_batch())['loss_negative']
         negatives.append(loss.item())
         optimizer.zero_grad()

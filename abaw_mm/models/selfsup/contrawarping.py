@@ -26,7 +26,8 @@ class ContraWarping(BYOL):
         neck (dict): Config of the projector.
         head (dict): Config of a ``LatentPredictHead`` with a predictor and ``ContraWarpingLoss``.
         symmetric (bool): Whether the second view also predicts the target of the first one, as in
-            BYOL. Otherwise a step takes about 60 % of the time. Defaults to False.
+            BYOL. Otherwise two batches instead of three pass through the online network, and one
+            instead of two through the target network. Defaults to False.
         shared_bn (bool): Whether the views pass through the online network in one batch. They then
             share their batch statistics, and nothing that all warped faces have in common is
             normalised away. Defaults to True.

@@ -42,6 +42,7 @@ REQUIRED = {
     'AffWild2Dataset': dict(ann_file='missing', lazy_init=True),
     'AllCropsDataset': dict(ann_file='', data_root='missing', lazy_init=True),
     'ClipFeatureDataset': dict(feature_dir='missing', ann_file='missing'),
+    'ActionUnitHead': dict(in_channels=4),
     'ConcatFusion': dict(in_channels=dict(a=4, b=4), channels=4),
     'ContraWarping': dict(backbone={}, neck={}, head={}),
     'CrossAttentionFusion': dict(in_channels=dict(a=4, b=4), channels=8),
@@ -54,10 +55,12 @@ REQUIRED = {
     'FrameStrideSampler': dict(dataset=[]),
     'GatedFusion': dict(in_channels=dict(a=4, b=4), channels=4),
     'ProbeHook': dict(dataset={}, train_ann_file='a', val_ann_file='b'),
+    'MultiTrackHead': dict(in_channels=4),
     'SpatialReservePooling': dict(in_channels=4, hidden_channels=4),
     'SSLPretrained': dict(checkpoint='missing.pth'),
     'TemporalClassifier': dict(backbone=dict(type='TemporalConvNet', in_channels=4, channels=4)),
     'TemporalConvNet': dict(in_channels=4, channels=4),
+    'ValenceArousalHead': dict(in_channels=4),
     'WindowTransformer': dict(in_channels=4, channels=8),
 }
 WRONG = (

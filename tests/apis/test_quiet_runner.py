@@ -29,7 +29,9 @@ def test_environment_hooks_and_config_are_printed_on_request(
         }.items()
     }
     config = str(repo / 'configs/res18_srp_demo.py')
-    runner = build_runner(load_config(config, work_dir=str(tmp_path), cfg_options=options), verbose)
+    cfg = load_config(config, work_dir=str(tmp_path), cfg_options=options)
+    cfg.experiment_name = f'quiet_{verbose}'  # two runs of a second would share a logger
+    runner = build_runner(cfg, verbose)
     runner.logger.warning('Config: a warning is always printed')
     (log,) = tmp_path.rglob('*.log')
     text = log.read_text()

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.folds import split_folds, write_fold_lists
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.ensemble import average
 from abaw_mm.evaluation.predictions.score_predictions import score_predictions
@@ -140,7 +141,13 @@ def make_cross_validation(
         processes (int): Processes per training. Defaults to 1.
         data_root (str, optional): Data root. Defaults to that of the config.
         cfg_options (dict, optional): Overrides of the config.
+
+    Raises:
+        ValueError: If the config is of another track than expressions, whose folds have no score.
     """
+    cfg = Config.fromfile(str(config))
+    cfg.merge_from_dict(cfg_options or {})
+    _check_task(cfg)
     folds = split_folds(read_annotation_folder(ann_folders), num_folds, seed)
     lists = write_fold_lists(folds, work_dir.path / 'folds')
     annotations = [str(folder.absolute()) for folder in ann_folders]
@@ -152,8 +159,6 @@ def make_cross_validation(
             options[f'{loader}_dataloader.dataset.clips'] = str(clips)
         name = f'fold{number}of{num_folds}'
         trainings[name] = Training(str(config.absolute()), 'checkpoint', options)
-    cfg = Config.fromfile(str(config))
-    cfg.merge_from_dict(cfg_options or {})
     return CrossValidation(
         root=root,
         work_dir=work_dir,
@@ -164,6 +169,16 @@ def make_cross_validation(
         cfg_options=cfg_options or {},
         trainings=trainings,
     )
+
+
+def _check_task(cfg: Config) -> None:
+    task = cfg.train_dataloader.dataset.get('task', 'expr')
+    if task != 'expr':
+        raise InvalidValueError(
+            f'{cfg.filename}: got a config of the {task.upper()} track, expected expressions, the '
+            'only track whose folds are scored together; make the folds with '
+            f'tools/dataset_converters/make_folds.py --task {task}, and train them one by one'
+        )
 
 
 def merge_folds(folds: Sequence[Predictions], config: str) -> Predictions:

@@ -130,6 +130,17 @@ def test_the_models_of_all_folds_predict_a_test_set(tools, tmp_path, run_tool):
     assert status == 1 and 'test_set.log' in error
 
 
+@pytest.mark.parametrize('task', ['va', 'au', 'mtl'])
+def test_other_tracks_are_refused_before_anything_trains(tools, tmp_path, run_tool, task):
+    config, work_dir = REPO / f'configs/res18_srp_{task}.py', tmp_path / 'work'
+    flags = ['--work-dir', work_dir, '--folds', 2, '--data-root', tmp_path / 'affwild2']
+    status, _, error = run_tool(tools / 'cross_validate.py', config, *flags)
+    assert (
+        status == 1 and f'got a config of the {task.upper()} track, expected expressions' in error
+    )
+    assert not (work_dir / 'folds').exists()
+
+
 def test_score_has_a_spread():
     folds = [make_noisy_predictions(4, seed=seed) for seed in range(3)]
     for number, fold in enumerate(folds):

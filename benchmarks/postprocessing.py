@@ -15,7 +15,7 @@ import numpy as np
 from common import describe_machine
 
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.search_postprocessing import (
+from abaw_mm.evaluation.postprocessing.search_postprocessing import (
     Candidates,
     list_weights,
     search_postprocessing,

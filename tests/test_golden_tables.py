@@ -25,7 +25,7 @@ from abaw_mm.datasets import EXPRESSIONS, AffWild2Dataset, ClipFeatureDataset, F
 from abaw_mm.datasets.annotations import LIST_HEADER
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.metrics.macro_f1 import mean_f1
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.score_predictions import score_predictions
 from abaw_mm.evaluation.submission import GapFiller, Submission
 from abaw_mm.structures import FrameTable, merge_tables

@@ -28,7 +28,7 @@ from abaw_mm.datasets.crops.packed_crops import open_crops
 from abaw_mm.datasets.verify.read_download import find_crops
 from abaw_mm.errors import MissingFileError, shorten
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.files import atomic_write
 from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.check_runs import check_complete, check_runs
@@ -124,6 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     runs = [Predictions.read(path) for path in args.predictions]
     check_runs(runs, args.predictions, args.classes)
+    if runs[0].task == 'mtl':
+        print(
+            'note: the page shows the expressions of multi-task predictions; score_predictions.py '
+            'scores all parts'
+        )
     pictures = None
     if args.data_root:
         pictures = Pictures(open_roots(args.data_root, args.filename_tmpl), args.mistakes)

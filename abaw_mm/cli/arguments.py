@@ -14,9 +14,9 @@ from mmengine.config import DictAction
 
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.macro_f1 import ABSENT
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.seconds import Width, parse_smoothing, parse_width
-from abaw_mm.evaluation.predictions.smoothing import METHODS
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.seconds import Width, parse_smoothing, parse_width
+from abaw_mm.evaluation.postprocessing.smoothing import METHODS
 from abaw_mm.evaluation.submission.gap_filler import RULES
 
 

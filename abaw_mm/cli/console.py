@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from abaw_mm.cli.report_errors import report
 from abaw_mm.model_index import find_config_root
 from abaw_mm.version import __version__
 
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         closest = difflib.get_close_matches(name, COMMANDS, 1)
         advice = f'did you mean {closest[0]}?' if closest else '`abaw-mm --help` lists them'
-        print(f'abaw-mm: got the command {name!r}, which does not exist; {advice}', file=sys.stderr)
+        report(f'abaw-mm: got the command {name!r}, which does not exist; {advice}')
         return 2
     return run(name, argv[1:])
 
@@ -98,9 +99,7 @@ def run(name: str, argv: list[str]) -> int:
     if name in LAUNCHED and '--nproc' in argv:
         at = argv.index('--nproc')
         if not ''.join(argv[at + 1 : at + 2]).isdigit():
-            print(
-                f'abaw-mm {name}: error: --nproc: expected a number of processes', file=sys.stderr
-            )
+            report(f'abaw-mm {name}: error: --nproc: expected a number of processes')
             return 2
         launch = str(find_config_root() / 'tools/launch.py')
         processes = ['--standalone', f'--nproc_per_node={argv[at + 1]}']

@@ -1,4 +1,4 @@
-"""Metrics, predictions files and challenge submissions."""
+"""Metrics, predictions files, postprocessing and challenge submissions."""
 
 from .metrics import CCC, ActionUnitF1, DumpPredictions, FrameMetric, MacroF1, MultiTaskScore
 from .predictions import Predictions

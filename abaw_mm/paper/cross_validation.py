@@ -12,7 +12,7 @@ from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.datasets.folds import split_folds, write_fold_lists
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.ensemble import average
+from abaw_mm.evaluation.postprocessing.ensemble import average
 from abaw_mm.evaluation.predictions.score_predictions import score_predictions
 from abaw_mm.files import atomic_write
 from abaw_mm.paper.rows import Training

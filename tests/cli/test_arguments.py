@@ -3,8 +3,8 @@
 import pytest
 
 from abaw_mm.cli import CommandParser, smooth_argument
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.seconds import Seconds
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.seconds import Seconds
 
 
 def test_smooth_is_a_postprocessing(capsys):

@@ -1,13 +1,16 @@
 """The command ``abaw-mm``: names, configs by name, several processes, an installed wheel."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import f1_score
 
 from abaw_mm.cli import console
+from abaw_mm.evaluation import Predictions
 
 REPO = Path(__file__).parents[2]
 
@@ -99,4 +102,7 @@ def test_wheel_trains_and_tests_without_the_repository(tmp_path):
     (best,) = (tmp_path / 'run').glob('best_*.pth')
     run('test', 'res18_srp_demo', best, '--out', 'scores.npz')
     run('report', 'scores.npz', '--out', 'report.html')
-    assert 'macro-F1' in (tmp_path / 'report.html').read_text()
+    scored = Predictions.read(tmp_path / 'scores.npz')
+    f1 = f1_score(scored['gt_label'], scored['pred_label'], labels=range(8), average='macro')
+    (title,) = re.findall(r'macro-F1 ([\d.]+)</title>', (tmp_path / 'report.html').read_text())
+    assert float(title) == pytest.approx(100 * f1, abs=0.06)

@@ -8,7 +8,7 @@ import pytest
 from abaw_mm.datasets import EXPRESSIONS, AffWild2Dataset
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.pseudo_labels import choose_pseudo_labels
+from abaw_mm.evaluation.postprocessing.pseudo_labels import choose_pseudo_labels
 
 TOOL = 'dataset_converters/make_pseudo_labels.py'
 

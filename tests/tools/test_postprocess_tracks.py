@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import f1_score
 
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.seconds import Seconds
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.search_thresholds import THRESHOLDS, search_thresholds
+from abaw_mm.evaluation.postprocessing.seconds import Seconds
 from abaw_mm.evaluation.predictions.steps import find_thresholds
-from abaw_mm.evaluation.search_thresholds import THRESHOLDS, search_thresholds
 from abaw_mm.structures import FrameTable
 
 NUMBERS = np.array([1, 2, 3, 5, 6, 7, 8, 9, 14, 15])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 
 TOOL = 'analysis_tools/score_predictions.py'
 HEADER = 'Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other'

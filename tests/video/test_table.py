@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.seconds import Seconds
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.seconds import Seconds
 from abaw_mm.video.table import build_predictions, write_table
 from abaw_mm.video.track.face_tracks import FaceTracks
 

@@ -18,8 +18,8 @@ import numpy as np
 from abaw_mm.cli import CommandParser, report_errors, smoothing_arguments
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.ensemble import average, gate
-from abaw_mm.evaluation.predictions.postprocess import Postprocess, class_shares
+from abaw_mm.evaluation.postprocessing.ensemble import average, gate
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess, class_shares
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -34,7 +34,7 @@ from abaw_mm.datasets.annotations import number_lines, read_annotation_folder, r
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
-from abaw_mm.evaluation.score_tracks import score_track
+from abaw_mm.evaluation.predictions.score_tracks import score_track
 from abaw_mm.evaluation.submission.fill_tracks import make_filler
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
 from abaw_mm.files import atomic_write, read_text

@@ -29,8 +29,8 @@ from abaw_mm.cli import (
     write_json,
 )
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.ensemble import average
-from abaw_mm.evaluation.predictions.search_postprocessing import (
+from abaw_mm.evaluation.postprocessing.ensemble import average
+from abaw_mm.evaluation.postprocessing.search_postprocessing import (
     BIASES,
     WIDTHS,
     Candidates,
@@ -38,8 +38,8 @@ from abaw_mm.evaluation.predictions.search_postprocessing import (
     list_weights,
     search_postprocessing,
 )
-from abaw_mm.evaluation.predictions.smoothing import METHODS
-from abaw_mm.evaluation.search_thresholds import search_thresholds
+from abaw_mm.evaluation.postprocessing.search_thresholds import search_thresholds
+from abaw_mm.evaluation.postprocessing.smoothing import METHODS
 
 STEPS = ('weights', 'gate', 'smooth', 'bias')  # of expressions
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)

@@ -22,7 +22,7 @@ from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.datasets.annotations import LIST_HEADER, LIST_TEMPLATE
 from abaw_mm.datasets.pseudo_labels import list_unlabelled, write_pseudo_labels
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.pseudo_labels import choose_pseudo_labels
+from abaw_mm.evaluation.postprocessing.pseudo_labels import choose_pseudo_labels
 from abaw_mm.files import open_atomic
 
 

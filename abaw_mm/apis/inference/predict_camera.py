@@ -11,7 +11,7 @@ from abaw_mm.apis.config import load_config
 from abaw_mm.apis.inference.video_inferencer import ScoredFrame, VideoExpressionInferencer
 from abaw_mm.apis.inference.video_result import CAMERA, VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, write_video_result
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.video.camera import CameraReader, Capture
 from abaw_mm.video.draw.face_drawer import FaceDrawer
 from abaw_mm.video.draw.live_window import LiveWindow

@@ -12,7 +12,7 @@ from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInfere
 from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, Outputs, write_video_result
 from abaw_mm.errors import InvalidValueError, shorten, shorten_text
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.files import check_folder
 from abaw_mm.structures import MAX_NAME, check_clip_names
 from abaw_mm.video.decode import VideoReader

@@ -23,7 +23,7 @@ from abaw_mm.apis.inference.write_video_result import (
     write_video_result,
 )
 from abaw_mm.errors import DamagedVideoError, InvalidValueError
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.progress import show_progress
 from abaw_mm.video.align import align
 from abaw_mm.video.decode import VideoReader

@@ -1,4 +1,4 @@
-"""Predictions files, postprocessing and scores."""
+"""Predictions files and their scores."""
 
 from .predictions import Predictions
 

@@ -8,7 +8,7 @@ from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.steps import find_thresholds
 from abaw_mm.evaluation.submission.gap_filler import RULES, GapFiller, find_empty_clips
-from abaw_mm.evaluation.submission.row_values import parse_values
+from abaw_mm.evaluation.submission.row_values import count_values, parse_values
 from abaw_mm.structures.frame_table import FrameTable
 from abaw_mm.structures.tasks import EXPRESSIONS, get_targets
 
@@ -100,7 +100,7 @@ class TrackFiller:
         """
         predictions.check_task([self.task])
         absent = find_empty_clips(predictions, frames.clips)
-        _check_clips(predictions, frames, absent, may_be_empty=self.empty is not None)
+        _check_clips(predictions, frames, absent, self.task, may_be_empty=self.empty is not None)
         columns: dict[str, np.ndarray] = {}
         for target in get_targets(self.task):
             if target.is_class:
@@ -150,7 +150,11 @@ def _fill_column(
 
 
 def _check_clips(
-    predictions: Predictions, frames: FrameTable, absent: Sequence[str], may_be_empty: bool
+    predictions: Predictions,
+    frames: FrameTable,
+    absent: Sequence[str],
+    task: str,
+    may_be_empty: bool,
 ) -> None:
     if len(absent) == len(frames.clips):
         raise InvalidValueError(
@@ -162,5 +166,6 @@ def _check_clips(
         raise InvalidValueError(
             f'got no prediction for {len(absent)} of the {len(frames.clips)} wanted clips, '
             f'{shorten(absent)}, expected some for each; check that their crops are unpacked. If '
-            'they have no crops, choose their values as in a row: --empty-clip 0,0'
+            'they have no crops, choose their values as in a row: --empty-clip '
+            + ','.join('0' * count_values(task))
         )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from abaw_mm.errors import InvalidValueError, shorten
+from abaw_mm.evaluation.postprocessing.smoothing import hold_labels
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.evaluation.predictions.smoothing import hold_labels
 from abaw_mm.evaluation.predictions.steps import find_hold
 from abaw_mm.structures.frame_table import FrameTable
 from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED

@@ -1,18 +1,27 @@
 """What local warps have in common: they warp batches, or the image of a pipeline."""
 
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
 import torch
 from torch import nn
 
 from abaw_mm.models.selfsup.fields import warp_images
 
 
-class LocalWarp(nn.Module):
+class LocalWarp(nn.Module, ABC):
     """Base class of random local warps.
 
     A warp draws displacement fields in batches, each image differently. In a pipeline it warps
     ``img``.
+
+    Attributes:
+        settings (tuple[str]): Names of the arguments, which are attributes, for the log.
     """
 
+    settings: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
     def draw(
         self,
         batch: int,
@@ -32,7 +41,6 @@ class LocalWarp(nn.Module):
             landmarks: Five points of each face (N, 5, 2), as fractions of width and height. Only
                 ``RandomMuscleWarp`` uses them.
         """
-        raise NotImplementedError
 
     @torch.no_grad()
     def forward(
@@ -62,3 +70,7 @@ class LocalWarp(nn.Module):
         warped = self(image)[0].round().to(torch.uint8)
         results['img'] = warped.permute(1, 2, 0).numpy()
         return results
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for the log."""
+        return ', '.join(f'{name}={getattr(self, name)}' for name in self.settings)

@@ -114,6 +114,8 @@ class RandomLocalWarp(LocalWarp):
     True
     """
 
+    settings = ('num_points', 'radius', 'strength', 'ellipse', 'fade', 'max_slope')
+
     @check_arguments(
         'data_preprocessor.warp',
         num_points=between(1, 1000),
@@ -156,8 +158,3 @@ class RandomLocalWarp(LocalWarp):
         longest = self.strength * side
         field = displacement_field(points, longest * moves, self.radius * side, window)
         return limit_displacement(field, longest, self.max_slope)
-
-    def extra_repr(self) -> str:
-        """Return the arguments, for the log."""
-        names = ('num_points', 'radius', 'strength', 'ellipse', 'fade', 'max_slope')
-        return ', '.join(f'{name}={getattr(self, name)}' for name in names)

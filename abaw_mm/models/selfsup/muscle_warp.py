@@ -163,6 +163,8 @@ class RandomMuscleWarp(LocalWarp):
     (torch.Size([2, 64, 64, 2]), True)
     """
 
+    settings = ('strength', 'prob', 'coupling', 'points', 'fade', 'max_slope')
+
     @check_arguments(
         'data_preprocessor.warp',
         strength=between(0, 1),
@@ -223,11 +225,6 @@ class RandomMuscleWarp(LocalWarp):
         field = product_field(place, move, radii * side, height, width)
         window = face_window(height, width, None, self.fade, amounts.device)
         return limit_displacement(field * window[..., None], longest, self.max_slope)
-
-    def extra_repr(self) -> str:
-        """Return the arguments, for the log."""
-        names = ('strength', 'prob', 'coupling', 'points', 'fade', 'max_slope')
-        return ', '.join(f'{name}={getattr(self, name)}' for name in names)
 
 
 def _list_bumps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from abaw_mm.datasets.annotations import number_lines
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.datasets.frame_index import join_labels_and_crops
 from abaw_mm.errors import InvalidValueError, shorten
-from abaw_mm.evaluation.predictions.ensemble import check_same_frames
+from abaw_mm.evaluation.postprocessing.ensemble import check_same_frames
 from abaw_mm.evaluation.predictions.file import HOW_TO_WRITE
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.structures.tasks import UNLABELLED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report import figures

@@ -15,7 +15,7 @@ from abaw_mm.apis.inference.crop_scorer import CropScorer
 from abaw_mm.apis.inference.write_video_result import Outputs
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.structures.tasks import EXPRESSIONS
 
 pytest.importorskip('facenet_pytorch')

@@ -16,8 +16,8 @@ from abaw_mm.apis.inference.crop_scorer import CropScorer
 from abaw_mm.apis.inference.video_inferencer import VideoExpressionInferencer
 from abaw_mm.errors import DamagedVideoError, InvalidValueError
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.seconds import Seconds
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.seconds import Seconds
 from abaw_mm.video.align import align
 
 pytest.importorskip('facenet_pytorch')

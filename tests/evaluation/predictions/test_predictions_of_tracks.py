@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.ensemble import average, gate
+from abaw_mm.evaluation.postprocessing.ensemble import average, gate
 from abaw_mm.structures.tasks import ACTION_UNITS, EXPRESSIONS, get_targets
 
 

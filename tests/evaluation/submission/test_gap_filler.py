@@ -7,7 +7,7 @@ import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.evaluation.submission.gap_filler import (
     RULES,
     GapFiller,

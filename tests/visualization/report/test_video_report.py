@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.seconds import Seconds
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.seconds import Seconds
 from abaw_mm.visualization.report.video_report import find_surest, make_video_report
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')

@@ -8,15 +8,15 @@ import numpy as np
 from mmengine.logging import print_log
 
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.evaluation.predictions.checks import LIMITS
-from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.evaluation.predictions.seconds import Seconds, Width
-from abaw_mm.evaluation.predictions.smoothing import (
+from abaw_mm.evaluation.postprocessing.seconds import Seconds, Width
+from abaw_mm.evaluation.postprocessing.smoothing import (
     METHODS,
     hold_labels,
     smooth_scores,
     smooth_values,
 )
+from abaw_mm.evaluation.predictions.checks import LIMITS
+from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
 from abaw_mm.structures.tasks import ACTION_UNITS, UNLABELLED, get_targets

@@ -7,9 +7,9 @@ import pytest
 from sklearn.metrics import f1_score
 
 from abaw_mm.datasets.folds import split_folds
-from abaw_mm.evaluation.predictions.ensemble import average, gate
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
-from abaw_mm.evaluation.predictions.search_postprocessing import (
+from abaw_mm.evaluation.postprocessing.ensemble import average, gate
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.search_postprocessing import (
     Candidates,
     Choice,
     list_weights,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.evaluation.predictions.postprocess import adjust_prior
+from abaw_mm.evaluation.postprocessing.postprocess import adjust_prior
 from abaw_mm.structures.frame_table import FrameTable
 from abaw_mm.structures.tasks import UNLABELLED
 

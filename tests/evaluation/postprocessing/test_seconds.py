@@ -2,7 +2,7 @@
 
 import pytest
 
-from abaw_mm.evaluation.predictions.seconds import Seconds, parse_smoothing, parse_width
+from abaw_mm.evaluation.postprocessing.seconds import Seconds, parse_smoothing, parse_width
 
 
 @pytest.mark.parametrize(

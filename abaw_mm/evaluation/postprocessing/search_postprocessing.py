@@ -10,11 +10,11 @@ import numpy as np
 from abaw_mm.datasets.folds import split_folds
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.macro_f1 import f1_of_counts, mean_f1
-from abaw_mm.evaluation.predictions.ensemble import average, average_scores, gate, gate_scores
-from abaw_mm.evaluation.predictions.postprocess import smooth_clips
+from abaw_mm.evaluation.postprocessing.ensemble import average, average_scores, gate, gate_scores
+from abaw_mm.evaluation.postprocessing.postprocess import smooth_clips
+from abaw_mm.evaluation.postprocessing.seconds import Width
+from abaw_mm.evaluation.postprocessing.smoothing import METHODS
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.evaluation.predictions.seconds import Width
-from abaw_mm.evaluation.predictions.smoothing import METHODS
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.tasks import UNLABELLED
 

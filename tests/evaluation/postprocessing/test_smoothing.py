@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from abaw_mm.evaluation.predictions import smoothing
-from abaw_mm.evaluation.predictions.smoothing import hold_labels, smooth_scores
+from abaw_mm.evaluation.postprocessing import smoothing
+from abaw_mm.evaluation.postprocessing.smoothing import hold_labels, smooth_scores
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import re
 
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.evaluation.predictions.smoothing import METHODS
+from abaw_mm.evaluation.postprocessing.smoothing import METHODS
 
 SECONDS = re.compile(r'(\d{1,9}(?:\.\d{1,6})?)s', re.ASCII)
 FRAMES = re.compile(r'\d{1,9}', re.ASCII)

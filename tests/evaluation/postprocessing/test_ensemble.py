@@ -7,8 +7,8 @@ import pytest
 
 from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.predictions.ensemble import average, gate
-from abaw_mm.evaluation.predictions.postprocess import Postprocess
+from abaw_mm.evaluation.postprocessing.ensemble import average, gate
+from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 
 
 def test_average_of_two_models(make_noisy):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from abaw_mm.evaluation.predictions.class_balance import ClassBalance
-from abaw_mm.evaluation.predictions.ensemble import average
-from abaw_mm.evaluation.predictions.postprocess import (
+from abaw_mm.evaluation.postprocessing.ensemble import average
+from abaw_mm.evaluation.postprocessing.postprocess import (
     Postprocess,
     adjust_prior,
     class_shares,
 )
-from abaw_mm.evaluation.predictions.seconds import Seconds
-from abaw_mm.evaluation.predictions.smoothing import hold_labels, smooth_scores
+from abaw_mm.evaluation.postprocessing.seconds import Seconds
+from abaw_mm.evaluation.postprocessing.smoothing import hold_labels, smooth_scores
+from abaw_mm.evaluation.predictions.class_balance import ClassBalance
 
 
 def test_steps_are_applied_in_order_to_each_clip(make_noisy):

@@ -1,0 +1,1 @@
+"""Postprocessing of predictions: averages, smoothing, thresholds, and how they are chosen."""

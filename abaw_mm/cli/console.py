@@ -20,6 +20,7 @@ COMMANDS = {
     'demo-video': 'demo/make_demo_video.py',
     'verify': 'tools/misc/verify_affwild2.py',
     'pack': 'tools/dataset_converters/pack_affwild2.py',
+    'landmarks': 'tools/dataset_converters/find_landmarks.py',
     'pretrain': 'tools/train.py',
     'convert': 'tools/model_converters/ssl_to_mmpretrain.py',
     'train': 'tools/train.py',

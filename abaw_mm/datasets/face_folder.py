@@ -35,7 +35,8 @@ class FaceFolderDataset(CustomDataset):
             size. Nothing is kept if the faces do not fit into half of the memory. Defaults to 0.
         landmarks (str, optional): JSON file of five points per face: path below the folder to
             ``[[x, y], ...]`` of eyes, nose and corners of the mouth (left ones first), as fractions
-            of width and height. Added to the results as ``landmarks`` (5, 2).
+            of width and height, for the muscle warp. Added to the results as ``landmarks`` (5, 2).
+            ``tools/dataset_converters/find_landmarks.py`` writes it.
         **kwargs: As for ``CustomDataset``: ``extensions``, ``pipeline``, ``indices``, ...
 
     Raises:
@@ -133,14 +134,15 @@ class FaceFolderDataset(CustomDataset):
 
 def _add_landmarks(data_list: list[dict], folder: str, path: str) -> None:
     """Add ``landmarks`` (5, 2) float32 to each face."""
-    expected = 'five points per face, as fractions of width and height'
+    expected = 'five points per face, as fractions of width and height (-1 to 2)'
     fix = 'correct train_dataloader.dataset.landmarks'
     points = read_json(path, expected, fix)
     for info in data_list:
         name = os.path.relpath(info['img_path'], folder)
         try:
             info['landmarks'] = np.array(points[name], np.float32)
-            valid = info['landmarks'].shape == (5, 2)
+            # False for NaN as well
+            valid = info['landmarks'].shape == (5, 2) and abs(info['landmarks'] - 0.5).max() <= 1.5
         except (KeyError, TypeError, ValueError):
             valid = False
         if not valid:

@@ -182,7 +182,9 @@ def test_find_unused_parameters_beside_a_wrapper_is_an_error(tmp_path):
 def test_no_false_alarm_in_configs_of_mmpretrain_and_ours(repo):
     theirs = Path(mmpretrain.__file__).parent / '.mim/configs'
     ours = [
-        path for folder in ('configs', 'benchmarks', 'docs/logs') for path in list_configs(repo / folder)
+        path
+        for folder in ('configs', 'benchmarks', 'docs/logs')
+        for path in list_configs(repo / folder)
     ]
     paths = [*ours, *sorted(theirs.glob('[a-d]*/*.py'))[::10]]
     alarms = []

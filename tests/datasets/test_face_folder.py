@@ -117,6 +117,10 @@ def test_landmarks_are_added(faces, tmp_path):
         sample = dataset[i]['data_samples']
         name = sample.img_path[len(str(faces)) + 1 :]
         np.testing.assert_allclose(sample.landmarks, points[name], rtol=1e-6)
+    for wrong in (None, [[0.5, 0.5]] * 4, [[0.5, float('nan')]] * 5, [[56, 30]] * 5):  # pixels
+        path.write_text(json.dumps(points | {'b.png': wrong}))
+        with pytest.raises(ValueError, match=r'points.json: got no points of b.png'):
+            FaceFolderDataset(**options)
     del points['b.png']
     path.write_text(json.dumps(points))
     with pytest.raises(ValueError, match=r'points.json: got no points of b.png'):

@@ -113,7 +113,7 @@ class FaceViewDataPreprocessor(BaseDataPreprocessor):
             float32, otherwise the normalised images; and ``data_samples``.
 
         Raises:
-            ValueError: If the images do not have one size.
+            ValueError: If the images do not have one size, or have landmarks that no warp uses.
         """
         _check_batch(data)
         data = self.cast_data(data)
@@ -123,7 +123,14 @@ class FaceViewDataPreprocessor(BaseDataPreprocessor):
         if not training:
             images = face_views.normalize(images.float(), self.mean, self.std)
             return dict(inputs=images, data_samples=samples)
-        return dict(inputs=self.make_views(images, _stack_landmarks(samples)), data_samples=samples)
+        landmarks = _stack_landmarks(samples)
+        if landmarks is not None and not getattr(self.warp, 'uses_landmarks', False):
+            raise InvalidValueError(
+                'train_dataloader.dataset.landmarks: got points of faces, but '
+                f'data_preprocessor.warp={type(self.warp).__name__} does not use them; leave them '
+                "out, or set warp=dict(type='RandomMuscleWarp')"
+            )
+        return dict(inputs=self.make_views(images, landmarks), data_samples=samples)
 
     @torch.no_grad()
     def make_views(

@@ -17,9 +17,11 @@ class LocalWarp(nn.Module, ABC):
 
     Attributes:
         settings (tuple[str]): Names of the arguments, which are attributes, for the log.
+        uses_landmarks (bool): Whether the fields depend on where the parts of a face are.
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
+    uses_landmarks: ClassVar[bool] = False
 
     @abstractmethod
     def draw(
@@ -38,8 +40,8 @@ class LocalWarp(nn.Module, ABC):
             height, width: Size of the images, in pixels.
             device: Device of the fields.
             generator: Random generator of that device. Defaults to torch's global one.
-            landmarks: Five points of each face (N, 5, 2), as fractions of width and height. Only
-                ``RandomMuscleWarp`` uses them.
+            landmarks: Five points of each face (N, 5, 2), as fractions of width and height, if
+                ``uses_landmarks``.
         """
 
     @torch.no_grad()

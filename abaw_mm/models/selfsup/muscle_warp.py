@@ -163,6 +163,7 @@ class RandomMuscleWarp(LocalWarp):
     (torch.Size([2, 64, 64, 2]), True)
     """
 
+    uses_landmarks = True
     settings = ('strength', 'prob', 'coupling', 'points', 'fade', 'max_slope')
 
     @check_arguments(

@@ -39,7 +39,7 @@ class MeasuredPoints:
 
 
 def measure_points(finder: FaceFinder, crops: Iterable[np.ndarray], size: int) -> MeasuredPoints:
-    """Find the face of each crop, with black around the crop.
+    """Find the face of each crop.
 
     Args:
         finder (FaceFinder): The detector.
@@ -49,13 +49,26 @@ def measure_points(finder: FaceFinder, crops: Iterable[np.ndarray], size: int) -
     Returns:
         MeasuredPoints: Points of the largest face of each crop.
     """
-    margin = round(MARGIN * size)
-    points, missed = [], 0
-    for crop in crops:
-        faces = finder.find([np.pad(crop, ((margin,) * 2, (margin,) * 2, (0, 0)))])[0]
-        if len(faces):
-            area = (faces.box[:, 2:] - faces.box[:, :2]).prod(axis=1)
-            points.append(faces.points[area.argmax()] - margin)
-        else:
-            missed += 1
+    every = [find_points(finder, crop) for crop in crops]
+    points = [found for found in every if found is not None]
+    missed = len(every) - len(points)
     return MeasuredPoints(np.array(points).reshape(-1, len(POINTS), 2), missed, size)
+
+
+def find_points(finder: FaceFinder, crop: np.ndarray) -> np.ndarray | None:
+    """Find the largest face of a crop, with black around the crop.
+
+    Args:
+        finder (FaceFinder): The detector.
+        crop (ndarray): (H, W, 3) uint8 RGB.
+
+    Returns:
+        ndarray | None: (5, 2) points in pixels of the crop, see :class:`Faces`; None without a
+        face.
+    """
+    margin = round(MARGIN * max(crop.shape[:2]))
+    faces = finder.find([np.pad(crop, ((margin,) * 2, (margin,) * 2, (0, 0)))])[0]
+    if not len(faces):
+        return None
+    area = (faces.box[:, 2:] - faces.box[:, :2]).prod(axis=1)
+    return faces.points[area.argmax()] - margin

@@ -31,7 +31,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadFaceCrop'),
             dict(type='Resize', scale=(112, 112)),
-            dict(type='PackInputs'),
+            dict(type='PackInputs', meta_keys=('img_path', 'landmarks')),
         ],
     ),
 )

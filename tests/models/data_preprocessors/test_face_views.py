@@ -192,6 +192,18 @@ def test_landmarks_of_samples_place_the_warp():
     assert _stack_landmarks([DataSample()]) is None
 
 
+@pytest.mark.parametrize('warp', [None, dict(type='RandomLocalWarp')])
+def test_landmarks_that_no_warp_uses_are_refused(warp):
+    config = dict(
+        type='FaceViewDataPreprocessor', mean=[0] * 3, std=[1] * 3, view_size=16, warp=warp
+    )
+    preprocessor = MODELS.build(config)
+    samples = [DataSample(metainfo=dict(landmarks=np.zeros((5, 2)))) for _ in range(2)]
+    batch = dict(inputs=torch.zeros(2, 3, 16, 16, dtype=torch.uint8), data_samples=samples)
+    with pytest.raises(ValueError, match=r'dataset\.landmarks: .* does not use them'):
+        preprocessor(batch, training=True)
+
+
 @pytest.mark.parametrize(
     ('data', 'message'),
     [(dict(inputs=[torch.zeros(3, 4, 4)]), 'one size'), (dict(), 'default_collate')],

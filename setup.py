@@ -69,6 +69,7 @@ setup(
         # opensmile, for --feature egemaps, is not listed: its licence is non-commercial.
         'audio': ['av>=17,<20', 'transformers>=4.57'],
         'encoders': ['timm>=1.0', 'onnx>=1.15', 'onnxruntime>=1.17'],
+        'onnx': ['onnx>=1.17', 'onnxruntime>=1.18', 'onnxscript>=0.7.2', 'onnx-ir>=1.1'],
         'h5': ['h5py>=3.8'],
         'video': ['av>=17,<20', 'facenet-pytorch==2.5.3', 'opencv-python>=4.7'],
     },

@@ -3,6 +3,7 @@
 
     python tools/predict_images.py CONFIG CHECKPOINT crops/ --out scores.csv
     python tools/predict_images.py CONFIG CHECKPOINT photo.jpg photos/ --find-faces --out faces.csv
+    python tools/predict_images.py CONFIG --onnx FILE crops/ --out scores.csv
 
 Writes one row per face. Files that cannot be read are left out and listed, and the exit status is
 then 1. See docs/images.md.
@@ -14,17 +15,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abaw_mm.apis.inference.predict_images import predict_images
-from abaw_mm.cli import CommandParser, cfg_options_argument, face_arguments, report_errors
+from abaw_mm.cli import (
+    CommandParser,
+    cfg_options_argument,
+    face_arguments,
+    find_checkpoint,
+    onnx_argument,
+    report_errors,
+)
 from abaw_mm.files import check_folder
 from abaw_mm.video.face_template import read_template
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
-        __doc__, face_arguments(), cfg_options_argument('data_preprocessor.resize_edge=128')
+        __doc__,
+        face_arguments(),
+        onnx_argument(),
+        cfg_options_argument('data_preprocessor.resize_edge=128'),
     )
     parser.add_argument('config', help='path of the config of a classifier of frames')
-    parser.add_argument('checkpoint', help='path or URL of its checkpoint')
+    parser.add_argument('checkpoint', nargs='?', help='path or URL of its checkpoint')
     parser.add_argument(
         'images',
         nargs='+',
@@ -41,7 +52,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--batch-size', type=int, default=64, help='faces that are scored together (default: 64)'
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    find_checkpoint(parser, args, 'images')
     if not args.out.endswith('.csv'):
         parser.error(f'--out: got {args.out!r}, expected a file that ends in .csv')
     for name in ('detector', 'min_face', 'template'):
@@ -70,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.batch_size,
         device=args.device,
         cfg_options=args.cfg_options,
+        onnx=args.onnx,
         **chosen,
     )
     result.write(args.out)

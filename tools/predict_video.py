@@ -4,6 +4,7 @@
     python tools/predict_video.py configs/res18_srp_112_affwild2.py CHECKPOINT talk.mp4 --out talk
     python tools/predict_video.py CONFIG CHECKPOINT VIDEO... --out DIR --smooth box:1.0s --report
     python tools/predict_video.py CONFIG CHECKPOINT --camera 0
+    python tools/predict_video.py CONFIG --onnx FILE talk.mp4 --out talk
 
 Writes DIR/<video>.csv (one row per face and frame), .npz (predictions, for the other commands) and
 <video>_tracks.json. Edit the latter to merge, drop or rename persons, and run the command again: it
@@ -20,6 +21,8 @@ from abaw_mm.cli import (
     CommandParser,
     cfg_options_argument,
     face_arguments,
+    find_checkpoint,
+    onnx_argument,
     report_errors,
     smooth_argument,
 )
@@ -34,10 +37,11 @@ def parse_args(argv: Sequence[str] | None = None) -> dict:
         __doc__,
         face_arguments(),
         smooth_argument(),
+        onnx_argument(),
         cfg_options_argument('data_preprocessor.resize_edge=128'),
     )
     parser.add_argument('config', help='path of the config of a classifier of frames')
-    parser.add_argument('checkpoint', help='path of its checkpoint')
+    parser.add_argument('checkpoint', nargs='?', help='path of its checkpoint')
     parser.add_argument('videos', nargs='*', default=[], metavar='VIDEO', help='paths of videos')
     parser.add_argument(
         '--camera',
@@ -75,7 +79,9 @@ def parse_args(argv: Sequence[str] | None = None) -> dict:
     parser.add_argument(
         '--batch-size', type=int, default=16, help='faces that are scored together (default: 16)'
     )
-    args = vars(parser.parse_intermixed_args(argv))
+    parsed = parser.parse_intermixed_args(argv)
+    find_checkpoint(parser, parsed, 'videos')
+    args = vars(parsed)
     _check_source(parser, args)
     drawn, crops, report = (args.pop(name) for name in ('draw', 'crops', 'report'))
     chosen = {name: value for name in DETECTION if (value := args.pop(name)) is not None}

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Score a checkpoint on the test set of a config.
+"""Score a checkpoint, or an exported network, on the test set of a config.
 
     python tools/test.py configs/res50_srp_affwild2.py CHECKPOINT --out predictions.npz
     bash tools/dist_test.sh configs/res50_srp_affwild2.py CHECKPOINT 2
+    python tools/test.py configs/res50_srp_affwild2.py --onnx res50.onnx
 
 Arguments are named as in mmpretrain's own tools.
 """
@@ -11,14 +12,14 @@ import sys
 from collections.abc import Sequence
 
 from abaw_mm.apis import test
-from abaw_mm.cli import RunParser, report_errors
+from abaw_mm.cli import RunParser, onnx_argument, report_errors
 
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Score the checkpoint."""
-    parser = RunParser(__doc__, 'test_evaluator.absent=skip')
-    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser = RunParser(__doc__, 'test_evaluator.absent=skip', onnx_argument())
+    parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
     parser.add_argument(
         '--out',
         metavar='FILE',

@@ -2,6 +2,7 @@
 
 from .browse_batches import browse_batches
 from .config import load_config
+from .deploy.export_onnx import export_onnx
 from .explain import explain
 from .features.encode_crops import encode_crops
 from .features.export_features import export_features
@@ -23,6 +24,7 @@ __all__ = [
     'encode_crops',
     'explain',
     'export_features',
+    'export_onnx',
     'extract_audio_features',
     'extract_features',
     'import_features',

@@ -1,7 +1,7 @@
 """Build the classifier of a config and load a checkpoint into it, without a Runner."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.config import Config
@@ -104,11 +104,14 @@ def name_classes(cfg: Config, number: int) -> list[str]:
     return [*names, *map(str, range(len(names), number))][:number]
 
 
-def _get_classes(cfg: Config) -> Sequence[str] | None:
-    """Return the classes of the config's data, without reading it."""
-    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
+def get_classes(loader: Mapping) -> Sequence[str] | None:
+    """Return the classes of a data loader's config, without reading data; None if it has none."""
     dataset = loader.get('dataset') or {}
     declared = getattr(DATASETS.get(dataset['type']), 'METAINFO', {}) if 'type' in dataset else {}
     if 'task' in dataset:
         declared = make_metainfo(dataset['task'])
     return {**declared, **(dataset.get('metainfo') or {})}.get('classes')
+
+
+def _get_classes(cfg: Config) -> Sequence[str] | None:
+    return get_classes(cfg.get('val_dataloader') or cfg.get('test_dataloader') or {})

@@ -9,6 +9,7 @@ from mmengine.hooks import PrepareTTAHook
 
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
+from abaw_mm.apis.deploy.use_onnx import check_source, use_onnx
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.errors import InvalidValueError
@@ -35,7 +36,7 @@ UNUSED = (
 @end_process_group()
 def test(
     config: str,
-    checkpoint: str,
+    checkpoint: str | None = None,
     work_dir: str | None = None,
     out: str | None = None,
     out_item: str = 'pred',
@@ -49,12 +50,13 @@ def test(
     cfg_options: dict | None = None,
     launcher: str = 'none',
     verbose: bool = False,
+    onnx: str | None = None,
 ) -> dict:
-    """Score a checkpoint on the test set of a config, as ``tools/test.py`` does.
+    """Score a network on the test set of a config, as ``tools/test.py`` does.
 
     Args:
         config (str): Path of the config.
-        checkpoint (str): Path or URL of the checkpoint.
+        checkpoint (str, optional): Path or URL of the checkpoint.
         work_dir (str, optional): Folder for the log, see :func:`load_config`.
         out (str, optional): File for the scores of every frame (.npz, .csv, .pkl), or for the
             metrics (.json, .yaml, .pkl).
@@ -70,20 +72,27 @@ def test(
         cfg_options (dict, optional): Overrides of the config.
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         verbose (bool): Whether to print the environment, the hooks and the config.
+        onnx (str, optional): File of a network that was exported from the checkpoint, instead of
+            the checkpoint.
 
     Returns:
         dict: The metrics, such as ``affwild2/macro_f1`` in %.
 
     Raises:
         MissingFileError: If the config or the checkpoint does not exist.
-        InvalidValueError: If the checkpoint does not fit the model, or the config has a mistake or
-            lacks what an argument needs.
+        InvalidValueError: If the checkpoint does not fit the model, the exported network is not one
+            of the config, or the config has a mistake or lacks what an argument needs.
     """
     cfg = load_config(config, launcher, work_dir, cfg_options)
+    check_source(checkpoint, onnx)
     check_checkpoint_path(checkpoint, 'CHECKPOINT')
     pictures = show or show_dir is not None
     _check_test_set(cfg, tta, pictures)
     _check_out(out, out_item)
+    sha256 = ''
+    if onnx is not None:
+        _check_without_torch(amp, tta)
+        sha256 = use_onnx(cfg, onnx, cfg_options or ()).sha256
     cfg.load_from, cfg.resume = checkpoint, False
     if amp:
         cfg.test_cfg.fp16 = True
@@ -101,7 +110,9 @@ def test(
     set_loader_flags(cfg, pin_memory, persistent_workers=True)
     dump = None
     if out is not None and out_item == 'pred':
-        dump = DumpPredictions(out, checkpoint, Path(config).stem, ClassBalance.from_config(cfg))
+        dump = DumpPredictions(
+            out, checkpoint, Path(config).stem, ClassBalance.from_config(cfg), sha256
+        )
     for name in UNUSED:
         cfg[name] = None
     runner = build_runner(cfg, verbose)
@@ -136,6 +147,15 @@ def _check_test_set(cfg: Config, tta: bool, pictures: bool) -> None:
             f'--tta: got a {loader.dataset.type} as test set of {cfg.filename}, expected a single '
             'dataset with a pipeline; score its parts separately'
         )
+
+
+def _check_without_torch(amp: bool, tta: bool) -> None:
+    """Refuse what only a checkpoint's network can do."""
+    for option, is_given in ('--amp', amp), ('--tta', tta):
+        if is_given:
+            raise InvalidValueError(
+                f'{option}: has no effect with --onnx; leave it out, or give the checkpoint'
+            )
 
 
 def _check_out(out: str | None, out_item: str) -> None:

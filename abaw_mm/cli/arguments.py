@@ -56,6 +56,34 @@ def cfg_options_argument(example: str) -> argparse.ArgumentParser:
     return parent
 
 
+def onnx_argument() -> argparse.ArgumentParser:
+    """``--onnx FILE``, an exported network instead of ``CHECKPOINT``."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        '--onnx',
+        metavar='FILE',
+        help='network that tools/export_onnx.py has written, instead of CHECKPOINT',
+    )
+    return parent
+
+
+def find_checkpoint(parser: argparse.ArgumentParser, args: Any, sources: str) -> None:
+    """Sort out an optional ``checkpoint`` and the ``sources`` that follow it, in place.
+
+    With ``--onnx`` there is no checkpoint, so the first source has been parsed as one.
+
+    Args:
+        parser (ArgumentParser): Reports a missing checkpoint.
+        args (Namespace): Arguments with ``checkpoint``, ``onnx`` and the list of sources.
+        sources (str): Name of that list.
+    """
+    if args.onnx is None and args.checkpoint is None:
+        parser.error('got no CHECKPOINT, expected its path, or --onnx FILE')
+    if args.onnx is not None and args.checkpoint is not None:
+        setattr(args, sources, [args.checkpoint, *getattr(args, sources)])
+        args.checkpoint = None
+
+
 def json_argument() -> argparse.ArgumentParser:
     """``--json FILE``."""
     parent = argparse.ArgumentParser(add_help=False)

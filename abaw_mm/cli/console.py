@@ -25,6 +25,7 @@ COMMANDS = {
     'convert': 'tools/model_converters/ssl_to_mmpretrain.py',
     'train': 'tools/train.py',
     'test': 'tools/test.py',
+    'export': 'tools/export_onnx.py',
     'report': 'tools/report.py',
     'score': 'tools/analysis_tools/score_predictions.py',
     'postprocess': 'tools/analysis_tools/postprocess_predictions.py',

@@ -1,6 +1,7 @@
 """Arguments of the commands that run a model over a config's data."""
 
 import os
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +15,11 @@ class RunParser(CommandParser):
     Args:
         doc (str): Docstring of the tool.
         example (str): Example of ``--cfg-options`` for the help.
+        *parents (ArgumentParser): Further arguments, see :class:`CommandParser`.
     """
 
-    def __init__(self, doc: str | None, example: str) -> None:
-        super().__init__(doc, cfg_options_argument(example))
+    def __init__(self, doc: str | None, example: str, *parents: ArgumentParser) -> None:
+        super().__init__(doc, cfg_options_argument(example), *parents)
         self.add_argument('config', help='path of the config')
         self.add_argument('--work-dir', help='folder for logs and checkpoints')
         self.add_argument('--amp', action='store_true', help='automatic mixed precision')
@@ -37,6 +39,6 @@ class RunParser(CommandParser):
 
     def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """Parse arguments into keywords of the API function, and export ``LOCAL_RANK``."""
-        args = vars(self.parse_args(argv))
+        args = vars(self.parse_intermixed_args(argv))
         os.environ.setdefault('LOCAL_RANK', str(args.pop('local_rank')))
         return args

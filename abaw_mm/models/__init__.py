@@ -5,8 +5,10 @@ from .classifiers import FrameClassifier, TemporalClassifier
 from .data_preprocessors import (
     FaceViewDataPreprocessor,
     FrameDataPreprocessor,
+    RawCropDataPreprocessor,
     WindowDataPreprocessor,
 )
+from .deploy import OnnxClassifier
 from .fusion import ConcatFusion, CrossAttentionFusion, GatedFusion
 from .heads import ActionUnitHead, MultiTrackHead, ValenceArousalHead
 from .losses import ContraWarpingLoss, LogitAdjustedLoss, SoftmaxFocalLoss
@@ -28,8 +30,10 @@ __all__ = [
     'IResNet',
     'LogitAdjustedLoss',
     'MultiTrackHead',
+    'OnnxClassifier',
     'RandomLocalWarp',
     'RandomMuscleWarp',
+    'RawCropDataPreprocessor',
     'SoftmaxFocalLoss',
     'SpatialReservePooling',
     'TemporalClassifier',

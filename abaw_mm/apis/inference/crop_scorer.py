@@ -1,8 +1,10 @@
 """Score face crops in memory with a config and its checkpoint."""
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +16,14 @@ from mmpretrain.registry import TRANSFORMS
 
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.apis.deploy.read_preprocessing import LOADERS
+from abaw_mm.apis.deploy.use_onnx import check_source, use_onnx
 from abaw_mm.apis.load_classifier import get_task, load_classifier, name_classes
 from abaw_mm.checkpoints.load import check_checkpoint_path, get_loaded_sha256
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.models import OnnxClassifier
 from abaw_mm.structures import FrameBatch
 from abaw_mm.structures.tasks import TASKS, get_targets
-
-LOADERS = ('LoadFaceCrop', 'LoadImageFromFile')
 
 
 class CropScorer:
@@ -28,9 +31,12 @@ class CropScorer:
 
     Args:
         config (str | Config): Path of the config of a classifier of frames, or a loaded config.
-        checkpoint (str): Path or URL of its checkpoint. It is read as data.
-        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
+        checkpoint (str, optional): Path or URL of its checkpoint. It is read as data.
+        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available; for an
+            exported network to the CPU.
         cfg_options (dict, optional): Overrides of the config.
+        onnx (str, optional): File of a network that was exported from the checkpoint, instead of
+            the checkpoint.
 
     Attributes:
         task (str): Track of the network.
@@ -44,33 +50,42 @@ class CropScorer:
 
     Raises:
         MissingFileError: If the config or the checkpoint does not exist.
-        InvalidValueError: If the config has no classifier of frames, or the checkpoint does not
-            fit.
+        InvalidValueError: If the config has no classifier of frames, or the checkpoint or the
+            exported network does not fit.
     """
 
     def __init__(
         self,
         config: str | os.PathLike | Config,
-        checkpoint: str,
+        checkpoint: str | None,
         device: str | None = None,
         cfg_options: dict | None = None,
+        onnx: str | None = None,
     ) -> None:
+        check_source(checkpoint, onnx)
         cfg = config
         if not isinstance(cfg, Config):
             cfg = load_config(os.fspath(cfg), cfg_options=cfg_options)
         check_checkpoint_path(checkpoint, 'CHECKPOINT')
         with DefaultScope.overwrite_default_scope('mmpretrain'):
+            if onnx is not None:
+                cfg = copy.deepcopy(cfg)
+                info = use_onnx(cfg, onnx, cfg_options or ())
             with convert_config_errors(cfg.filename):
                 self._pipeline, self._collate = _build_preprocessing(cfg)
-            self.model = load_classifier(cfg, checkpoint, device, tuple(TASKS))
-        self.task = get_task(self.model)
-        number = getattr(self.model.head, 'num_classes', 0)
-        self.classes = tuple(name_classes(cfg, number))
+            if onnx is not None:
+                self.model: Any = OnnxClassifier(onnx, device).eval()
+                self.task, self.classes, self.sha256 = info.task, info.classes, info.sha256
+            else:
+                self.model = load_classifier(cfg, str(checkpoint), device, tuple(TASKS))
+                self.task = get_task(self.model)
+                number = getattr(self.model.head, 'num_classes', 0)
+                self.classes = tuple(name_classes(cfg, number))
+                self.sha256 = get_loaded_sha256(str(checkpoint))
         self.widths = {
-            target.prediction: number if target.is_class else len(target.names)
+            target.prediction: len(self.classes) if target.is_class else len(target.names)
             for target in get_targets(self.task)
         }
-        self.sha256 = get_loaded_sha256(checkpoint)
         self.config = Path(cfg.filename).stem
         self.device = str(next(self.model.parameters()).device)
 

@@ -21,13 +21,14 @@ from abaw_mm.video.face_template import ARCFACE, read_template
 
 def predict_camera(
     config: str,
-    checkpoint: str,
+    checkpoint: str | None,
     camera: int | Capture = 0,
     out: str | None = None,
     smoothing: Postprocess | None = None,
     template: str | None = None,
     device: str | None = None,
     cfg_options: dict | None = None,
+    onnx: str | None = None,
     **detection: Any,
 ) -> VideoResult:
     """Predict the expressions in front of a camera until its window is closed, or until Ctrl-C.
@@ -36,7 +37,7 @@ def predict_camera(
 
     Args:
         config (str): Path of the config of a classifier of frames.
-        checkpoint (str): Path or URL of its checkpoint.
+        checkpoint (str, optional): Path or URL of its checkpoint.
         camera (int | Capture): Number of the camera, see :class:`CameraReader`.
         out (str, optional): Folder for the drawn video, table, predictions and tracks, whose names
             start with ``camera``. Defaults to a window.
@@ -44,6 +45,7 @@ def predict_camera(
         template (str, optional): File of the template of the crops. Defaults to ArcFace's.
         device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
         cfg_options (dict, optional): Overrides of the config.
+        onnx (str, optional): Exported network instead of the checkpoint.
         **detection: As for :func:`predict_video`.
 
     Raises:
@@ -54,6 +56,7 @@ def predict_camera(
         load_config(config, cfg_options=cfg_options),
         checkpoint,
         device=device,
+        onnx=onnx,
         template=ARCFACE if template is None else read_template(template),
         **detection,
     )

@@ -81,7 +81,7 @@ class ScoredImages:
 
 def predict_images(
     config: str | os.PathLike | Config,
-    checkpoint: str,
+    checkpoint: str | None,
     sources: Sequence[str | os.PathLike],
     find_faces: bool = False,
     batch_size: int = 64,
@@ -90,12 +90,13 @@ def predict_images(
     template: FaceTemplate = ARCFACE,
     device: str | None = None,
     cfg_options: dict | None = None,
+    onnx: str | None = None,
 ) -> ScoredImages:
     """Score pictures as ``tools/test.py`` scores crops.
 
     Args:
         config (str | Config): Path of the config of a classifier of frames, or a loaded config.
-        checkpoint (str): Path or URL of its checkpoint. It is read as data.
+        checkpoint (str, optional): Path or URL of its checkpoint. It is read as data.
         sources (Sequence[str]): Pictures of any format that Pillow decodes, and folders of
             pictures, see :func:`read_picture`.
         find_faces (bool): Whether to find and align the faces of each picture. Defaults to False:
@@ -107,6 +108,7 @@ def predict_images(
             ArcFace.
         device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
         cfg_options (dict, optional): Overrides of the config.
+        onnx (str, optional): Exported network instead of the checkpoint.
 
     Raises:
         MissingFileError: If the config, the checkpoint or a picture does not exist.
@@ -121,7 +123,7 @@ def predict_images(
     if batch_size < 1:
         raise InvalidValueError(f'--batch-size: got {batch_size}, expected at least 1')
     paths = find_pictures(sources)
-    scorer = CropScorer(config, checkpoint, device, cfg_options)
+    scorer = CropScorer(config, checkpoint, device, cfg_options, onnx)
     finder = None
     if find_faces:
         finder = build_finder(detector, min_face, scorer.device)

@@ -26,7 +26,7 @@ MAX_BATCH = 4096  # faces; more wait for pictures that fill the memory
 
 def predict_video(
     config: str,
-    checkpoint: str,
+    checkpoint: str | None,
     videos: Sequence[str],
     out: str,
     outputs: Outputs = NOTHING,
@@ -38,6 +38,7 @@ def predict_video(
     device: str | None = None,
     batch_size: int = BATCH,
     cfg_options: dict | None = None,
+    onnx: str | None = None,
     **detection: Any,
 ) -> list[VideoResult]:
     """Predict the expressions of videos and write them, as ``tools/predict_video.py`` does.
@@ -46,7 +47,7 @@ def predict_video(
 
     Args:
         config (str): Path of the config of a classifier of frames.
-        checkpoint (str): Path or URL of its checkpoint.
+        checkpoint (str, optional): Path or URL of its checkpoint.
         videos (Sequence[str]): Paths of videos, whose names without suffix differ.
         out (str): Folder for the files, see :func:`write_video_result`.
         outputs (Outputs): What is written besides table, predictions and tracks.
@@ -59,6 +60,7 @@ def predict_video(
         device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
         batch_size (int): Number of faces that are scored together. Defaults to 16.
         cfg_options (dict, optional): Overrides of the config.
+        onnx (str, optional): Exported network instead of the checkpoint.
         **detection: ``detector``, ``min_face`` and ``detect_every`` of
             :class:`VideoExpressionInferencer`.
 
@@ -86,6 +88,7 @@ def predict_video(
         load_config(config, cfg_options=cfg_options),
         checkpoint,
         device=device,
+        onnx=onnx,
         template=points,
         **detection,
     )

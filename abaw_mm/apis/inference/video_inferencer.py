@@ -75,7 +75,7 @@ class VideoExpressionInferencer(BaseInferencer):
 
     Args:
         model (str | Config): Path of the config of a classifier of frames, or a loaded config.
-        weights (str): Path or URL of its checkpoint.
+        weights (str, optional): Path or URL of its checkpoint.
         device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
         detector (str): Face detector, see :func:`build_finder`. Defaults to ``'mtcnn'``.
         min_face (int): Height of the smallest face in pixels. Defaults to 40.
@@ -84,6 +84,7 @@ class VideoExpressionInferencer(BaseInferencer):
         template (FaceTemplate): Where the points of a face are in the crops. Defaults to that of
             ArcFace.
         show_progress (bool): Whether to show a bar with the time left. Defaults to True.
+        onnx (str, optional): Exported network instead of the checkpoint.
 
     Raises:
         MissingFileError: If the config or the checkpoint does not exist.
@@ -107,16 +108,17 @@ class VideoExpressionInferencer(BaseInferencer):
     def __init__(
         self,
         model: str | os.PathLike | Config,
-        weights: str,
+        weights: str | None,
         device: str | None = None,
         detector: str = 'mtcnn',
         min_face: int = 40,
         detect_every: int = 8,
         template: FaceTemplate = ARCFACE,
         show_progress: bool = True,
+        onnx: str | None = None,
     ) -> None:
         cfg = model if isinstance(model, Config) else load_config(os.fspath(model))
-        self.scorer = CropScorer(cfg, weights, device)
+        self.scorer = CropScorer(cfg, weights, device, onnx=onnx)
         self.split, self.width = self.scorer.split, sum(self.scorer.widths.values())
         self.finder = build_finder(detector, min_face, self.scorer.device)
         self.detect_every = detect_every

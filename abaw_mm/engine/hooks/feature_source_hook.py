@@ -10,6 +10,7 @@ from mmpretrain.registry import HOOKS
 from abaw_mm.datasets.features.clip_features import ClipFeatureDataset
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidTypeError, InvalidValueError
+from abaw_mm.models import OnnxClassifier
 
 META_KEY = 'features'  # in the meta of a checkpoint: the source of its training features
 COMPARED = ('sha256', 'layer', 'dim', 'amp', 'pipeline', 'data_preprocessor')
@@ -31,6 +32,12 @@ def get_sources(dataset: ClipFeatureDataset) -> dict[str, dict]:
     return sources
 
 
+def read_sources(checkpoint: dict) -> dict[str, dict] | None:
+    """Return the source of the features of each stream that a checkpoint was trained on."""
+    known = checkpoint.get('meta', {}).get(META_KEY)
+    return {'': known} if known and 'sha256' in known else known
+
+
 @HOOKS.register_module()
 class FeatureSourceHook(Hook):
     """Refuse features of another network, layer or pipeline than those of the training.
@@ -48,8 +55,7 @@ class FeatureSourceHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Read the source of the features that the checkpoint was trained on."""
-        known = checkpoint.get('meta', {}).get(META_KEY)
-        self.known = {'': known} if known and 'sha256' in known else known
+        self.known = read_sources(checkpoint)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Store the source of the training features."""
@@ -70,11 +76,18 @@ class FeatureSourceHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Compare the test set with the model and the checkpoint."""
+        model = unwrap_model(runner.model)
+        if isinstance(model, OnnxClassifier):
+            sources = model.network.info.sources
+            is_known = all('sha256' in source for source in sources.values())
+            self.known = dict(sources) if is_known else None
         self._check_dataset(runner, runner.test_loop.dataloader.dataset, 'test_dataloader')
 
     def _check_dataset(self, runner: Runner, dataset: Any, loader: str) -> None:
         sources = get_sources(dataset)
-        _check_widths(unwrap_model(runner.model), dataset)
+        model: Any = unwrap_model(runner.model)
+        if not isinstance(model, OnnxClassifier):
+            _check_widths(model, dataset)
         if self.known is not None:
             _compare_sources(self.known, sources, 'the checkpoint was trained on', loader)
 

@@ -38,6 +38,7 @@ class DumpPredictions(FrameMetric):
             from it is stored in the file. ``tools/test.py`` sets it.
         config (str): Name of the config, stored in the file.
         balance (ClassBalance, optional): How the training balanced the classes, stored in the file.
+        sha256 (str): SHA-256 to store instead if there is no checkpoint. Defaults to ``''``.
         collect_device (str): See mmengine's ``BaseMetric``. Defaults to ``'cpu'``.
 
     Raises:
@@ -54,13 +55,14 @@ class DumpPredictions(FrameMetric):
         checkpoint: str | None = None,
         config: str = '',
         balance: ClassBalance | None = None,
+        sha256: str = '',
         collect_device: str = 'cpu',
     ) -> None:
         super().__init__(collect_device=collect_device)
         self.out_file_path = Path(out_file_path)
         find_writer(out_file_path)  # fail before the test rather than after it
         self.config, self.balance = config, balance
-        self.checkpoint = checkpoint
+        self.checkpoint, self.sha256 = checkpoint, sha256
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Store the results of a batch; the first one decides on the columns.
@@ -89,13 +91,16 @@ class DumpPredictions(FrameMetric):
             rows = columns['sample_idx']
             if rows.min() < 0 or len(np.unique(rows)) < len(rows):
                 del columns['sample_idx']  # the parts of a ConcatDataset count by themselves
+            sha256 = self.sha256
+            if self.checkpoint is not None:
+                sha256 = get_loaded_sha256(self.checkpoint)
             Predictions(
                 frames.clips,
                 frames.clip_id,
                 frames.frame_no,
                 columns,
                 **names,
-                sha256='' if self.checkpoint is None else get_loaded_sha256(self.checkpoint),
+                sha256=sha256,
                 config=self.config,
                 balance=self.balance,
             ).write(self.out_file_path)

@@ -63,14 +63,23 @@ class TemporalClassifier(ImageClassifier):
             batch (FrameBatch, optional): Batch with ``seen`` (N, W) bool and ``place`` (F, ) int64,
                 positions among the N * W frames. By default all frames are seen and scored.
         """
-        seen = None if batch is None else batch.seen
+        frames = self.compute_features(inputs, None if batch is None else batch.seen)
+        features = frames.flatten(0, 1)
+        return (features if batch is None else features[batch.place],)
+
+    def compute_features(self, inputs: Windows, seen: Windows | None = None) -> torch.Tensor:
+        """Compute the features (N, W, C) of all frames of windows.
+
+        Args:
+            inputs (Tensor | dict[str, Tensor]): (N, W, D), for each stream if there are several.
+            seen (Tensor | dict[str, Tensor], optional): Masks (N, W) bool. Defaults to all True.
+        """
         features = self.backbone(inputs, seen)
         if self.with_neck:
             if isinstance(seen, Mapping):
                 seen = torch.stack(list(seen.values())).any(dim=0)
             features = self.neck(features, seen)
-        features = features.flatten(0, 1)
-        return (features if batch is None else features[batch.place],)
+        return features
 
     def loss(self, inputs: Windows, data_samples: list[FrameBatch]) -> dict:
         """Compute the head's loss over the scored frames."""

@@ -104,7 +104,9 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         """
         if 'img' in data and not training:
             return self._prepare_pictures(data['img'])
-        _check_batch(data, training)
+        check_frame_batch(data, type(self).__name__)
+        if training:
+            _check_key(data)
         tensors = self.cast_data({k: v for k, v in data.items() if k not in ('clips', 'key')})
         inputs = self._make_inputs(tensors.pop('inputs'), data['key'] if training else None)
         batch = FrameBatch(metainfo=dict(clips=data['clips']), **tensors)
@@ -172,14 +174,18 @@ def _check_pictures(images: torch.Tensor) -> None:
         )
 
 
-def _check_batch(data: dict, training: bool) -> None:
+def check_frame_batch(data: dict, owner: str) -> None:
+    """Raise ValueError unless ``collate_frames`` made a batch."""
     if not is_frame_batch(data):
         raise InvalidValueError(
-            f'FrameDataPreprocessor: got a batch with {sorted(data)}, expected a batch of '
+            f'{owner}: got a batch with {sorted(data)}, expected a batch of '
             "collate_frames; set collate_fn=dict(type='collate_frames') of the data loader and a "
             'pipeline with only LoadFaceCrop'
         )
-    if training and data.get('key') is None:
+
+
+def _check_key(data: dict) -> None:
+    if data.get('key') is None:
         raise InvalidValueError(
             'FrameDataPreprocessor: got a training batch without keys, expected one key per frame; '
             "set default_hooks=dict(frame_batch=dict(type='FrameBatchHook')), as "

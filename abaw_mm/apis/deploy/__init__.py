@@ -1,0 +1,1 @@
+"""Export networks to ONNX, and score with exported ones."""

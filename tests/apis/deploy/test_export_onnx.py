@@ -1,0 +1,241 @@
+"""Test that exported networks of frames give the predictions of their checkpoints."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_clip
+from PIL import Image
+from small_model import write_small_model
+
+from abaw_mm.apis import export_onnx, predict_images
+from abaw_mm.apis.config import load_config
+from abaw_mm.apis.deploy import export_onnx as module
+from abaw_mm.apis.deploy.read_preprocessing import read_preprocessing
+from abaw_mm.apis.inference.crop_scorer import CropScorer
+from abaw_mm.apis.test import test as run_test
+from abaw_mm.errors import InvalidValueError, UserError
+from abaw_mm.evaluation import Predictions
+from abaw_mm.models.deploy.onnx_network import OnnxNetwork
+from abaw_mm.structures.tasks import EXPRESSIONS
+
+for package in ('onnx', 'onnxruntime', 'onnxscript'):
+    pytest.importorskip(package)
+
+SIZES = dict(pred_va=2, pred_score=8, pred_au=12)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """A data root with crops of 112x112 pixels."""
+    root = tmp_path_factory.mktemp('data')
+    write_clip(root, 'Validation_Set', '5-60-1920x1080-1', [0, 1, 2, 3, 4, 5, 6, 7, -1], size=112)
+    write_clip(root, 'Validation_Set', 'video11_right', [7, 7, 0], missing=(1,), size=112)
+    return root
+
+
+def write_model(request, root, folder, base):
+    files = write_small_model(request.path.parents[3], root, folder, base)
+    with open(files[0], 'a') as file:
+        file.write('model.update(mixed_precision=False)\n')
+    return files
+
+
+@pytest.fixture(scope='module')
+def model(request, root, tmp_path_factory):
+    return write_model(request, root, tmp_path_factory.mktemp('model'), 'res18_srp_affwild2')
+
+
+@pytest.fixture(scope='module')
+def exported(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp('out') / 'small.onnx'
+    return str(out), export_onnx(*model, str(out))
+
+
+@pytest.fixture(scope='module')
+def crops():
+    return np.random.default_rng(0).integers(0, 256, (17, 112, 112, 3), np.uint8)
+
+
+@pytest.fixture
+def faces(crops, tmp_path):
+    folder = tmp_path / 'faces'
+    folder.mkdir()
+    for number, crop in enumerate(crops[:5]):
+        Image.fromarray(crop).save(folder / f'{number}.png')
+    return folder
+
+
+@pytest.mark.parametrize('number', [1, 3, 17])
+def test_probabilities_are_those_of_the_checkpoint(model, exported, crops, number):
+    want = CropScorer(*model, device='cpu')(crops[:number])
+    got = OnnxNetwork(exported[0]).run(dict(crops=crops[:number]))['pred_score']
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    np.testing.assert_allclose(got.sum(1), 1, atol=1e-5)
+    if number > 1:
+        assert np.ptp(want, axis=0).max() > 0.01
+
+
+def test_file_describes_its_network(model, exported):
+    path, result = exported
+    info = OnnxNetwork(path).info
+    assert info == result.info
+    assert (info.task, info.classes, info.config) == ('expr', EXPRESSIONS, 'small')
+    assert info.sha256 == CropScorer(*model).sha256
+    assert (info.preprocessing.resize, info.preprocessing.crop) == (256, 224)
+    assert 0 < result.difference < 1e-5 and result.compared == '10 crops'
+
+
+def test_test_command_writes_the_same_scores(model, exported, tmp_path):
+    config, checkpoint = model
+    found = []
+    for name, source in ('torch', dict(checkpoint=checkpoint)), ('onnx', dict(onnx=exported[0])):
+        out = str(tmp_path / f'{name}.npz')
+        metrics = run_test(config, work_dir=str(tmp_path), out=out, **source)
+        found.append((metrics, Predictions.read(out)))
+    (want_metrics, want), (got_metrics, got) = found
+    assert got_metrics == want_metrics
+    assert (got.sha256, got.config, got.classes) == (want.sha256, want.config, want.classes)
+    assert got.clips == want.clips and len(got) == 10
+    for name in want.columns:
+        np.testing.assert_allclose(got[name], want[name], atol=1e-5)
+
+
+def test_pictures_get_the_same_table(model, exported, faces, run_tool, tmp_path):
+    tables = []
+    for name, source in ('a', [model[1]]), ('b', ['--onnx', exported[0]]):
+        out = tmp_path / f'{name}.csv'
+        assert run_tool('predict_images.py', model[0], *source, faces, '--out', out)[0] == 0
+        with open(out, newline='') as file:
+            tables.append(list(csv.DictReader(file)))
+    want, got = tables
+    assert [row['input'] for row in got] == [row['input'] for row in want] and len(got) == 5
+    for name in EXPRESSIONS:
+        values = [[float(row[name.lower()]) for row in table] for table in tables]
+        np.testing.assert_allclose(*values, atol=1e-5)
+
+
+def test_crops_of_another_size_are_refused(model, exported, tmp_path):
+    Image.new('RGB', (100, 100)).save(tmp_path / 'a.png')
+    with pytest.raises(InvalidValueError, match=r'got crops \(1, 100, 100, 3\) .*expected crops'):
+        predict_images(model[0], None, [tmp_path / 'a.png'], onnx=exported[0])
+
+
+@pytest.mark.parametrize(
+    'config, options, message',
+    [
+        ('res18_srp_va', {}, r'track expr .*expected va of'),
+        ('temporal_tcn_affwild2', {}, 'inputs single frames .*expected windows of features'),
+        (None, {'data_preprocessor.resize_edge': 240}, r'preprocessing .*resize=256.*resize=240'),
+        (
+            None,
+            {'test_dataloader.dataset.metainfo': dict(classes=list('abcdefgh'))},
+            "expected .'a",
+        ),
+        (None, {'model.backbone.depth': 50}, 'model.backbone.depth.*no effect with --onnx'),
+    ],
+)
+def test_network_of_another_config_is_refused(
+    repo, model, exported, tmp_path, config, options, message
+):
+    path = model[0] if config is None else str(repo / f'configs/{config}.py')
+    with pytest.raises(InvalidValueError, match=message):
+        run_test(path, onnx=exported[0], work_dir=str(tmp_path), cfg_options=options)
+
+
+@pytest.mark.parametrize(
+    'keywords, message',
+    [
+        (dict(checkpoint='CHECKPOINT'), 'got both'),
+        (dict(onnx=None), 'got neither'),
+        (dict(amp=True), '--amp: has no effect with --onnx'),
+        (dict(tta=True), '--tta: has no effect with --onnx'),
+    ],
+)
+def test_settings_that_do_not_go_with_a_network_are_refused(
+    model, exported, tmp_path, keywords, message
+):
+    keywords = dict(onnx=exported[0], work_dir=str(tmp_path)) | keywords
+    with pytest.raises(InvalidValueError, match=message):
+        run_test(model[0], **keywords)
+
+
+def test_other_predictions_are_refused(model, exported, tmp_path, monkeypatch):
+    """The file is that of weights before the last change of the checkpoint."""
+    checkpoint = torch.load(model[1])
+    checkpoint['state_dict']['head.fc.bias'][0] += 1e-3
+    torch.save(checkpoint, tmp_path / 'a.pth')
+    monkeypatch.setattr(module, '_write', lambda job, path: shutil.copy(exported[0], path))
+    with pytest.raises(InvalidValueError, match=r'predictions of 10 crops that differ from those'):
+        export_onnx(model[0], str(tmp_path / 'a.pth'), str(tmp_path / 'a.onnx'))
+    assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
+
+
+@pytest.mark.parametrize(
+    'keywords, message',
+    [
+        (dict(out='a.pt'), r'expected a file that ends in \.onnx'),
+        (dict(int8=True), '--int8, --calibration: got only one'),
+        (dict(calibration='faces'), '--int8, --calibration: got only one'),
+        (dict(cfg_options={'test_dataloader.dataset.data_root': 'none'}), '--faces: got no folder'),
+        (dict(faces='none'), 'none: got no such file'),
+    ],
+)
+def test_wrong_arguments_are_named(model, tmp_path, keywords, message):
+    with pytest.raises(UserError, match=message):
+        export_onnx(*model, **dict(dict(out=str(tmp_path / 'a.onnx')), **keywords))
+    assert not list(tmp_path.iterdir())
+
+
+def test_faces_of_another_size_are_refused(model, tmp_path):
+    Image.new('RGB', (100, 90)).save(tmp_path / 'a.png')
+    with pytest.raises(InvalidValueError, match=r'a.png: got a picture of 100x90 pixels'):
+        export_onnx(*model, str(tmp_path / 'a.onnx'), faces=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    'pipeline, sides',
+    [
+        ("[dict(type='ResizeEdge', scale=91, edge='short'), dict(type='CenterCrop', crop_size=80)]",
+         (91, 80)),
+        ("[dict(type='Resize', scale=(96, 96))]", (96, 96)),
+        ("[dict(type='CenterCrop', crop_size=(100, 100))]", (112, 100)),
+        ('[]', (112, 112)),
+        ("[dict(type='Resize', scale=96, interpolation='bicubic')]", None),
+        ("[dict(type='Resize', scale=(96, 80))]", None),
+        ("[dict(type='RandomFlip', prob=0.5)]", None),
+    ],
+)  # fmt: skip
+def test_plain_pipelines_are_read_or_refused(repo, tmp_path, pipeline, sides):
+    path = tmp_path / 'plain.py'
+    path.write_text(
+        f"_base_ = ['{repo}/configs/res18_srp_affwild2_plain.py']\n"
+        f"steps = [dict(type='LoadFaceCrop')] + {pipeline} + [dict(type='PackInputs')]\n"
+        'test_dataloader = dict(dataset=dict(pipeline=steps))\n'
+    )
+    cfg = load_config(str(path))
+    if sides is None:
+        with pytest.raises(InvalidValueError, match='in the test pipeline, expected'):
+            read_preprocessing(cfg)
+        return
+    steps = read_preprocessing(cfg)
+    assert (steps.size, steps.resize, steps.crop, steps.to_rgb) == (112, *sides, True)
+    np.testing.assert_allclose(steps.mean, (123.675, 116.28, 103.53), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('base', ['res18_srp_va', 'res18_srp_au', 'res18_srp_mtl'])
+def test_other_tracks_have_their_columns(request, root, faces, tmp_path, base, crops):
+    folder = tmp_path / 'model'
+    folder.mkdir()
+    files = write_model(request, root, folder, base)
+    result = export_onnx(*files, str(tmp_path / 'a.onnx'), faces=str(faces))
+    scorer = CropScorer(*files)
+    want = scorer.split(scorer(crops))
+    got = OnnxNetwork(tmp_path / 'a.onnx').run(dict(crops=crops))
+    assert result.info.task == base[-3:].strip('_') and list(got) == list(want)
+    for name, values in got.items():
+        assert values.shape == (17, SIZES[name]) and np.ptp(values, axis=0).max() > 0.001
+        np.testing.assert_allclose(values, want[name], atol=1e-5)

@@ -2,43 +2,10 @@
 
 import numpy as np
 import pytest
-from small_onnx import write_onnx
+from small_onnx import write_network, write_onnx
 
 from abaw_mm.errors import InvalidValueError, MissingFileError
-from abaw_mm.models.deploy.crop_input import Preprocessing
-from abaw_mm.models.deploy.onnx_network import NetworkInfo, OnnxNetwork
-
-STEPS = Preprocessing(4, 4, 4, (0.0,) * 3, (1.0,) * 3)
-
-
-def write_network(path, **changes):
-    """Write a network whose scores are the first eight bytes of each crop, as one of the package.
-
-    Scores are not probabilities, so that a wrong layout would show.
-    """
-    onnx = pytest.importorskip('onnx')
-    pytest.importorskip('onnxruntime')
-    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    nodes = [
-        make('Flatten', ['crops'], ['flat']),
-        make('Cast', ['flat'], ['real'], to=onnx.TensorProto.FLOAT),
-        make('Slice', ['real', 'start', 'end', 'axis'], ['pred_score']),
-    ]
-    arrays = dict(start=[0], end=[8], axis=[1])
-    graph = onnx.helper.make_graph(
-        nodes,
-        'copy',
-        [value('crops', onnx.TensorProto.UINT8, ['N', 4, 4, 3])],
-        [value('pred_score', onnx.TensorProto.FLOAT, ['N', 8])],
-        [onnx.numpy_helper.from_array(np.array(a), n) for n, a in arrays.items()],
-    )
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9
-    )
-    info = NetworkInfo('expr', tuple('abcdefgh'), '0' * 64, 'small', preprocessing=STEPS)
-    onnx.helper.set_model_props(model, info.to_metadata() | changes)
-    onnx.save(model, path)
-    return info
+from abaw_mm.models.deploy.onnx_network import OnnxNetwork
 
 
 def test_description_and_arrays_are_those_of_the_file(tmp_path):

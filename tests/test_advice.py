@@ -39,7 +39,7 @@ def test_every_option_that_is_named_exists():
     named = {
         (str(path), option)
         for path, text in list_texts()
-        for option in re.findall(r'(?<![\w-])--[a-z][a-z_-]*[a-z]', text)
+        for option in re.findall(r'(?<![\w-])--[a-z][a-z0-9_-]*[a-z0-9]', text)
     }
     assert len(named) > 100
     assert not [found for found in named if found[1] not in options]

@@ -2,9 +2,10 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def quantize(path: Path, crops: np.ndarray) -> None:
         path (Path): The ONNX file in float32. It is replaced.
         crops (ndarray): Crops for calibration, (N, 112, 112, 3) uint8 RGB.
     """
-    from onnxruntime import quantization  # an optional package
+    import onnx  # optional packages, as the next one
+    from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(quantization.CalibrationDataReader):
@@ -38,16 +40,32 @@ def quantize(path: Path, crops: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder, _hide_warnings():
         fused = Path(folder, 'fused.onnx')  # BN as part of the convolutions
         quant_pre_process(path, fused, skip_symbolic_shape=True)
+        nodes = onnx.load(fused).graph.node
+        first = next(node for node in nodes if node.op_type in ('Conv', 'Gemm', 'MatMul'))
         quantization.quantize_static(
             fused,
             path,
             Reader(),
+            nodes_to_exclude=find_ancestors(nodes, first),
             op_types_to_quantize=['Conv', 'Gemm', 'MatMul', 'Relu', 'Add', 'MaxPool'],
             per_channel=True,
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
+
+
+def find_ancestors(nodes: Iterable[Any], last: Any) -> list[str]:
+    """Return the names of the nodes of a graph that a node depends on, here the preprocessing."""
+    makers = {name: node for node in nodes for name in node.output}
+    found: dict[str, None] = {}
+    waiting = list(last.input)
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found[node.name] = None
+            waiting += node.input
+    return list(found)
 
 
 @contextmanager

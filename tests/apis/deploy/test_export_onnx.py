@@ -2,10 +2,12 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from compose_video import compose, draw_faces, stay, write_video
 from conftest import write_clip
 from PIL import Image
 from small_model import write_small_model
@@ -239,3 +241,55 @@ def test_other_tracks_have_their_columns(request, root, faces, tmp_path, base, c
     for name, values in got.items():
         assert values.shape == (17, SIZES[name]) and np.ptp(values, axis=0).max() > 0.001
         np.testing.assert_allclose(values, want[name], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_int8_has_8_bit_weights_per_channel_and_nearly_the_same_scores(
+    model, exported, faces, crops, tmp_path
+):
+    onnx = pytest.importorskip('onnx')
+    path = tmp_path / 'int8.onnx'
+    result = export_onnx(*model, str(path), int8=True, calibration=str(faces))
+    assert result.info.precision == OnnxNetwork(path).info.precision == 'int8'
+    assert path.stat().st_size < 0.5 * Path(exported[0]).stat().st_size
+    graph = onnx.load(path).graph
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    convs = [node for node in graph.node if node.op_type == 'Conv']
+    assert len(convs) == 17  # 15 of the backbone's three stages, 2 of the neck
+    for conv in convs:
+        weight, scale = (arrays[name] for name in makers[conv.input[1]].input[:2])
+        assert weight.dtype == np.int8 and np.abs(weight).max() <= 64
+        assert scale.shape == (len(weight),)
+        assert makers[conv.input[0]].op_type == 'DequantizeLinear'
+    # The first convolution gets the network's input, rounded once.
+    first = makers[makers[convs[0].input[0]].input[0]]
+    assert first.op_type == 'QuantizeLinear' and makers[first.input[0]].op_type == 'Div'
+    steps, waiting = set(), [first.input[0]]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None:
+            steps.add(node.op_type)
+            waiting += node.input
+    assert 'Add' in steps and not any('Quantize' in step for step in steps)
+    want = OnnxNetwork(exported[0]).run(dict(crops=crops))['pred_score']
+    got = OnnxNetwork(path).run(dict(crops=crops))['pred_score']
+    assert 0 < np.abs(got - want).max() < 0.1
+    metrics = {name: run_test(model[0], onnx=str(file), work_dir=str(tmp_path))
+               for name, file in (('float32', exported[0]), ('int8', path))}  # fmt: skip
+    assert result.scores == metrics
+
+
+@pytest.mark.slow
+def test_video_gets_the_same_scores(model, exported, run_tool, tmp_path):
+    pytest.importorskip('facenet_pytorch')
+    images = compose(draw_faces(1, seed=1), [stay(3, 150, 120, 140)]).images
+    write_video(tmp_path / 'one.mp4', images, [0, 40, 80])
+    found = []
+    for name, source in ('torch', [model[1]]), ('onnx', ['--onnx', exported[0]]):
+        args = [model[0], *source, tmp_path / 'one.mp4', '--out', tmp_path / name]
+        assert run_tool('predict_video.py', *args)[0] == 0
+        found.append(Predictions.read(tmp_path / name / 'one.npz'))
+    want, got = found
+    assert len(got) == 3 and got.sha256 == want.sha256
+    np.testing.assert_allclose(got['pred_score'], want['pred_score'], atol=1e-5)

@@ -77,8 +77,10 @@ def check_network(info: NetworkInfo, path: str, cfg: Config, overrides: Iterable
     found: dict[str, tuple[Any, Any]] = {
         'inputs': (kinds[info.preprocessing is not None], kinds[is_of_frames(cfg)]),
         'track': (info.task, dataset.get('task', 'expr')),
-        'classes': (info.classes, tuple(get_classes(cfg.test_dataloader) or info.classes)),
     }
+    if info.classes:  # the other tracks have none
+        names = get_classes(cfg.test_dataloader) or info.classes
+        found['classes'] = info.classes, tuple(names)
     if info.preprocessing is not None and found['inputs'][0] == found['inputs'][1]:
         wanted = read_preprocessing(cfg, info.preprocessing.size)
         found['preprocessing'] = info.preprocessing, wanted

@@ -10,6 +10,7 @@ from abaw_mm.apis.config import load_config
 from abaw_mm.apis.load_classifier import load_classifier
 from abaw_mm.apis.test import test as run_test
 from abaw_mm.datasets import FeatureFolder
+from abaw_mm.engine.hooks.feature_source_hook import COMPARED
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.models.deploy.onnx_network import OnnxNetwork
@@ -134,7 +135,8 @@ test_options.__test__ = False
 def test_features_of_another_source_are_refused(tiny, features, make_features, tmp_path):
     config = 'temporal_tcn_affwild2'
     options = make_options(config, tiny, features)
-    sources = dict(FeatureFolder.open(features / 'video').meta)
+    meta = FeatureFolder.open(features / 'video').meta
+    sources = {name: meta.get(name) for name in COMPARED}
     checkpoint = write_checkpoint(config, options, tmp_path / 'a.pth', sources)
     export_onnx(config, checkpoint, str(tmp_path / 'a.onnx'), cfg_options=options)
     run = dict(onnx=str(tmp_path / 'a.onnx'), work_dir=str(tmp_path))

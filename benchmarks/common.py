@@ -179,6 +179,6 @@ def report(
         rows.append(dict(name=name, stock=stock, ours=ours, ratio=ratio))
         table.add_row(name, what, unit, f'{stock:.4g}', f'{ours:.4g}', f'{ratio:.2f}')
         console.print(f'{name} {ratio:.2f}', style='dim', highlight=False)
+        if path:  # after each row, so that a run that is stopped leaves those before
+            path.write_text(json.dumps(rows, indent=1) + '\n')
     console.print(table)
-    if path:
-        path.write_text(json.dumps(rows, indent=1) + '\n')

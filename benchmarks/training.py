@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Speed and memory of training and testing, compared with stock mmpretrain.
 
-    python benchmarks/training.py [--quick] [--json rows.json] [--profile operators.txt]
+    python benchmarks/training.py [--quick] [--nets r18] [--kinds step] [--json rows.json]
+    python benchmarks/training.py --profile operators.txt
 
 The paper's network with three frozen stages at 224x224 pixels runs in three ways: stock mmpretrain
 in float32, stock mmpretrain in mixed precision (``*_amp``; on the CPU with bfloat16, which its own
@@ -12,7 +13,7 @@ other processes can only add time. Further rows compare ours with and without on
 
 With CUDA, batches have 128 frames and steps are timed with events; otherwise batches have 32 frames
 and use all cores. A ratio above 1 means that ours, or the setting, is better. ``ROWS`` describes
-the rows. ``--quick`` runs fewer rounds and omits some rows.
+the rows. ``--quick`` runs fewer rounds and omits some rows. ``--nets`` and ``--kinds`` choose rows.
 """
 
 import logging
@@ -53,6 +54,7 @@ from abaw_mm.structures.tasks import EXPRESSIONS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NETS = {'r18': 'res18_srp_affwild2', 'r50': 'res50_srp_affwild2'}
+KINDS = ('step', 'end_to_end', 'eval', 'memory', 'ddp')
 STOCK = ('stock', 'stock_amp')
 SIDES = (*STOCK, 'ours', 'unfused')  # 'unfused': ours without efficient_conv_bn_eval
 ROWS = {  # name: description, unit; *_amp compares with stock in mixed precision
@@ -62,7 +64,7 @@ ROWS = {  # name: description, unit; *_amp compares with stock in mixed precisio
             ('step', 'a training step on a batch in memory', 'frames/s'),
             ('end_to_end', "the Runner's training, from JPEGs", 'frames/s'),
             ('eval', "the Runner's test, from JPEGs to the score", 'frames/s'),
-            ('memory', 'peak memory of a training step (not with --quick)', 'MB'),
+            ('memory', 'peak memory of a training step (on the CPU not with --quick)', 'MB'),
             ('minutes', "the paper's 8000 steps of 128, by end_to_end", 'min'),
         )
         for net in NETS
@@ -116,7 +118,7 @@ def make_config(net: str, side: str, root: Path, iters: int = 10**9) -> Config:
     cfg = Config.fromfile(CONFIGS / f'{NETS[net]}{"_plain" if is_stock else ""}.py')
     for split in ('train', 'test'):
         loader = cfg[f'{split}_dataloader']
-        loader.update(batch_size=BATCH, num_workers=min(8, os.cpu_count()), pin_memory=CUDA)
+        loader.update(batch_size=BATCH, num_workers=min(16, os.cpu_count()), pin_memory=CUDA)
         if is_stock:
             loader.dataset = dict(
                 type='CustomDataset',
@@ -351,8 +353,16 @@ def _measure_ddp(root: Path, rounds: int, rank: int, queue: mp.Queue) -> None:
 # ---------------------------------------------------------------------------------------- rows
 
 
-def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
-    """Yield name, stock figure and our figure of each row."""
+def measure(
+    quick: bool, nets: Sequence[str] = tuple(NETS), kinds: Sequence[str] = KINDS
+) -> Iterator[tuple[str, float, float]]:
+    """Yield name, stock figure and our figure of each row.
+
+    Args:
+        quick: Whether to run fewer rounds.
+        nets: Keys of ``NETS``.
+        kinds: Which of ``KINDS`` to measure.
+    """
     run = run_in_fresh_process
     rounds = 1 if quick else 3
     number = {what: steps // (2 if quick else 1) for what, steps in STEPS.items()}
@@ -366,30 +376,33 @@ def measure(quick: bool) -> Iterator[tuple[str, float, float]]:
             yield name, figures['stock'], figures['ours']
             yield f'{name}_amp', figures['stock_amp'], figures['ours']
 
-        rate, end_to_end = run(measure_matrix_rate), {}
-        for net in NETS:
-            sides = SIDES if quick else (*SIDES, 'compiled')
-            step = run(measure_steps, net, train, 4 * rounds, sides)
-            yield from compare(f'step_{net}', step)
-            yield f'fuse_step_{net}', step['unfused'], step['ours']
-            if not quick:
-                yield f'compile_{net}', step['ours'], step['compiled']
-            yield f'limit_{net}', rate / run(count_flops, net, train), step['ours']
-            sides = (*STOCK, 'ours')
-            speed = run(measure_loops, net, train, 'train', number['train'], rounds, sides)
-            end_to_end[net] = speed['ours']
-            yield from compare(f'end_to_end_{net}', speed)
-            minutes = {side: PAPER_FRAMES / value / 60 for side, value in speed.items()}
-            yield from compare(f'minutes_{net}', minutes)
-            speed = run(measure_loops, net, test, 'eval', number['eval'], rounds, SIDES)
-            yield from compare(f'eval_{net}', speed)
-            yield f'fuse_eval_{net}', speed['unfused'], speed['ours']
-            if not quick:
+        sides = (*STOCK, 'ours')
+        for net in nets:
+            if 'step' in kinds:
+                all_sides = SIDES if quick else (*SIDES, 'compiled')
+                step = run(measure_steps, net, train, 4 * rounds, all_sides)
+                yield from compare(f'step_{net}', step)
+                yield f'fuse_step_{net}', step['unfused'], step['ours']
+                if not quick:
+                    yield f'compile_{net}', step['ours'], step['compiled']
+                rate = run(measure_matrix_rate)
+                yield f'limit_{net}', rate / run(count_flops, net, train), step['ours']
+            if 'end_to_end' in kinds:
+                speed = run(measure_loops, net, train, 'train', number['train'], rounds, sides)
+                yield from compare(f'end_to_end_{net}', speed)
+                minutes = {side: PAPER_FRAMES / value / 60 for side, value in speed.items()}
+                yield from compare(f'minutes_{net}', minutes)
+                if net == 'r18':
+                    yield 'decode_limit', run(time_opencv, train), speed['ours']
+            if 'eval' in kinds:
+                speed = run(measure_loops, net, test, 'eval', number['eval'], rounds, SIDES)
+                yield from compare(f'eval_{net}', speed)
+                yield f'fuse_eval_{net}', speed['unfused'], speed['ours']
+            if 'memory' in kinds and (CUDA or not quick):
                 memory = {side: run(measure_memory, net, side, train) for side in sides}
                 yield from compare(f'memory_{net}', memory)
-        if not quick and (not CUDA or torch.cuda.device_count() > 1):
+        if 'ddp' in kinds and not quick and (not CUDA or torch.cuda.device_count() > 1):
             yield 'ddp_r18', *measure_ddp(train, 2 * rounds)
-        yield 'decode_limit', run(time_opencv, train), end_to_end['r18']
 
 
 def write_profiles(path: Path) -> None:
@@ -406,13 +419,16 @@ def write_profiles(path: Path) -> None:
 
 def main() -> None:
     parser = make_parser(__doc__)
+    parser.add_argument('--nets', nargs='+', choices=NETS, default=tuple(NETS), help='networks')
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='kinds of rows')
     parser.add_argument('--profile', type=Path, help='only write a profile of our steps')
     args = parser.parse_args()
     if args.profile:
         write_profiles(args.profile)
         return
     device = torch.cuda.get_device_name() if CUDA else 'no GPU'
-    report(f'batches of {BATCH} frames; {device}', ROWS, measure(args.quick), args.json)
+    figures = measure(args.quick, args.nets, args.kinds)
+    report(f'batches of {BATCH} frames; {device}', ROWS, figures, args.json)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import on_gpu
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -75,7 +76,7 @@ def list_stages(backbone):
     ]
 
 
-@pytest.mark.parametrize('path', mark_slow(LABELLED))
+@pytest.mark.parametrize('path', mark_slow(LABELLED) + on_gpu(LABELLED))
 def test_frame_config_trains_one_iteration_and_scores(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     for name in ('train', 'val', 'test'):
@@ -95,7 +96,7 @@ def test_frame_config_trains_one_iteration_and_scores(path, tiny, tmp_path):
         assert not any(trained) if stage <= frozen else all(trained)
 
 
-@pytest.mark.parametrize('path', mark_slow(FACES))
+@pytest.mark.parametrize('path', mark_slow(FACES) + on_gpu(FACES))
 def test_pretraining_config_trains_one_iteration_and_exports(path, tiny, tmp_path):
     cfg = load_config(str(path), work_dir=str(tmp_path / 'run'))
     cfg.train_dataloader.dataset.data_root = str(tiny / 'cropped_aligned')
@@ -157,7 +158,7 @@ def make_sound():
     return write
 
 
-@pytest.mark.parametrize('path', mark_slow(TEMPORAL))
+@pytest.mark.parametrize('path', mark_slow(TEMPORAL) + on_gpu(TEMPORAL))
 def test_config_over_features_trains_and_scores(path, make_small, tmp_path):
     cfg = make_small(path, tmp_path / 'run')
     cfg.train_cfg.update(max_iters=1, val_interval=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import on_gpu
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -110,6 +111,14 @@ def test_track_config_resumes_bit_equal_and_scores(path, make_small, tmp_path):
     if task == 'mtl' and 'temporal' not in path.stem:  # 11 frames with a crop, one of them twice
         assert scores['affwild2/annotated']['va'] == 12
     assert np.isfinite(scores[f'affwild2/{SCORES[task]}'])
+
+
+@pytest.mark.parametrize('path', on_gpu(TRACKS))
+def test_track_config_trains_one_iteration_and_scores(path, make_small, tmp_path):
+    cfg = make_small(path, tmp_path / 'run')
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    Runner.from_cfg(cfg).train()
+    assert list((tmp_path / 'run').glob('best_affwild2_*_iter_1.pth'))
 
 
 def test_head_of_another_track_is_refused(make_small, tmp_path):

@@ -17,8 +17,9 @@ def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: Any) -> O
     scaling, or float32. So ``optim_wrapper=dict(type='AutoAmpOptimWrapper')`` runs on every device,
     and a checkpoint resumes on another device.
 
-    Parameters that are unfrozen later, on resume or by a hook, get a momentum of zeros before their
-    first step, which torch's fused SGD needs once other parameters have momenta.
+    Parameters of torch's fused SGD get a momentum of zeros before their first step. torch allocates
+    it without setting it, and leaves it so if loss scaling skips the first step. It refuses
+    parameters that are unfrozen later, on resume or by a hook, when others have momenta.
 
     Args:
         optimizer: Optimizer of parameters that are already on their device.
@@ -39,10 +40,11 @@ def auto_amp_optim_wrapper(optimizer: torch.optim.Optimizer, **kwargs: Any) -> O
 
 
 def _add_missing_momenta(optimizer: torch.optim.Optimizer, *args: Any) -> None:
-    """Add momenta of zeros where only some parameters of a fused group of SGD have momenta.
+    """Add momenta of zeros to the parameters of fused groups of SGD that have none.
 
     The first step of such a parameter equals that of torch's other kernels, unless ``dampening`` is
-    set, which then applies to it, too.
+    set, which then applies to it, too. So a group with ``dampening`` whose parameters are all new
+    is left to torch.
     """
     for group in optimizer.param_groups:
         if (
@@ -53,6 +55,6 @@ def _add_missing_momenta(optimizer: torch.optim.Optimizer, *args: Any) -> None:
             continue
         stepped = [parameter for parameter in group['params'] if parameter.grad is not None]
         missing = [p for p in stepped if optimizer.state[p].get('momentum_buffer') is None]
-        if len(missing) < len(stepped):
+        if len(missing) < len(stepped) or not group['dampening']:
             for parameter in missing:
                 optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)

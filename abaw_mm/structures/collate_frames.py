@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import FUNCTIONS
 
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.structures.shared_batch import SharedBatch, to_tensors
 from abaw_mm.structures.tasks import TASKS
 
 
@@ -14,9 +15,9 @@ from abaw_mm.structures.tasks import TASKS
 def collate_frames(frames: Sequence[dict]) -> dict:
     """Stack loaded frames as uint8 arrays at the size of the crops.
 
-    Workers send bytes, without an object per frame. ``FrameDataPreprocessor`` crops, resizes and
-    normalises them on the model's device. The pipeline has to end in ``LoadFaceCrop`` or in a
-    transform that keeps its keys.
+    Workers send bytes, without an object per frame, in shared memory (``SharedBatch``).
+    ``FrameDataPreprocessor`` crops, resizes and normalises them on the model's device. The pipeline
+    has to end in ``LoadFaceCrop`` or in a transform that keeps its keys.
 
     Args:
         frames (Sequence[dict]): N frames with ``img`` ((H, W, 3) uint8), ``clip``, ``frame_no``,
@@ -33,9 +34,8 @@ def collate_frames(frames: Sequence[dict]) -> dict:
     """
     _check_images(frames)
     id_of = {clip: clip_id for clip_id, clip in enumerate(dict.fromkeys(f['clip'] for f in frames))}
-    columns = dict(
-        inputs=np.stack([frame['img'] for frame in frames]),
-        clip_id=np.array([id_of[frame['clip']] for frame in frames]),
+    columns: dict = dict(
+        clips=list(id_of), clip_id=np.array([id_of[frame['clip']] for frame in frames])
     )
     for name in ('sample_idx', 'frame_no'):
         columns[name] = np.array([frame[name] for frame in frames])
@@ -44,9 +44,10 @@ def collate_frames(frames: Sequence[dict]) -> dict:
             values = np.array([frame[target.ground_truth] for frame in frames])
             is_float = values.dtype.kind == 'f'
             columns[target.ground_truth] = values if is_float else values.astype(np.int64)
-    return {name: torch.from_numpy(column) for name, column in columns.items()} | {
-        'clips': list(id_of)
-    }
+    images = [frame['img'] for frame in frames]
+    if torch.utils.data.get_worker_info() is not None:
+        return SharedBatch(images, columns)
+    return to_tensors(dict(inputs=np.stack(images), **columns))
 
 
 def _check_images(frames: Sequence[dict]) -> None:

@@ -4,6 +4,7 @@ default_scope = 'mmpretrain'
 custom_imports = dict(imports=['abaw_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
+    runtime_info=dict(type='BufferedRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),  # scores by step
     param_scheduler=dict(type='ParamSchedulerHook'),

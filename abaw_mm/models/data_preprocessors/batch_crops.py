@@ -62,13 +62,58 @@ def _fallback_box(height: int, width: int, aspect_ratio_range: tuple[float, floa
     return [(width - box_width) // 2, (height - box_height) // 2, box_width, box_height]
 
 
-def crop_and_resize(
+def crop_and_resize_by_opencv(
+    images: torch.Tensor,
+    boxes: np.ndarray,
+    flip: np.ndarray,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    to_rgb: bool,
+) -> torch.Tensor:
+    """Crop a box of each image, resize, flip and normalise it, on the CPU.
+
+    Images are bytes until the end, one at a time, so that all steps of an image run in the cache.
+    ``grid_sample`` is slow on the CPU.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        boxes: Left, top, width and height in pixels, (N, 4).
+        flip: Whether to flip each image, (N, ) bool.
+        size: Height and width of the resized box, in pixels.
+        window: Top, left, height and width of the part of the resized box to keep, in pixels.
+        mean, std: Of each channel of the result, in 0-255, 3 or 1 numbers.
+        to_rgb: Whether to reverse the channels.
+
+    Returns:
+        Tensor: (N, 3, height, width) float32, channels_last.
+    """
+    top, left, height, width = window
+    out = torch.from_numpy(np.empty((len(images), height, width * 3), np.float32))
+    # Rows of an image, since a loop over three channels is slow.
+    mean, std = (values.flatten().expand(3).repeat(width) for values in (mean, std))
+    for image, box, is_flipped, row in zip(
+        images.numpy(), boxes.tolist(), flip.tolist(), out, strict=True
+    ):
+        x, y, box_width, box_height = box
+        cut = image[y : y + box_height, x : x + box_width]
+        if to_rgb:
+            cut = cv2.cvtColor(cut, cv2.COLOR_BGR2RGB)
+        resized = cv2.resize(cut, size[::-1], interpolation=cv2.INTER_LINEAR)
+        if is_flipped:
+            resized = cv2.flip(resized, 1)
+        kept = np.ascontiguousarray(resized[top : top + height, left : left + width])
+        torch.sub(torch.from_numpy(kept).view(height, -1), mean, out=row).div_(std)
+    return out.view(len(images), height, width, 3).permute(0, 3, 1, 2)
+
+
+def crop_and_resize_by_grid(
     images: torch.Tensor, boxes: np.ndarray, flip: np.ndarray, size: tuple[int, int]
 ) -> torch.Tensor:
     """Crop a box of each image, resize it bilinearly and flip it horizontally if requested.
 
-    Pixels equal those of OpenCV's ``resize``, which is used on the CPU because ``grid_sample`` is
-    slow there.
+    Pixels differ by at most 1 from those of OpenCV's ``resize``, which rounds.
 
     Args:
         images: (N, H, W, 3) uint8.
@@ -79,26 +124,13 @@ def crop_and_resize(
     Returns:
         Tensor: (N, 3, height, width) float32 in 0-255, channels_last.
     """
-    if images.is_cuda:
-        return crop_and_resize_by_grid(images, boxes, flip, size)
-    out = np.empty((len(images), *size, 3), np.uint8)
-    for row, (image, box) in enumerate(zip(images.numpy(), boxes.tolist(), strict=True)):
-        left, top, width, height = box
-        cut = image[top : top + height, left : left + width]
-        resized = cv2.resize(cut, size[::-1], interpolation=cv2.INTER_LINEAR)
-        out[row] = resized[:, ::-1] if flip[row] else resized
-    return torch.from_numpy(out).permute(0, 3, 1, 2).float()
-
-
-def crop_and_resize_by_grid(
-    images: torch.Tensor, boxes: np.ndarray, flip: np.ndarray, size: tuple[int, int]
-) -> torch.Tensor:
-    """Compute :func:`crop_and_resize` with ``grid_sample``; pixels differ by at most 1."""
     batch, device = len(images), images.device
     height, width = images.shape[1:3]
     # One copy to the device for all bounds.
-    bounds = np.concatenate([boxes, flip[:, None]], axis=1).astype(np.float32)
-    table = torch.from_numpy(bounds).to(device, non_blocking=True)
+    bounds = torch.from_numpy(np.concatenate([boxes, flip[:, None]], axis=1).astype(np.float32))
+    if device.type == 'cuda':
+        bounds = bounds.pin_memory()  # a copy from other memory may wait for the device
+    table = bounds.to(device, non_blocking=True)
     left, top, box_width, box_height, flipped = table[:, :, None].unbind(1)  # (N, 1) each
 
     def sample_places(start: torch.Tensor, length: torch.Tensor, number: int) -> torch.Tensor:

@@ -14,7 +14,8 @@ from abaw_mm.errors import InvalidValueError
 from abaw_mm.models.data_preprocessors.batch_augments import check_no_batch_augments
 from abaw_mm.models.data_preprocessors.batch_crops import (
     MAX_ATTEMPTS,
-    crop_and_resize,
+    crop_and_resize_by_grid,
+    crop_and_resize_by_opencv,
     random_resized_boxes,
 )
 from abaw_mm.structures import FrameBatch, is_frame_batch
@@ -118,28 +119,30 @@ class FrameDataPreprocessor(BaseDataPreprocessor):
         return dict(inputs=inputs, data_samples=[DataSample() for _ in inputs])
 
     def _make_inputs(self, images: torch.Tensor, key: np.ndarray | None) -> torch.Tensor:
+        batch, height, width, _ = images.shape
+        if key is not None:
+            numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)
+            boxes = random_resized_boxes(
+                numbers[:, 1:], height, width, self.crop_ratio_range, self.aspect_ratio_range
+            )
+            flip = numbers[:, 0] < self.flip_prob
+            size = (self.crop_size, self.crop_size)
+        else:
+            edge = min(height, width)
+            size = int(self.resize_edge * height / edge), int(self.resize_edge * width / edge)
+            boxes = np.tile([0, 0, width, height], (batch, 1))
+            flip = np.zeros(batch, bool)
+        top, left = (max(0, round((side - self.crop_size) / 2.0)) for side in size)
+        window = (top, left, self.crop_size, self.crop_size)
+        if images.device.type == 'cpu':
+            return crop_and_resize_by_opencv(
+                images, boxes, flip, size, window, self.mean, self.std, self.to_rgb
+            )
         if self.to_rgb:
             images = images.flip(-1)
-        inputs = self._crop_centre(images) if key is None else self._crop_randomly(images, key)
+        resized = crop_and_resize_by_grid(images, boxes, flip, size)
+        inputs = resized[:, :, top : top + self.crop_size, left : left + self.crop_size]
         return inputs.sub_(self.mean).div_(self.std)  # in place: the crops are new tensors
-
-    def _crop_randomly(self, images: torch.Tensor, key: np.ndarray) -> torch.Tensor:
-        numbers = uniform(key, 1 + 4 * MAX_ATTEMPTS)
-        _, height, width, _ = images.shape
-        boxes = random_resized_boxes(
-            numbers[:, 1:], height, width, self.crop_ratio_range, self.aspect_ratio_range
-        )
-        flip = numbers[:, 0] < self.flip_prob
-        return crop_and_resize(images, boxes, flip, (self.crop_size, self.crop_size))
-
-    def _crop_centre(self, images: torch.Tensor) -> torch.Tensor:
-        batch, height, width, _ = images.shape
-        edge = min(height, width)
-        size = int(self.resize_edge * height / edge), int(self.resize_edge * width / edge)
-        boxes = np.tile([0, 0, width, height], (batch, 1))
-        resized = crop_and_resize(images, boxes, np.zeros(batch, bool), size)
-        top, left = (max(0, round((side - self.crop_size) / 2.0)) for side in size)
-        return resized[:, :, top : top + self.crop_size, left : left + self.crop_size]
 
 
 def _check_sizes(crop_size: int, resize_edge: int) -> None:

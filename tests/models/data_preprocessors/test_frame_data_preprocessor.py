@@ -13,8 +13,8 @@ from abaw_mm.datasets.samplers.keyed_random import random_keys, uniform
 from abaw_mm.models import FrameDataPreprocessor
 from abaw_mm.models.data_preprocessors.batch_crops import (
     MAX_ATTEMPTS,
-    crop_and_resize,
     crop_and_resize_by_grid,
+    crop_and_resize_by_opencv,
     random_resized_boxes,
 )
 from abaw_mm.structures import collate_frames
@@ -131,7 +131,9 @@ def test_grid_sample_equals_opencv_within_one_grey_value():
     boxes = random_resized_boxes(numbers, 112, 112, (0.3, 1.0), (0.7, 1.4))
     flip = np.arange(16) % 2 == 0
     for size in ((224, 224), (64, 80)):
-        by_opencv = crop_and_resize(images, boxes, flip, size)
+        by_opencv = crop_and_resize_by_opencv(
+            images, boxes, flip, size, (0, 0, *size), torch.zeros(1), torch.ones(1), to_rgb=False
+        )
         by_grid = crop_and_resize_by_grid(images, boxes, flip, size)
         assert by_grid.shape == by_opencv.shape == (16, 3, *size)
         assert (by_grid - by_opencv).abs().max() <= 1.01

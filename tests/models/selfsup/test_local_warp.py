@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from mmpretrain.registry import MODELS, TRANSFORMS
 
 from abaw_mm.models.selfsup import RandomLocalWarp
@@ -154,12 +155,12 @@ def test_autocast_does_not_change_the_warp():
     assert torch.equal(warped, RandomLocalWarp()(images, make_generator()))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_gpu_gives_the_same_pixels():
-    images = torch.rand(2, 3, 32, 32, device='cuda')
+@pytest.mark.parametrize('device', DEVICES)
+def test_devices_give_the_same_pixels(device):
+    images = torch.rand(2, 3, 32, 32, device=device)
     field = RandomLocalWarp().draw(2, 32, 32, generator=make_generator())
     torch.testing.assert_close(
-        warp_images(images, field.cuda()).cpu(),
+        warp_images(images, field.to(device)).cpu(),
         warp_images(images.cpu(), field),
         atol=1e-4,
         rtol=1e-4,

@@ -277,13 +277,16 @@ def describe_gpu() -> str:
 def run_part(name: str, out: Path, rehearse: bool) -> dict:
     """Run a part in a process of its own."""
     what, limit = PARTS[name]
+    if rehearse:
+        limit *= 10
     is_skipped = not CUDA and not rehearse
     if is_skipped and name != 'tests':
         return dict(what=what, outcome='skipped: no GPU')
     file = out / f'{name}.json'
     file.unlink(missing_ok=True)
     (out / f'{name}.log').unlink(missing_ok=True)
-    command = [sys.executable, __file__, '--out', str(out), '--part', name]
+    end = time.time() + limit - 5  # of what the part starts, so that it can report
+    command = [sys.executable, __file__, '--out', str(out), '--part', name, '--end', str(end)]
     start = time.perf_counter()
     status = run_logged(command + ['--rehearse'] * rehearse, out / f'{name}.log', limit)
     seconds = time.perf_counter() - start
@@ -388,12 +391,12 @@ def main() -> int:
     parser.add_argument('--out', type=Path, required=True, help='folder of the results')
     parser.add_argument('--rehearse', action='store_true', help='on the CPU, on a few frames')
     parser.add_argument('--part', choices=PARTS, help='only run this part')
+    parser.add_argument('--end', type=float, default=time.time() + 86400, help='end of --part')
     args = parser.parse_args()
     if args.rehearse and CUDA:
         parser.error('--rehearse: got a machine with a GPU, expected one without; leave it out')
     if args.part:
-        limit = PARTS[args.part][1] - 10  # of what the part starts, so that it can report
-        result = RUN[args.part](args.out, args.rehearse, limit)
+        result = RUN[args.part](args.out, args.rehearse, max(1.0, args.end - time.time()))
         (args.out / f'{args.part}.json').write_text(json.dumps(result, indent=1) + '\n')
         return 0
     results = dict(gpu=describe_gpu(), machine=describe_machine(), rehearsal=args.rehearse)

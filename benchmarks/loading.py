@@ -11,7 +11,10 @@ is measured with two thousand drawn 112x112 JPEGs.
 
 Each figure comes from a fresh process. A ratio above 1 means that ours is better. ``ROWS``
 describes the rows. ``--quick`` uses a tenth of the frames for the scores and omits the memory of
-ranks and workers; the list keeps its full size.
+ranks and workers; the list keeps its full size. ``--loaders`` only measures loaders and decoding.
+
+Rows of one core count frames per second of CPU time, of the worker and the main process together.
+That is the speed on one idle core, and depends less on what else the machine does.
 """
 
 import multiprocessing as mp
@@ -31,6 +34,7 @@ from common import (
     TRAIN_SET,
     make_crops,
     make_parser,
+    measure_cpu_time,
     measure_peak_rss,
     measure_rss,
     report,
@@ -64,7 +68,7 @@ ROWS = {  # name: description, unit
     'peak_memory_cold': ('the same for the first time', 'MB'),
     'memory_2x4': ('proportional set of 2 ranks with 4 workers each, due to the list', 'MB'),
     'draw': ('draw an epoch: one frame in ten; stock shuffles all, it has no stride', 's'),
-    'loader': ('batches of one worker on one core, shared with the main process', 'frames/s'),
+    'loader': ('batches of one worker, per CPU second of worker and main process', 'frames/s'),
     'loader_2': ('batches of 2 workers on all cores', 'frames/s'),
     'loader_crops': ('like loader, with the data preprocessor', 'frames/s'),
     'decode_limit': ('decoding alone (stock) and loader (ours), one core', 'frames/s'),
@@ -216,7 +220,7 @@ class _Endless(Dataset):
 def measure_loading(
     root: Path, is_ours: bool, workers: int, one_core: bool, preprocesses: bool
 ) -> float:
-    """Return the frames/s of a data loader with training batches."""
+    """Return the frames/s of a data loader with training batches; of CPU time on one core."""
     if one_core:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     torch.set_num_threads(1)
@@ -236,6 +240,11 @@ def measure_loading(
         collate_fn=collate,
     )
     batches = iter(loader)
+    pids = [worker.pid for worker in batches._workers]
+
+    def now() -> float:
+        return measure_cpu_time(pids) if one_core else time.perf_counter()
+
     frames, start, warm_up, seconds = 0, 0.0, 10, 6.0
     for step, batch in enumerate(batches):
         if preprocesses:
@@ -243,12 +252,12 @@ def measure_loading(
                 batch['key'] = random_keys(0, step, np.arange(BATCH))
             preprocess(batch, training=True)
         if step == warm_up:
-            start = time.perf_counter()
+            start = now()
         elif step > warm_up:
             frames += BATCH
-            if time.perf_counter() - start > seconds:
+            if now() - start > seconds:
                 break
-    speed = frames / (time.perf_counter() - start)
+    speed = frames / (now() - start)
     batches._shutdown_workers()  # an endless loader does not stop by itself
     return speed
 
@@ -317,47 +326,68 @@ def measure_scoring(frames: int, which: str) -> dict[str, float]:
 # ----------------------------------------------------------------------------------------- rows
 
 
-def measure(quick: bool, stored: bool) -> Iterator[tuple[str, float, float]]:
-    """Yield name, stock figure and our figure of each row."""
-    run = run_in_fresh_process
+def measure(quick: bool, stored: bool, loaders: bool) -> Iterator[tuple[str, float, float]]:
+    """Yield name, stock figure and our figure of each row.
+
+    Args:
+        quick: Whether to use fewer frames for the scores, and to omit the memory of ranks.
+        stored: Whether the list's files exist.
+        loaders: Whether to measure only loaders and decoding.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        tree, crops = Path(folder, 'tree'), Path(folder, 'crops')
-        make_tree(tree, stored)
-        stock = run(measure_opening, tree, False, stored)
-        cold, warm = (run(measure_opening, tree, True, stored) for _ in range(2))
-        stock_warm = run(measure_opening, tree, False, stored)
-        yield 'open_cold', stock['seconds'], cold['seconds']
-        yield 'open_warm', stock_warm['seconds'], warm['seconds']
-        yield 'peak_memory', stock_warm['memory'], warm['memory']
-        yield 'peak_memory_cold', stock['memory'], cold['memory']
-        if not quick:
-            baseline = run(measure_rank_memory, None, True, stored)
-            yield (
-                'memory_2x4',
-                run(measure_rank_memory, tree, False, stored) - baseline,
-                run(measure_rank_memory, tree, True, stored) - baseline,
-            )
-        yield 'draw', *(run(measure_drawing, tree, is_ours, stored) for is_ours in (False, True))
+        if not loaders:
+            yield from measure_list(Path(folder, 'tree'), quick, stored)
+        yield from measure_loaders(Path(folder, 'crops'))
+    if not loaders:
+        yield from measure_metrics(CLIPS * LINES // (10 if quick else 1))
 
-        make_crops(crops)
-        # Workers, one core, data preprocessor. Workers of stock mmpretrain crop.
-        for name, setting in (
-            ('loader', (1, True, False)),
-            ('loader_2', (2, False, False)),
-            ('loader_crops', (1, True, True)),
-        ):
-            speed = [run(measure_loading, crops, is_ours, *setting) for is_ours in (False, True)]
-            yield name, *speed
-            if name == 'loader':
-                limit = max(run(time_opencv, crops), run(measure_reading, crops, CROPS))
-                yield 'decode_limit', limit, speed[1]
-        store = f'{CROPS}.lmdb'
-        pack_crops(CropFolder(crops / CROPS), str(crops / store))
-        yield 'lmdb', *(run(measure_reading, crops, prefix) for prefix in (CROPS, store))
 
-    frames = CLIPS * LINES // (10 if quick else 1)
+def measure_list(tree: Path, quick: bool, stored: bool) -> Iterator[tuple[str, float, float]]:
+    """Yield the rows of opening the list and drawing from it."""
+    run = run_in_fresh_process
+    make_tree(tree, stored)
+    stock = run(measure_opening, tree, False, stored)
+    cold, warm = (run(measure_opening, tree, True, stored) for _ in range(2))
+    stock_warm = run(measure_opening, tree, False, stored)
+    yield 'open_cold', stock['seconds'], cold['seconds']
+    yield 'open_warm', stock_warm['seconds'], warm['seconds']
+    yield 'peak_memory', stock_warm['memory'], warm['memory']
+    yield 'peak_memory_cold', stock['memory'], cold['memory']
+    if not quick:
+        baseline = run(measure_rank_memory, None, True, stored)
+        yield (
+            'memory_2x4',
+            run(measure_rank_memory, tree, False, stored) - baseline,
+            run(measure_rank_memory, tree, True, stored) - baseline,
+        )
+    yield 'draw', *(run(measure_drawing, tree, is_ours, stored) for is_ours in (False, True))
+
+
+def measure_loaders(crops: Path) -> Iterator[tuple[str, float, float]]:
+    """Yield the rows of data loaders and decoding."""
+    run = run_in_fresh_process
+    make_crops(crops)
+    # Workers, one core, data preprocessor. Workers of stock mmpretrain crop.
+    for name, setting in (
+        ('loader', (1, True, False)),
+        ('loader_2', (2, False, False)),
+        ('loader_crops', (1, True, True)),
+    ):
+        speed = [run(measure_loading, crops, is_ours, *setting) for is_ours in (False, True)]
+        yield name, *speed
+        if name == 'loader':
+            limit = max(run(time_opencv, crops), run(measure_reading, crops, CROPS))
+            yield 'decode_limit', limit, speed[1]
+    store = f'{CROPS}.lmdb'
+    pack_crops(CropFolder(crops / CROPS), str(crops / store))
+    yield 'lmdb', *(run(measure_reading, crops, prefix) for prefix in (CROPS, store))
+
+
+def measure_metrics(frames: int) -> Iterator[tuple[str, float, float]]:
+    """Yield the rows of scoring."""
     stock, batch, plain = (
-        run(measure_scoring, frames, which) for which in ('stock', 'batch', 'frames')
+        run_in_fresh_process(measure_scoring, frames, which)
+        for which in ('stock', 'batch', 'frames')
     )
     yield 'macro_f1_time', stock['seconds'], batch['seconds']
     yield 'macro_f1_memory', stock['memory'], batch['memory']
@@ -367,9 +397,10 @@ def measure(quick: bool, stored: bool) -> Iterator[tuple[str, float, float]]:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument('--stored', action='store_true', help='make the files that are listed')
+    parser.add_argument('--loaders', action='store_true', help='only loaders and decoding')
     args = parser.parse_args()
     title = f'{CLIPS * LINES} frames in {CLIPS} clips'
-    report(title, ROWS, measure(args.quick, args.stored), args.json)
+    report(title, ROWS, measure(args.quick, args.stored, args.loaders), args.json)
 
 
 if __name__ == '__main__':

@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import requires
+from importlib.metadata import distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import abaw_mm
 from abaw_mm.compat import versions
@@ -37,6 +39,40 @@ def test_pinned_versions_are_supported(name):
                 version = versions.parse_release(match.group(2))
                 assert version >= versions.parse_release(low)
                 assert high is None or version < versions.parse_release(high)
+
+
+def read_pins(name):
+    """Return the pins of a requirements file for this Python: name to version."""
+    lines = (REPO / f'requirements/{name}.txt').read_text().splitlines()
+    pins = [Requirement(line.split('#')[0]) for line in lines if line.split('#')[0].strip()]
+    return {
+        canonicalize_name(pin.name): str(pin.specifier)
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate()
+    }
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='cuda.txt is for Python 3.11 and later')
+def test_requirements_for_cuda_are_the_stack_and_all_that_it_needs():
+    """But PyTorch, which a machine with a GPU has."""
+    pins, stack = read_pins('cuda'), read_pins('openmmlab')
+    installed = {canonicalize_name(d.metadata['Name']): d for d in distributions()}
+    if 'mmengine' not in installed:
+        pytest.skip('another stack is installed')
+    own = {'torch', 'torchvision'}
+    todo, needed = ['pytest', *stack], set()
+    while todo:
+        name = todo.pop()
+        if name in needed or name in own:
+            continue
+        needed.add(name)
+        for line in installed[name].requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({'extra': ''}):
+                todo.append(canonicalize_name(requirement.name))
+    assert set(pins) >= needed and not set(pins) & own
+    for name in stack.keys() - own - {'av', 'onnxruntime'}:  # these depend on the Python
+        assert pins[name] == stack[name]
 
 
 def test_citation_has_package_version():

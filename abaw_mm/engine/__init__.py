@@ -2,6 +2,7 @@
 
 from . import hooks, resume
 from .auto_amp_optim_wrapper import auto_amp_optim_wrapper
+from .buffered_runtime_info_hook import BufferedRuntimeInfoHook
 from .unwrap_model import unwrap_model
 
-__all__ = ['auto_amp_optim_wrapper', 'hooks', 'resume', 'unwrap_model']
+__all__ = ['BufferedRuntimeInfoHook', 'auto_amp_optim_wrapper', 'hooks', 'resume', 'unwrap_model']

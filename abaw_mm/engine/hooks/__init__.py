@@ -1,6 +1,5 @@
 """Hooks of training and testing, registered in mmpretrain."""
 
-from .buffered_runtime_info_hook import BufferedRuntimeInfoHook
 from .class_frequency_hook import ClassFrequencyHook
 from .collapse_hook import CollapseHook
 from .export_backbone_hook import ExportBackboneHook
@@ -15,7 +14,6 @@ from .sync_bn_statistics_hook import SyncBNStatisticsHook
 from .unreadable_frames_hook import UnreadableFramesHook
 
 __all__ = [
-    'BufferedRuntimeInfoHook',
     'ClassFrequencyHook',
     'CollapseHook',
     'ExportBackboneHook',

@@ -150,7 +150,7 @@ def test_folder_has_a_docstring_and_stays_small(folder):
 def test_tests_mirror_the_package():
     """Every folder of tests names a folder of the package, except the tests of other folders."""
     root = REPO / 'tests'
-    others = {'demo', 'tools', 'benchmarks', 'faults'}
+    others = {'demo', 'tools', 'benchmarks', 'faults', 'gpu'}
     for folder in {path.parent.relative_to(root) for path in root.rglob('test_*.py')}:
         if folder.parts and folder.parts[0] not in others:
             assert (PACKAGE / folder).is_dir(), f'tests/{folder} has no abaw_mm/{folder}'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install everything, draw demo data, train, test, print a table of F1 per class, and draw what the
-# model sees in a short video.
+# Install everything, draw demo data, train, test, print a table of F1 per class, and write a report of
+# the predictions and a video with the expressions that the model finds.
 #
 #   bash tools/quickstart.sh
 #
@@ -20,12 +20,28 @@ python demo/make_demo_data.py data/demo --train-clips 100 --val-clips 20 --frame
 bash tools/dist_train.sh $CONFIG 2 --work-dir $WORK_DIR
 # shellcheck disable=SC2012  # the names are our own
 CHECKPOINT=$(ls -t $WORK_DIR/best_affwild2_macro_f1_iter_*.pth | head -n 1)
-bash tools/dist_test.sh $CONFIG "$CHECKPOINT" 2 --work-dir $WORK_DIR/test
+bash tools/dist_test.sh $CONFIG "$CHECKPOINT" 2 --work-dir $WORK_DIR/test \
+    --out $WORK_DIR/predictions.npz
+python tools/report.py $WORK_DIR/predictions.npz --out $WORK_DIR/report.html --data-root data/demo
 python demo/make_demo_video.py data/demo_video.mp4
 python tools/predict_video.py $CONFIG "$CHECKPOINT" data/demo_video.mp4 --out $WORK_DIR/video \
     --smooth box:0.5s --draw --report
-echo
-echo "The checkpoint is $CHECKPOINT; the table above is its score on the demo's validation clips."
-echo "A video of drawn faces with the expressions that it finds: $WORK_DIR/video/demo_video_drawn.mp4"
-echo "and a report of it: $WORK_DIR/video/demo_video.html. Open both in a browser."
-echo "Next: write a config for your copy of Aff-Wild2, see README.md."
+
+case $(uname) in
+    Darwin) OPEN=open ;;
+    MINGW* | MSYS*) OPEN=start ;;
+    *) OPEN=xdg-open ;;
+esac
+cat <<END
+
+Done. The table of F1 above is the score of $CHECKPOINT
+on the validation clips. Open in a browser:
+
+    $OPEN $WORK_DIR/report.html                  scores, confusion, timelines, mistakes
+    $OPEN $WORK_DIR/video/demo_video_drawn.mp4   a video with the expressions found
+    $OPEN $WORK_DIR/video/demo_video.html        a report of that video
+
+On a machine without a screen: python -m http.server --directory $WORK_DIR
+and open http://localhost:8000/report.html there, or through an SSH tunnel.
+Next: your own video or a config for your copy of Aff-Wild2, see README.md.
+END

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.specifiers import SpecifierSet
 
 import abaw_mm
+from abaw_mm.cli.console import COMMANDS
 from abaw_mm.compat import versions
 
 REPO = Path(__file__).parents[1]
@@ -79,6 +81,17 @@ def test_citation_has_package_version():
     assert f'version: {abaw_mm.__version__}\n' in (REPO / 'CITATION.cff').read_text()
 
 
+@pytest.mark.parametrize('name', ['openmmlab', 'onedl'])
+def test_pinned_versions_satisfy_the_requirements_of_the_package(name):
+    lines = (REPO / f'requirements/{name}.txt').read_text().splitlines()
+    pins = [Requirement(line) for line in lines if re.match(r'[\w-]+==', line)]
+    ranges = {need.name: need.specifier for need in map(Requirement, requires('abaw_mm'))}
+    assert sum(pin.name in ranges for pin in pins) > 10
+    for pin in pins:
+        (version,) = [spec.version for spec in pin.specifier]
+        assert version in ranges.get(pin.name, SpecifierSet()), pin
+
+
 def test_wheel_contains_package(tmp_path):
     subprocess.run(
         [
@@ -93,9 +106,14 @@ def test_wheel_contains_package(tmp_path):
         check=True,
         stdout=subprocess.PIPE,
     )
-    names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
+    (wheel,) = tmp_path.glob('*.whl')
+    names = zipfile.ZipFile(wheel).namelist()
     for path in (
         p for kind in ('*.py', '*.j2', 'py.typed') for p in (REPO / 'abaw_mm').rglob(kind)
     ):
         assert path.relative_to(REPO).as_posix() in names
-    assert abaw_mm.__version__ in next(tmp_path.glob('*.whl')).name
+    # What the console runs: its commands, what starts processes, and the configs.
+    console = {REPO / script for script in COMMANDS.values()} | {REPO / 'tools/launch.py'}
+    for path in console.union((REPO / 'demo').glob('*.py'), (REPO / 'configs').rglob('*.py')):
+        assert f'abaw_mm/.mim/{path.relative_to(REPO).as_posix()}' in names
+    assert wheel.name.startswith(f'abaw_mm-{abaw_mm.__version__}-')

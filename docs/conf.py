@@ -16,12 +16,15 @@ author = 'The abaw_mm developers'
 copyright = 'Apache-2.0'
 version = release = __version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
-source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
+source_suffix = {'.md': 'myst-nb', '.ipynb': 'myst-nb', '.rst': 'restructuredtext'}
+nb_execution_mode = 'off'  # a test runs the notebook; its outputs are stored
 exclude_patterns = ['README.md', 'logs/**', '_build']
 html_theme = 'furo'
 html_title = f'abaw_mm {version}'
 html_show_copyright = False
+html_static_path = ['_static']
+html_css_files = ['site.css']
 
 myst_heading_anchors = 4
 myst_enable_extensions = ['dollarmath']

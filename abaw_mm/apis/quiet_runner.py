@@ -16,6 +16,7 @@ FOR_THE_FILE = (
     'Distributed training is not used',
     'Enabling the "efficient_conv_bn_eval"',
     'Checkpoints will be saved to',
+    'Exp name:',
 )
 
 

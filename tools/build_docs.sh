@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the site in docs/_build; a warning, such as a link that leads nowhere, is an error.
+# Build the site in docs/_build; a warning or a dead link is an error.
 #
 #   bash tools/build_docs.sh
 #
@@ -11,4 +11,5 @@ source tools/environment.sh
 install_stack openmmlab
 pip install --quiet --requirement requirements/docs.txt
 python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+python docs/check_links.py docs/_build
 echo "The site: docs/_build/index.html"

@@ -32,9 +32,9 @@ def read_rotation(frame: Any) -> np.ndarray:
     shift. Other angles are rounded to multiples of 90 degrees.
     """
     matrix = np.eye(3, dtype=np.int32)
-    for data in frame.side_data:
-        if data.type.name == 'DISPLAYMATRIX':  # rows (a, b, u), (c, d, v), (x, y, w)
-            matrix = np.frombuffer(bytes(data), np.int32, 9).reshape(3, 3)
+    data = frame.side_data.get('DISPLAYMATRIX')  # to iterate gives keys from PyAV 19 on
+    if data is not None:  # rows (a, b, u), (c, d, v), (x, y, w)
+        matrix = np.frombuffer(bytes(data), np.int32, 9).reshape(3, 3)
     (a, b), (c, d) = matrix[:2, :2].tolist()
     if abs(a) >= abs(b):
         return np.array([[_sign(a), 0], [0, _sign(d)]])

@@ -70,7 +70,7 @@ REPLACED = {  # what a reader replaces, and large networks
     'VIDEOS': 'data/affwild2/videos',
     'WAV2VEC2_LARGE': 'weights/wav2vec2-base',
     'CLIP': 'video5',  # of the validation set
-    'IN': 'SSL.pth',
+    'IN': 'weights/r18.pth',
     'OUT': 'OUT.pth',
     'timm:vit_large_patch14_dinov2': 'timm:test_vit',
 }
@@ -139,6 +139,13 @@ def prepare_attention_maps() -> None:
     shutil.copy('folder/00001.jpg', 'face.jpg')
 
 
+def prepare_checkpoints() -> None:
+    Path('weights').mkdir()
+    for depth in (18, 50):
+        model = MODELS.build(dict(type='ResNet', depth=depth))
+        torch.save(model.state_dict(), f'weights/r{depth}.pth')
+
+
 def prepare_features() -> None:
     write_onnx(Path('enet_b0_8_best_vgaf.onnx'), size=224)
     if 'timm' in INSTALLED:
@@ -187,11 +194,7 @@ def prepare_report() -> None:
     Path('seed1.npz').symlink_to('validation.npz')
 
 
-def prepare_reproducing() -> None:
-    Path('weights').mkdir()
-    for depth in (18, 50):
-        model = MODELS.build(dict(type='ResNet', depth=depth))
-        torch.save(model.state_dict(), f'weights/r{depth}.pth')
+prepare_reproducing = prepare_checkpoints
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ version = release = __version__
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
 source_suffix = {'.md': 'myst-nb', '.ipynb': 'myst-nb', '.rst': 'restructuredtext'}
 nb_execution_mode = 'off'  # a test runs the notebook; its outputs are stored
-exclude_patterns = ['README.md', 'logs/**', '_build']
+exclude_patterns = ['README.md', 'logs/**', '_build', 'jupyter_execute']
 html_theme = 'furo'
 html_title = f'abaw_mm {version}'
 html_show_copyright = False

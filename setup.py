@@ -71,7 +71,6 @@ setup(
         'encoders': ['timm>=1.0', 'onnx>=1.15', 'onnxruntime>=1.17'],
         'onnx': ['onnx>=1.17', 'onnxruntime>=1.18', 'onnxscript>=0.7.2', 'onnx-ir>=1.1'],
         'h5': ['h5py>=3.8'],
-        'onnx': ['onnx>=1.15', 'onnxruntime>=1.17'],
         'video': ['av>=17,<20', 'facenet-pytorch==2.5.3', 'opencv-python>=4.7'],
     },
     classifiers=[

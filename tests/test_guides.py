@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compose_video import compose, draw_faces, stay
+from compose_video import compose, draw_faces, stay, write_video
 from conftest import write_features
 from mmpretrain.registry import MODELS
 from PIL import Image
@@ -118,7 +118,7 @@ def place(tmp_path, monkeypatch, load_tool) -> Path:
     for name, network in SMALL.items():
         text = f"_base_ = ['abaw_mm::{name}.py']\n{SPEED}model = dict({network})\n"
         (tmp_path / f'configs/{name}.py').write_text(text)
-    sizes = '--train-clips 4 --val-clips 2 --test-clips 1 --frames 80 --size 32'
+    sizes = '--train-clips 4 --val-clips 2 --test-clips 1 --frames 80 --size 112'
     load_tool('../demo/make_demo_sound.py').main(['data/affwild2', *sizes.split()])
     for name in ('res18_srp_affwild2', 'res50_srp_affwild2'):
         torch.manual_seed(0)
@@ -182,6 +182,13 @@ def prepare_images() -> None:
     Path('photos').mkdir()
     for path in ('photo.jpg', 'photos/other.jpg'):
         photo.save(path)
+
+
+def prepare_onnx() -> None:
+    prepare_images()
+    shutil.copytree('crops', 'crops_of_training_clips')
+    scene = compose(draw_faces(2, seed=1), [stay(8, 80, 120, 120), stay(8, 230, 120, 140)])
+    write_video(Path('talk.mp4'), scene.images)
 
 
 def prepare_report() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import abaw_mm
 from abaw_mm.cli.console import COMMANDS

@@ -57,6 +57,13 @@ class TrainingFailedError(UserError, RuntimeError):
     """A training diverged or collapsed."""
 
 
+class LostProcessError(UserError, RuntimeError):
+    """Another process of a run ended, or cannot be reached.
+
+    ``tools/launch.py`` prefers the message of the process that ended.
+    """
+
+
 def shorten(names: Sequence) -> str:
     """List the first names for a message and count the rest.
 

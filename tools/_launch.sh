@@ -14,12 +14,13 @@ require_arguments() {
 }
 
 # launch_dist NUM_PROCESSES TOOL [arguments]: start processes on this machine, or on several
-# machines (NNODES, NODE_RANK, MASTER_ADDR).
+# machines (NNODES, NODE_RANK, MASTER_ADDR, PORT).
 launch_dist() {
     if ! [[ $1 =~ ^[1-9][0-9]*$ ]]; then
         echo "NUM_PROCESSES: got '$1', expected a number of processes, such as 2" >&2
         exit 2
     fi
+    check_node
     local port=${PORT:-29500} # machines have to agree on a port
     if [ -z "${PORT:-}" ] && [ "${NNODES:-1}" = 1 ]; then
         # a free one, so that two runs on one machine do not collide
@@ -32,6 +33,21 @@ launch_dist() {
         --master_port="$port" \
         --nproc_per_node="$1" \
         "$TOOLS/$2" "${@:3}" --launcher pytorch
+}
+
+# check_node: exit unless NODE_RANK is one of NNODES, and several machines have a MASTER_ADDR.
+check_node() {
+    local nodes=${NNODES:-1} rank=${NODE_RANK:-0}
+    if ! [[ $nodes =~ ^[1-9][0-9]*$ && $rank =~ ^[0-9]+$ ]] || [ "$rank" -ge "$nodes" ]; then
+        echo "NODE_RANK: got '$rank' with NNODES='$nodes', expected 0 to NNODES-1; set NNODES to" \
+            'the number of machines on all of them, and NODE_RANK to another number on each' >&2
+        exit 2
+    fi
+    if [ "$nodes" -gt 1 ] && [ -z "${MASTER_ADDR:-}" ]; then
+        echo "MASTER_ADDR: got nothing with NNODES='$nodes', expected the address of the machine" \
+            'with NODE_RANK=0; set it on all machines' >&2
+        exit 2
+    fi
 }
 
 # launch_slurm PARTITION JOB_NAME TOOL [arguments]: start GPUS processes on a cluster.

@@ -2,26 +2,45 @@
 
     python tools/launch.py --nproc_per_node=2 tools/train.py CONFIG --launcher pytorch
 
-Arguments as torchrun's. The exit status is that of a process that failed. A process that a signal
-killed, for example for lack of memory, could not report anything: torchrun's report is shown.
+Arguments as torchrun's. The exit status is that of a process that failed; 1 if a signal killed one,
+for example for lack of memory.
+
+The launchers of several nodes wait 45 seconds for each other, or START_TIMEOUT of the environment.
 
 SIGTERM and Ctrl-C are passed on, so that a training saves a checkpoint; the exit status is 143 or
 130. A second Ctrl-C ends all processes at once (Linux).
 """
 
+import argparse
+import datetime
 import logging
 import os
 import signal
+import socket
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+CPP_LOG = 'TORCH_CPP_LOG_LEVEL'  # read when torch is imported
+IS_QUIET = not os.environ.get('ABAW_MM_TRACEBACK') and CPP_LOG not in os.environ
+if IS_QUIET:
+    os.environ[CPP_LOG] = 'FATAL'  # torch's sockets warn while they wait, and print C++ frames
+
+# isort: split
+import torch.distributed as dist
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+if IS_QUIET:
+    os.environ[CPP_LOG] = 'ERROR'  # of the processes
 
 ENDED = {-signal.SIGTERM, 128 + signal.SIGTERM}  # statuses of processes that torchrun ends
 PATIENCE_S = 60  # for the end of a step and a checkpoint
+LOST = 'LostProcessError: '  # another process is the cause
+START_TIMEOUT = 'START_TIMEOUT'
+STORE = 'abaw_mm', 'failed'  # prefix and key of abaw_mm.engine.processes.meeting
 
 
 def main() -> int:
@@ -29,23 +48,31 @@ def main() -> int:
     shows_traceback = bool(os.environ.get('ABAW_MM_TRACEBACK'))
     if not shows_traceback:
         os.environ['ABAW_MM_LAUNCHED'] = '1'  # the processes only record their errors
-        # This logger reports every process that failed, and every one stopped because of that.
-        logger = logging.getLogger('torch.distributed.elastic.multiprocessing.api')
-        logger.setLevel(logging.CRITICAL)
+        # The first reports every process that failed, and every one stopped because of that; the
+        # second what the launchers of several nodes do.
+        for name in ('multiprocessing.api', 'agent.server.api'):
+            logging.getLogger(f'torch.distributed.elastic.{name}').setLevel(logging.CRITICAL)
     os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', str(PATIENCE_S))
     args = run.parse_args(sys.argv[1:])
     args.signals_to_handle = 'SIGTERM,SIGHUP,SIGQUIT'
+    if args.rdzv_backend == 'static':
+        args.rdzv_conf = args.rdzv_conf or f'timeout={os.environ.get(START_TIMEOUT, 45)}'
     signal.signal(signal.SIGINT, interrupt)
     try:
         run.run(args)
     except ChildFailedError as error:
         if shows_traceback:
             raise
-        return report(error)
+        return report(error, args)
     except SignalException as error:  # Ctrl-C, or a time limit of the cluster
         if error.sigval == signal.SIGINT:
             print('interrupted', file=sys.stderr)
         return 128 + error.sigval
+    except dist.DistError as error:
+        if shows_traceback:
+            raise
+        print(explain_start(args, str(error)), file=sys.stderr)
+        return 1
     return 0
 
 
@@ -55,24 +82,80 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise SignalException('interrupted', signal.Signals(number))
 
 
-def report(error: ChildFailedError) -> int:
-    """Print the first recorded failure and return the exit status.
-
-    Raises:
-        ChildFailedError: If a signal killed a process, other than torchrun's own SIGTERM.
-    """
-    statuses = {failure.exitcode for failure in error.failures.values()}
+def report(error: ChildFailedError, args: argparse.Namespace) -> int:
+    """Print the first recorded failure and return the exit status."""
+    failures = error.failures
+    statuses = {failure.exitcode for failure in failures.values()}
     if statuses <= ENDED and max(statuses) > 0:  # a cluster has ended the processes themselves
         return max(statuses)
+    text = find_cause(failures)
+    if text:
+        print(text, file=sys.stderr)
+        announce(args, text)
     statuses -= ENDED
-    if not statuses or min(statuses) < 0:
-        raise error
-    recorded = [f for f in error.failures.values() if os.path.isfile(f.error_file)]
-    if recorded:
-        first = min(recorded, key=lambda failure: failure.timestamp)
-        text = first.error_file_data['message']['message']
-        print(text.removeprefix('UserError: '), file=sys.stderr)
-    return max(statuses)
+    return max(statuses) if statuses and min(statuses) >= 0 else 1
+
+
+def find_cause(failures: dict[int, ProcessFailure]) -> str:
+    """Return why the processes failed: what the first one recorded, or the signal that killed it.
+
+    A process that lost another one is not the cause if there is a further failure.
+    """
+    first = sorted(failures.values(), key=lambda failure: failure.timestamp)
+    recorded = [
+        failure.error_file_data['message']['message']
+        for failure in first
+        if os.path.isfile(failure.error_file)
+    ]
+    killed = [failure for failure in first if failure.exitcode < 0]
+    texts = [text for text in recorded if not text.startswith(LOST)]
+    if texts:
+        return texts[0].removeprefix('UserError: ')
+    if killed:
+        # torchrun itself ends the others
+        failure = next((f for f in killed if f.exitcode not in ENDED), killed[0])
+        return (
+            f'launch.py: rank {failure.rank} (process {failure.pid}) on {socket.gethostname()} was '
+            f'killed by {failure.signal_name()}, for example for lack of memory; a training '
+            'continues with --resume'
+        )
+    return recorded[0].removeprefix(LOST) if recorded else ''
+
+
+def announce(args: argparse.Namespace, text: str) -> None:
+    """Tell the processes of other nodes that wait for those of this one (``meet_processes``)."""
+    if args.rdzv_backend != 'static' or args.node_rank == 0:
+        return  # the connection to the first node has ended with its launcher
+    with suppress(dist.DistError, OSError):
+        # ends at once if the first node has ended; the store would try again
+        socket.create_connection((args.master_addr, args.master_port), timeout=5).close()
+        store = dist.TCPStore(
+            args.master_addr,
+            args.master_port,
+            is_master=False,
+            timeout=datetime.timedelta(seconds=5),
+            wait_for_workers=False,
+        )
+        prefix, key = STORE
+        dist.PrefixStore(prefix, store).set(key, text.splitlines()[0])
+
+
+def explain_start(args: argparse.Namespace, text: str) -> str:
+    """Return one line about nodes that have not found each other."""
+    place = f'MASTER_ADDR={args.master_addr}, PORT={args.master_port}'
+    node = f'node {args.node_rank} of {args.nnodes} ({socket.gethostname()})'
+    reason = text.splitlines()[0].rstrip('.')
+    if 'EADDRINUSE' in text:
+        return (
+            f'launch.py: {place}: got a port that another program of {socket.gethostname()} uses, '
+            'expected a free one; set PORT to another one on all nodes'
+        )
+    return (
+        f'launch.py: {place}: {node} has not found the others within '
+        f'{args.rdzv_conf.removeprefix("timeout=")} s: {reason}. Set the same MASTER_ADDR (an '
+        'address of node 0), PORT (open between the nodes) and NNODES on all nodes, and NODE_RANK '
+        f'from 0 to {int(args.nnodes) - 1}, each once; {START_TIMEOUT} changes the time limit'
+    )
 
 
 if __name__ == '__main__':

@@ -9,6 +9,8 @@ from abaw_mm.apis.config import count_batch
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.quiet_runner import QuietRunner
 from abaw_mm.compat.cpu import adapt_cfg_to_cpu
+from abaw_mm.engine.processes.comparison import compare_processes
+from abaw_mm.engine.processes.digests import describe_data
 from abaw_mm.engine.resume.resume_hook import list_optimizers
 
 
@@ -25,7 +27,7 @@ def build_runner(cfg: Config, verbose: bool = False) -> Runner:
 
     Raises:
         InvalidValueError: If the config does not fit what it builds, such as an unknown ``type`` or
-            an unexpected argument.
+            an unexpected argument, or another process has other data.
     """
     with convert_config_errors(cfg.filename):
         runner_type = Runner if verbose else QuietRunner
@@ -35,6 +37,9 @@ def build_runner(cfg: Config, verbose: bool = False) -> Runner:
         else:
             _build_training(runner)
         check_classes(runner)
+    compare_processes(
+        lambda: describe_data(runner), 'copy the same data to all nodes, or share one folder'
+    )
     return runner
 
 

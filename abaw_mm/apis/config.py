@@ -12,8 +12,11 @@ from mmengine.logging import print_log
 
 from abaw_mm.apis.check_settings import check_settings
 from abaw_mm.apis.config_errors import convert_config_errors
-from abaw_mm.compat.cpu import LAUNCHERS, init_dist
+from abaw_mm.compat.cpu import LAUNCHERS, init_dist, set_dist_environment
 from abaw_mm.compat.end_with_parent import end_with_parent
+from abaw_mm.engine.processes.comparison import compare_processes
+from abaw_mm.engine.processes.digests import describe_program
+from abaw_mm.engine.processes.meeting import meet_processes
 from abaw_mm.errors import InvalidValueError, MissingFileError
 from abaw_mm.model_index import find_config_root
 
@@ -27,7 +30,7 @@ def load_config(
     work_dir: str | None = None,
     cfg_options: dict | None = None,
 ) -> Config:
-    """Read a config for a run, and start the process group if there is no CUDA.
+    """Read a config for a run, start the process group, and compare code and config over it.
 
     ``WORLD_SIZE`` is set first, because configs divide the batch by it.
 
@@ -40,8 +43,9 @@ def load_config(
 
     Raises:
         MissingFileError: If there is no such config.
-        InvalidValueError: If the config cannot be read, a setting is misspelt or the seed is out of
-            range.
+        InvalidValueError: If the config cannot be read, a setting is misspelt, the seed is out of
+            range, or another process has another code or config.
+        LostProcessError: If a process is absent.
     """
     config = find_config(config)
     if not str(config).endswith(SUFFIXES):
@@ -60,7 +64,13 @@ def load_config(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
-    init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    set_dist_environment(launcher, dist_cfg.get('port'))
+    with meet_processes(launcher):
+        init_dist(launcher, **dist_cfg)
+    compare_processes(
+        lambda: describe_program(cfg), 'use the same code, config and command on all nodes'
+    )
     return cfg
 
 

@@ -137,7 +137,7 @@ def model_stats(cfg: Config, shape: tuple[int, ...] | None = None) -> dict:
     _check_model(cfg)
     is_temporal = cfg.model.get('type') == 'TemporalClassifier'
     shape = shape or (_find_window(cfg) if is_temporal else find_input_size(cfg))
-    model = _build_model(cfg)
+    model = build_model(cfg)
     trainable, total = count_parameters(model)
     flops = _analyze(model, _make_window(cfg, shape) if is_temporal else torch.zeros(1, 3, *shape))
     parts = {}
@@ -166,7 +166,13 @@ def _check_model(cfg: Config) -> None:
         )
 
 
-def _build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config) -> nn.Module:
+    """Build a config's model on its own, without weights.
+
+    Raises:
+        InvalidValueError: If the config has no model or it cannot be built.
+    """
+    _check_model(cfg)
     options = dict(cfg.model)
     options.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with DefaultScope.overwrite_default_scope('mmpretrain'), convert_config_errors(cfg.filename):

@@ -12,6 +12,8 @@ from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.deploy.use_onnx import check_source, use_onnx
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
+from abaw_mm.engine.processes.comparison import compare_processes
+from abaw_mm.engine.processes.digests import describe_files
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance
@@ -86,6 +88,9 @@ def test(
     cfg = load_config(config, launcher, work_dir, cfg_options)
     check_source(checkpoint, onnx)
     check_checkpoint_path(checkpoint, 'CHECKPOINT')
+    compare_processes(
+        lambda: describe_files(CHECKPOINT=checkpoint), 'copy the same file to all nodes'
+    )
     pictures = show or show_dir is not None
     _check_test_set(cfg, tta, pictures)
     _check_out(out, out_item)

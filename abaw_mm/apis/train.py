@@ -14,6 +14,8 @@ from abaw_mm.checkpoints.find_latest import find_latest
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.engine.lock_run_folder import lock_run_folder
+from abaw_mm.engine.processes.comparison import compare_processes
+from abaw_mm.engine.processes.digests import describe_files
 from abaw_mm.engine.resume.stop_hook import StopHook, detach_workers
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError, MissingPackageError
@@ -66,6 +68,10 @@ def train(
     cfg = load_config(config, launcher, work_dir, cfg_options)
     check_checkpoint_path(cfg.get('checkpoint'))
     _set_start(cfg, resume)
+    compare_processes(
+        lambda: describe_files(checkpoint=cfg.get('checkpoint'), load_from=cfg.get('load_from')),
+        'all nodes need the same checkpoints: share the work dir, or copy them',
+    )
     if amp and cfg.optim_wrapper.get('type') != 'AutoAmpOptimWrapper':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

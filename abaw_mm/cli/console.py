@@ -43,6 +43,7 @@ COMMANDS = {
     'cross-validate': 'tools/cross_validate.py',
     'tables': 'tools/reproduce_tables.py',
     'stats': 'tools/analysis_tools/model_stats.py',
+    'scaling': 'tools/analysis_tools/scaling.py',
     'curves': 'tools/visualization/plot_curves.py',
     'batches': 'tools/visualization/browse_batches.py',
     'attention': 'tools/visualization/attention_maps.py',

@@ -15,7 +15,7 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from abaw_mm.compat.cpu import LAUNCHERS
-from abaw_mm.errors import TRACEBACK, UserError
+from abaw_mm.errors import TRACEBACK, LostProcessError, UserError
 
 LAUNCHED = 'ABAW_MM_LAUNCHED'  # set by tools/launch.py, which prints the first recorded failure
 
@@ -63,7 +63,8 @@ def report_errors(main: Callable[..., int | None]) -> Callable[..., int]:
             if message is None or os.environ.get(TRACEBACK):
                 raise
             report(
-                f'{Path(sys.argv[0]).name}: {message}\n({TRACEBACK}=1 shows where the error arose)'
+                f'{Path(sys.argv[0]).name}: {message}\n({TRACEBACK}=1 shows where the error arose)',
+                LostProcessError if isinstance(error, LostProcessError) else UserError,
             )
             return 1
 
@@ -97,12 +98,13 @@ def _find_stop(error: BaseException) -> Any:
     return _find_stop(context)
 
 
-def report(text: str) -> None:
+def report(text: str, kind: type[UserError] = UserError) -> None:
     """Print why a command fails, with the rank if there are several processes.
 
-    The text is also recorded for torchrun. Under ``tools/launch.py`` it is only recorded.
+    The text is also recorded for torchrun, as an error of this kind. Under ``tools/launch.py`` it
+    is only recorded.
     """
-    get_error_handler().record_exception(UserError(text))
+    get_error_handler().record_exception(kind(text))
     if LAUNCHED not in os.environ:
         print(f'{_rank_prefix()}{text}', file=sys.stderr)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import mmengine.dist
 import torch
+import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model.utils import _BatchNormXd
@@ -20,8 +21,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 from torch import nn
 
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.errors import InvalidValueError, LostProcessError
 
+GLOO = 'gloo/transport/'  # in the messages of its errors: the file that raised it
 # For each launcher: the environment variables of torch.distributed, and those that hold the values.
 LAUNCHERS: dict[str, dict[str, str]] = dict(
     none={},
@@ -36,16 +38,41 @@ LAUNCHERS: dict[str, dict[str, str]] = dict(
 
 
 def init_dist(launcher: str, **dist_cfg: Any) -> None:
-    """Initialize the process group with gloo if there is no CUDA.
+    """Initialize the process group: with gloo if there is no CUDA, otherwise as mmengine does.
 
     mmengine's own ``init_dist`` calls ``torch.cuda.set_device`` in every release. The Runner keeps
-    a group that is already initialized, so call this first. With CUDA it does nothing. Remove when
-    mmengine can initialize a group on the CPU.
+    a group that is already initialized, so call this first.
 
     Args:
         launcher (str): ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi`` (Open MPI).
         **dist_cfg: The entries of ``env_cfg.dist_cfg``: ``timeout`` (seconds), ``port`` (slurm) and
-            other arguments of ``init_process_group``. ``backend`` is ignored.
+            other arguments of ``init_process_group``. Without CUDA ``backend`` is ignored.
+
+    Raises:
+        InvalidValueError: If the launcher is unknown or did not set its environment variables.
+    """
+    set_dist_environment(launcher, dist_cfg.get('port'))
+    if launcher == 'none' or mmengine.dist.is_distributed():
+        return
+    if torch.cuda.is_available():
+        if mp.get_start_method(allow_none=True) is None:
+            mp.set_start_method('fork')  # of the configs; mmengine would set spawn
+        if launcher != 'slurm':
+            dist_cfg.pop('port', None)  # the others have no such argument
+        mmengine.dist.init_dist(launcher, **dist_cfg)
+        return
+    options = {k: v for k, v in dist_cfg.items() if k not in ('backend', 'init_backend', 'port')}
+    if options.get('timeout') is not None:
+        options['timeout'] = datetime.timedelta(seconds=options['timeout'])
+    torch.distributed.init_process_group('gloo', **options)
+
+
+def set_dist_environment(launcher: str, port: int | None = None) -> None:
+    """Set the environment variables of torch.distributed from those of the launcher.
+
+    Args:
+        launcher (str): ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi`` (Open MPI).
+        port (int, optional): ``MASTER_PORT``. Defaults to that of the environment, or 29500.
 
     Raises:
         InvalidValueError: If the launcher is unknown or did not set its environment variables.
@@ -54,20 +81,16 @@ def init_dist(launcher: str, **dist_cfg: Any) -> None:
         raise InvalidValueError(
             f'--launcher: got {launcher!r}, expected one of {", ".join(LAUNCHERS)}; correct it'
         )
-    if launcher == 'none' or torch.cuda.is_available() or mmengine.dist.is_distributed():
+    if launcher == 'none' or mmengine.dist.is_distributed():
         return
     for name, source in LAUNCHERS[launcher].items():
         os.environ[name] = _read_variable(source, launcher)
-    if 'port' in dist_cfg:
-        os.environ['MASTER_PORT'] = str(dist_cfg['port'])
+    if port is not None:
+        os.environ['MASTER_PORT'] = str(port)
     os.environ.setdefault('MASTER_PORT', '29500')  # the default of torch.distributed
     if 'MASTER_ADDR' not in os.environ and launcher == 'slurm':
         os.environ['MASTER_ADDR'] = _find_first_slurm_node()
     _read_variable('MASTER_ADDR', launcher)
-    options = {k: v for k, v in dist_cfg.items() if k not in ('backend', 'init_backend', 'port')}
-    if options.get('timeout') is not None:
-        options['timeout'] = datetime.timedelta(seconds=options['timeout'])
-    torch.distributed.init_process_group('gloo', **options)
 
 
 @contextmanager
@@ -79,10 +102,14 @@ def end_process_group() -> Iterator[None]:
     DDP refers to the group and a Runner to itself, so unreachable objects are freed, too, and the
     local variables of the functions that raised an error. A group that was initialized before the
     block remains.
+
+    Raises:
+        LostProcessError: If an operation failed because another process ended.
     """
     was_initialized = torch.distributed.is_initialized()
     try:
-        yield
+        with _explain_lost_process():
+            yield
     except BaseException as error:
         if not was_initialized and torch.distributed.is_initialized():
             _clear_frames(error)
@@ -91,6 +118,23 @@ def end_process_group() -> Iterator[None]:
         if not was_initialized and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
             gc.collect()
+
+
+@contextmanager
+def _explain_lost_process() -> Iterator[None]:
+    """Replace the errors of torch.distributed and gloo, which have no class of their own."""
+    try:
+        yield
+    except RuntimeError as error:
+        text, at, reason = str(error).partition(GLOO)
+        if not at and not isinstance(error, torch.distributed.DistError):
+            raise
+        line = (reason.partition('] ')[2] if at else text).split('\n')[0].split('. ')[0]
+        raise LostProcessError(
+            f'another process of this run ended or cannot be reached: got {line!r}, expected all '
+            'processes until the end; the output of the other processes says why. Start all nodes '
+            'again, a training with --resume'
+        ) from error
 
 
 def _clear_frames(error: BaseException | None) -> None:

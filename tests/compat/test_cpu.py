@@ -7,6 +7,7 @@ import stat
 from contextlib import nullcontext
 from pathlib import Path
 
+import mmengine.dist
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ from toy_runner import toy_cfg, train_toy
 
 from abaw_mm.checkpoints.load import load_checkpoint_file
 from abaw_mm.compat import adapt_cfg_to_cpu, cpu, init_dist
+from abaw_mm.errors import LostProcessError
 
 VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
@@ -44,6 +46,34 @@ def clean_env(monkeypatch):
 def test_no_launcher_starts_no_group(clean_env):
     init_dist('none', backend='nccl')
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (
+            RuntimeError(
+                '[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by '
+                'peer [10.0.0.2]:4242. This may indicate a remote failure'
+            ),
+            r"got 'Connection closed by peer \[10.0.0.2\]:4242.*other processes says why",
+        ),
+        (dist.DistNetworkError('Connection reset\nat frame 0'), "got 'Connection reset', expected"),
+    ],
+)
+def test_lost_process_is_one_line(clean_env, error, line):
+    with pytest.raises(LostProcessError, match=line) as raised:
+        with cpu.end_process_group():
+            raise error
+    assert '\n' not in str(raised.value)
+
+
+def test_other_errors_pass():
+    error = RuntimeError('shapes do not fit')
+    with pytest.raises(RuntimeError) as raised:
+        with cpu.end_process_group():
+            raise error
+    assert raised.value is error
 
 
 def count_gloo_threads():
@@ -80,7 +110,13 @@ def test_end_of_the_group_ends_its_threads(clean_env, raises):
 
 def test_cuda_is_left_to_mmengine(clean_env):
     clean_env.setattr(torch.cuda, 'is_available', lambda: True)
-    init_dist('pytorch', backend='nccl')
+    calls = []
+    clean_env.setattr(mmengine.dist, 'init_dist', lambda *args, **kw: calls.append((args, kw)))
+    for name, value in zip(VARIABLES, ['0', '0', '1', '127.0.0.1', '1234'], strict=True):
+        clean_env.setenv(name, value)
+    init_dist('pytorch', backend='nccl', timeout=7, port=4321)  # only slurm's has a port
+    assert calls == [(('pytorch',), dict(backend='nccl', timeout=7))]
+    assert os.environ['MASTER_PORT'] == '4321'
     assert not dist.is_initialized()
     cfg = Config(dict(sync_bn='torch', optim_wrapper=dict(type='AmpOptimWrapper')))
     assert adapt_cfg_to_cpu(cfg, 'pytorch') is cfg

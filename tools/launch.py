@@ -22,19 +22,13 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-CPP_LOG = 'TORCH_CPP_LOG_LEVEL'  # read when torch is imported
-IS_QUIET = not os.environ.get('ABAW_MM_TRACEBACK') and CPP_LOG not in os.environ
-if IS_QUIET:
-    os.environ[CPP_LOG] = 'FATAL'  # torch's sockets warn while they wait, and print C++ frames
+os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'FATAL')  # read here: sockets warn while they wait
 
 # isort: split
 import torch.distributed as dist
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-
-if IS_QUIET:
-    os.environ[CPP_LOG] = 'ERROR'  # of the processes
 
 ENDED = {-signal.SIGTERM, 128 + signal.SIGTERM}  # statuses of processes that torchrun ends
 PATIENCE_S = 60  # for the end of a step and a checkpoint
@@ -46,6 +40,9 @@ STORE = 'abaw_mm', 'failed'  # prefix and key of abaw_mm.engine.processes.meetin
 def main() -> int:
     """Start the processes and wait for them."""
     shows_traceback = bool(os.environ.get('ABAW_MM_TRACEBACK'))
+    os.environ['TORCH_CPP_LOG_LEVEL'] = (
+        'WARNING' if shows_traceback else 'ERROR'
+    )  # of the processes
     if not shows_traceback:
         os.environ['ABAW_MM_LAUNCHED'] = '1'  # the processes only record their errors
         # The first reports every process that failed, and every one stopped because of that; the

@@ -40,9 +40,8 @@ STORE = 'abaw_mm', 'failed'  # prefix and key of abaw_mm.engine.processes.meetin
 def main() -> int:
     """Start the processes and wait for them."""
     shows_traceback = bool(os.environ.get('ABAW_MM_TRACEBACK'))
-    os.environ['TORCH_CPP_LOG_LEVEL'] = (
-        'WARNING' if shows_traceback else 'ERROR'
-    )  # of the processes
+    if os.environ['TORCH_CPP_LOG_LEVEL'] == 'FATAL':
+        os.environ['TORCH_CPP_LOG_LEVEL'] = 'ERROR'  # of the processes
     if not shows_traceback:
         os.environ['ABAW_MM_LAUNCHED'] = '1'  # the processes only record their errors
         # The first reports every process that failed, and every one stopped because of that; the

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from abaw_mm.engine.processes.network import choose_interface, find_local_address
@@ -50,7 +51,7 @@ def meet_processes(launcher: str, limit_s: float = LIMIT_S) -> Iterator[None]:
             f'MASTER_ADDR={os.environ["MASTER_ADDR"]!r}: got no route from {socket.gethostname()}, '
             'expected the name or the IP address of the first machine; correct it on all nodes'
         )
-    store = dist.PrefixStore(PREFIX, _connect(rank, world, limit_s))
+    store = PrefixStore(PREFIX, _connect(rank, world, limit_s))
     try:
         store.set(str(rank), json.dumps(dict(host=socket.gethostname(), address=own)))
         _wait(store, world, limit_s)
@@ -64,7 +65,7 @@ def meet_processes(launcher: str, limit_s: float = LIMIT_S) -> Iterator[None]:
     yield
 
 
-def _connect(rank: int, world: int, limit_s: float) -> dist.TCPStore:
+def _connect(rank: int, world: int, limit_s: float) -> Store:
     """Return the store of the run: that of torchrun's agent, or one that rank 0 opens."""
     try:
         timeout = datetime.timedelta(seconds=limit_s)
@@ -85,7 +86,7 @@ def _connect(rank: int, world: int, limit_s: float) -> dist.TCPStore:
     )
 
 
-def _wait(store: dist.Store, world: int, limit_s: float) -> None:
+def _wait(store: Store, world: int, limit_s: float) -> None:
     """Wait for all processes.
 
     Raises:

@@ -5,7 +5,7 @@
 Arguments as torchrun's. The exit status is that of a process that failed; 1 if a signal killed one,
 for example for lack of memory.
 
-The launchers of several nodes wait 45 seconds for each other, or START_TIMEOUT of the environment.
+The launchers of several nodes wait 30 seconds for each other, or START_TIMEOUT of the environment.
 
 SIGTERM and Ctrl-C are passed on, so that a training saves a checkpoint; the exit status is 143 or
 130. A second Ctrl-C ends all processes at once (Linux).
@@ -52,7 +52,7 @@ def main() -> int:
     args = run.parse_args(sys.argv[1:])
     args.signals_to_handle = 'SIGTERM,SIGHUP,SIGQUIT'
     if args.rdzv_backend == 'static':
-        args.rdzv_conf = args.rdzv_conf or f'timeout={os.environ.get(START_TIMEOUT, 45)}'
+        args.rdzv_conf = args.rdzv_conf or f'timeout={os.environ.get(START_TIMEOUT, 30)}'
     signal.signal(signal.SIGINT, interrupt)
     try:
         run.run(args)

@@ -140,7 +140,7 @@ def explain_start(args: argparse.Namespace, text: str) -> str:
     """Return one line about nodes that have not found each other."""
     place = f'MASTER_ADDR={args.master_addr}, PORT={args.master_port}'
     node = f'node {args.node_rank} of {args.nnodes} ({socket.gethostname()})'
-    reason = text.splitlines()[0].rstrip('.')
+    reason = text.splitlines()[0].partition(', keys:')[0].rstrip('.')
     if 'EADDRINUSE' in text:
         return (
             f'launch.py: {place}: got a port that another program of {socket.gethostname()} uses, '

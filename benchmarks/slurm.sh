@@ -166,7 +166,7 @@ is_restarted() { [ "$(get_job Restarts)" -ge 1 ] && is_state RUNNING; }
 # expect_continued: the job must have been started again and end with the weights of the reference.
 expect_continued() {
     local good=0 step
-    wait_until 400 is_state COMPLETED || good=1
+    wait_until 900 is_state COMPLETED || good=1
     [ "$(get_job Restarts)" = 1 ] && has_same_weights "$RUN" || good=1
     step=$(grep -oP 'stopped after step \K\d+' "$LOG" | head -n 1) || good=1
     conclude "$good" "stopped after step ${step:-?}, Restarts=$(get_job Restarts), weights and momenta bit for bit"

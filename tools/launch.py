@@ -97,21 +97,21 @@ def find_cause(failures: dict[int, ProcessFailure]) -> str:
 
     A process that lost another one is not the cause if there is a further failure.
     """
-    first = sorted(failures.values(), key=lambda failure: failure.timestamp)
+    first = sorted(failures.items(), key=lambda item: item[1].timestamp)
     recorded = [
         failure.error_file_data['message']['message']
-        for failure in first
+        for _, failure in first
         if os.path.isfile(failure.error_file)
     ]
-    killed = [failure for failure in first if failure.exitcode < 0]
+    killed = [(rank, failure) for rank, failure in first if failure.exitcode < 0]
     texts = [text for text in recorded if not text.startswith(LOST)]
     if texts:
         return texts[0].removeprefix('UserError: ')
     if killed:
         # torchrun itself ends the others
-        failure = next((f for f in killed if f.exitcode not in ENDED), killed[0])
+        rank, failure = next((f for f in killed if f[1].exitcode not in ENDED), killed[0])
         return (
-            f'launch.py: rank {failure.rank} (process {failure.pid}) on {socket.gethostname()} was '
+            f'launch.py: rank {rank} (process {failure.pid}) on {socket.gethostname()} was '
             f'killed by {failure.signal_name()}, for example for lack of memory; a training '
             'continues with --resume'
         )

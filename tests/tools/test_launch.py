@@ -1,8 +1,8 @@
 """What ``tools/launch.py`` and ``_launch.sh`` print when nodes or processes fail."""
 
 import importlib.util
+import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -27,18 +28,13 @@ def launch(monkeypatch):
 
 def fail(tmp_path, rank, exitcode, text='', timestamp=0):
     """A failure as torchrun reports it, with what the process has recorded."""
-    path = tmp_path / f'{rank}.json'
+    path = tmp_path / f'{rank}_{exitcode}_{timestamp}.json'
     if text:
-        path.write_text('')
-    return SimpleNamespace(
-        rank=rank,
-        pid=100 + rank,
-        exitcode=exitcode,
-        timestamp=timestamp,
-        error_file=str(path),
-        error_file_data=dict(message=dict(message=text)),
-        signal_name=lambda: signal.Signals(-exitcode).name,
-    )
+        message = dict(message=text, extraInfo=dict(timestamp=str(timestamp), py_callstack=''))
+        path.write_text(json.dumps(dict(message=message)))
+    failure = ProcessFailure(rank, 100 + rank, exitcode, str(path))
+    failure.timestamp = timestamp
+    return failure
 
 
 def test_first_recorded_failure_is_the_cause(launch, tmp_path):

@@ -18,7 +18,9 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -29,8 +31,11 @@ import torch.distributed as dist
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousInfo
+from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 ENDED = {-signal.SIGTERM, 128 + signal.SIGTERM}  # statuses of processes that torchrun ends
+GRACE_S = 5  # for torch's own report of the same limit
 PATIENCE_S = 60  # for the end of a step and a checkpoint
 LOST = 'LostProcessError: '  # another process is the cause
 START_TIMEOUT = 'START_TIMEOUT'
@@ -55,7 +60,8 @@ def main() -> int:
         args.rdzv_conf = args.rdzv_conf or f'timeout={os.environ.get(START_TIMEOUT, 30)}'
     signal.signal(signal.SIGINT, interrupt)
     try:
-        run.run(args)
+        with limit_start(args):
+            run.run(args)
     except ChildFailedError as error:
         if shows_traceback:
             raise
@@ -70,6 +76,35 @@ def main() -> int:
         print(explain_start(args, str(error)), file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def limit_start(args: argparse.Namespace) -> Iterator[None]:
+    """End this launcher if another program holds the port of the first node and never answers.
+
+    The time limit of torch's store does not count while the store waits for its first answer.
+    """
+    original = StaticTCPRendezvous.next_rendezvous
+
+    def give_up() -> None:
+        print(explain_start(args, 'no answer from the program at this port'), file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
+
+    def next_rendezvous(self: StaticTCPRendezvous) -> RendezvousInfo:
+        timer = threading.Timer(self.timeout.total_seconds() + GRACE_S, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return original(self)
+        finally:
+            timer.cancel()
+
+    StaticTCPRendezvous.next_rendezvous = next_rendezvous
+    try:
+        yield
+    finally:
+        StaticTCPRendezvous.next_rendezvous = original
 
 
 def interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -81,23 +81,29 @@ def run(*command, **env):
     )
 
 
-@pytest.mark.parametrize('node', [0, 1])
-def test_node_that_finds_no_other_ends_with_one_line(node):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    result = run(
-        sys.executable,
-        TOOLS / 'launch.py',
-        f'--node_rank={node}',
-        *('--nnodes=2', '--nproc_per_node=1', '--master_addr=127.0.0.1', f'--master_port={port}'),
-        TOOLS / 'train.py',
-        START_TIMEOUT='1',
-    )
+@pytest.mark.parametrize(('node', 'listens'), [(0, False), (1, False), (1, True)])
+def test_node_that_finds_no_other_ends_with_one_line(node, listens):
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        port = other.getsockname()[1]
+        if listens:
+            other.listen()  # a program that never answers
+        else:
+            other.close()
+        result = run(
+            sys.executable,
+            TOOLS / 'launch.py',
+            f'--node_rank={node}',
+            *('--nnodes=2', '--nproc_per_node=1'),
+            *('--master_addr=127.0.0.1', f'--master_port={port}'),
+            TOOLS / 'train.py',
+            START_TIMEOUT='1',
+        )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert f'PORT={port}: node {node} of 2 ({socket.gethostname()})' in line
-    assert ('1/2 clients joined' if node == 0 else 'timed out') in line
+    reason = '1/2 clients joined' if node == 0 else 'no answer' if listens else 'timed out'
+    assert reason in line
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ def test_node_that_finds_no_other_ends_with_one_line(node):
     [
         (dict(NODE_RANK='1'), "NODE_RANK: got '1' with NNODES='1', expected 0 to NNODES-1"),
         (dict(NNODES='2', NODE_RANK='2'), "NODE_RANK: got '2' with NNODES='2'"),
-        (dict(NNODES='two'), "with NNODES='two'"),
+        (dict(NNODES='two'), "NODE_RANK: got '0' with NNODES='two'"),
         (dict(NNODES='2'), "MASTER_ADDR: got nothing with NNODES='2'"),
     ],
 )

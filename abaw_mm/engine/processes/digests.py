@@ -16,11 +16,11 @@ from mmengine.fileio import get
 from mmengine.runner import Runner
 from mmengine.utils import apply_to
 
-import abaw_mm
 from abaw_mm.datasets.unwrap_datasets import unwrap_once
 from abaw_mm.files import sha256
 from abaw_mm.structures import FrameTable
 
+PACKAGE = Path(__file__).parents[2]
 # Settings that may be another one on each machine: paths and what suits its cores.
 OF_A_MACHINE = {'data_root', 'work_dir', 'num_workers', 'prefetch_factor', 'pin_memory'}
 SAMPLES = 64  # items of a dataset whose content is compared
@@ -104,9 +104,9 @@ def _add(digest: Any, *values: Any) -> None:
 
 
 def _digest_sources() -> str:
-    root, digest = Path(abaw_mm.__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob('*.py')):
-        _add(digest, str(path.relative_to(root)))
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob('*.py')):
+        _add(digest, str(path.relative_to(PACKAGE)))
         digest.update(path.read_bytes())
     return digest.hexdigest()[:SHOWN]
 

@@ -1,7 +1,5 @@
 """Halve the bytes of gradients between the processes of a training."""
 
-from typing import Any
-
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -51,7 +49,4 @@ class GradientCompressionHook(Hook):
             return
 
         # DDP refuses its own bfloat16 hook on the CPU, where gloo can sum bfloat16.
-        def compress_on_cpu(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
-            return compress(group, bucket)
-
-        runner.model.register_comm_hook(None, compress_on_cpu)
+        runner.model.register_comm_hook(None, lambda group, bucket: compress(group, bucket))

@@ -109,7 +109,7 @@ def test_files_are_described_by_their_content(tmp_path):
 def test_sources_are_part_of_the_program(tmp_path, monkeypatch):
     before = describe_program(make_cfg())
     (tmp_path / 'module.py').write_text('a = 1')
-    monkeypatch.setattr(digests.abaw_mm, '__file__', str(tmp_path / '__init__.py'))
+    monkeypatch.setattr(digests, 'PACKAGE', tmp_path)
     after = describe_program(make_cfg())
     assert {name for name in before if before[name] != after[name]} == {'code of abaw_mm (SHA-256)'}
     (tmp_path / 'module.py').write_text('a = 2')

@@ -87,7 +87,7 @@ def limit_start(args: argparse.Namespace) -> Iterator[None]:
     original = StaticTCPRendezvous.next_rendezvous
 
     def give_up() -> None:
-        print(explain_start(args, 'no answer from the program at this port'), file=sys.stderr)
+        print(explain_start(args, 'no answer from this address and port'), file=sys.stderr)
         sys.stderr.flush()
         os._exit(1)
 

@@ -112,7 +112,7 @@ new_run() {
 wait_nodes() {
     STATUS=()
     for node in "${!PIDS[@]}"; do
-        while kill -0 "${PIDS[node]}" 2>/dev/null && [ "$SECONDS" -lt $((3 * LIMIT)) ]; do sleep 0.2; done
+        while kill -0 "${PIDS[node]}" 2>/dev/null && [ "$SECONDS" -lt $((6 * LIMIT)) ]; do sleep 0.2; done
         if kill -0 "${PIDS[node]}" 2>/dev/null; then
             pkill -9 -P "${PIDS[node]}" || true
         fi

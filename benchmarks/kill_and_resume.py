@@ -9,8 +9,8 @@ the tricky moments in ``MOMENTS``; then the run is resumed, until it is complete
 killed up to three times is equal if all of these are those of the unbroken run: names of the
 checkpoints, weights, optimizer state and best score in them, weights of ``best_*`` and of the
 exported backbone, and each line of the log, also of steps that were run twice. The extraction of
-features and the packing of crops are killed at random times, and compared byte for byte. The runs
-are forked from a process that has imported everything, so that a kill takes seconds.
+features and of sound and the packing of crops are killed at random times, and compared byte for
+byte. The runs are forked from a process that has imported everything, so that a kill takes seconds.
 """
 
 import argparse
@@ -28,12 +28,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import abaw_mm  # noqa: F401  patches what the import of mmpretrain needs
 
 # isort: split
+import av
 import lmdb
 import matplotlib.pyplot  # noqa: F401  imported once, not in each run
 import mmengine.config.config
@@ -48,18 +50,20 @@ from mmengine.runner import IterBasedTrainLoop, Runner, ValLoop
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from abaw_mm.apis import extract_features, train
+from abaw_mm.apis import extract_audio_features, extract_features, train
 from abaw_mm.checkpoints.load import load_checkpoint_file
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.annotations import HEADER
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.datasets.crops.crop_packer import pack_crops
+from abaw_mm.structures import FrameTable
 from abaw_mm.structures.tasks import ACTION_UNITS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
 ITERS, SAVE_EVERY, VALIDATE_EVERY = 12, 4, 2
-FEATURES = 6  # per frame, for the temporal model
+FEATURES, SOUND = 6, 4  # numbers per frame of the streams, for models over features
+OVER_FEATURES = ('temporal', 'gated')
 UNCOMPARED = ('time', 'data_time', 'memory')  # entries of the log
 MOMENTS = {
     'checkpoint, not yet validated': 'before ValLoop.run',
@@ -142,6 +146,15 @@ WAYS: dict[str, tuple[str, dict]] = {
             'optim_wrapper.optimizer.lr': 0.02,
         },
     ),
+    'gated': (
+        'gated_av_affwild2',
+        {
+            'model.backbone.in_channels': dict(video=FEATURES, audio=SOUND),
+            'model.backbone.channels': 8,
+            'model.head.in_channels': 8,
+            'optim_wrapper.optimizer.lr': 0.02,
+        },
+    ),
 }
 
 
@@ -166,11 +179,20 @@ def pack(data: Path, work_dir: Path) -> None:
     pack_crops(CropFolder(data / 'cropped_aligned'), str(work_dir / 'crops.lmdb'))
 
 
-JOBS: dict[str, Callable[[Path, Path], None]] = {'extract': extract, 'pack': pack}
+def extract_sound(data: Path, work_dir: Path) -> None:
+    """Extract log-mel energies of the sound of all videos."""
+    extract_audio_features(data / 'videos', work_dir / 'features', frames=data / 'features')
+
+
+JOBS: dict[str, Callable[[Path, Path], None]] = {
+    'extract': extract,
+    'audio': extract_sound,
+    'pack': pack,
+}
 
 
 def make_data(root: Path) -> Path:
-    """Draw crops with labels, and write features of them."""
+    """Draw crops with labels, and write videos with sound and the features of two streams."""
     rng = np.random.default_rng(0)
     for split, clips in (('Train_Set', 3), ('Validation_Set', 2)):
         (root / ANNOTATIONS / split).mkdir(parents=True)
@@ -186,15 +208,41 @@ def make_data(root: Path) -> Path:
                 image.save(root / 'cropped_aligned' / name / f'{number:05d}.jpg')
     _annotate_all_tracks(root)
     crops = CropFolder(root / 'cropped_aligned')
-    meta = dict(config='res18', sha256='0' * 64, layer='neck', dim=FEATURES)
-    folder = FeatureFolder.start(root / 'features', meta)
-    for clip in folder.plan(list_crops([crops], crops.clips())):
-        shape = len(folder.frame_numbers(clip)), FEATURES
-        folder.write(clip, rng.standard_normal(shape).astype(np.float16))
+    _write_features(root / 'features', list_crops([crops], crops.clips()), FEATURES, rng)
+    _write_features(root / 'sound', list_crops([crops], crops.clips()[1:]), SOUND, rng)
+    (root / 'videos').mkdir()
+    for clip in crops.clips():
+        _write_video(root / f'videos/{clip}.mkv', 40, rng)
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(CONFIGS / 'res18_srp_demo.py').model)
     torch.save(dict(state_dict=model.state_dict(), meta={}), root / 'weights.pth')
     return root
+
+
+def _write_features(path: Path, frames: FrameTable, dim: int, rng: np.random.Generator) -> None:
+    """Write random features of all frames, and no frames of the clips that have none."""
+    meta = dict(config='res18', sha256='0' * 64, layer='neck', dim=dim)
+    folder = FeatureFolder.start(path, meta)
+    for clip in folder.plan(frames):
+        shape = len(folder.frame_numbers(clip)), dim
+        folder.write(clip, rng.standard_normal(shape).astype(np.float16))
+
+
+def _write_video(path: Path, frames: int, rng: np.random.Generator) -> None:
+    """Write a video of noise with sound of noise, 25 pictures and 16000 samples per second."""
+    with av.open(str(path), 'w') as container:
+        video, audio = container.add_stream('mpeg4', 25), container.add_stream('pcm_s16le', 16000)
+        video.width = video.height = 32
+        video.pix_fmt, audio.layout = 'yuv420p', 'mono'
+        for number in range(frames):
+            pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
+            samples = rng.integers(-9999, 9999, (1, 640), np.int16)
+            sound = av.AudioFrame.from_ndarray(samples, 's16', 'mono')
+            sound.sample_rate, sound.pts, sound.time_base = 16000, 640 * number, Fraction(1, 16000)
+            container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode())
 
 
 def _annotate_all_tracks(root: Path) -> None:
@@ -225,7 +273,7 @@ def make_options(way: str, data: Path, workers: int) -> dict:
         'log_level': 'WARNING',
         **WAYS[way][1],
     }
-    if way in ('fast', 'plain', 'mtl', 'temporal'):
+    if way in ('fast', 'plain', 'mtl', *OVER_FEATURES):
         options['train_cfg.val_interval'] = VALIDATE_EVERY
         options['default_hooks.logger.log_metric_by_epoch'] = False
         loaders.append('val_dataloader')
@@ -236,8 +284,11 @@ def make_options(way: str, data: Path, workers: int) -> dict:
         options[f'{loader}.dataset.data_root'] = str(data / 'cropped_aligned' if faces else data)
         options[f'{loader}.num_workers'] = workers
         options[f'{loader}.batch_size'] = 4 if loader == 'train_dataloader' else 40
-        if way == 'temporal':
-            options[f'{loader}.dataset.feature_dir'] = str(data / 'features')
+        if way in OVER_FEATURES:
+            folders = dict(video=str(data / 'features'), audio=str(data / 'sound'))
+            options[f'{loader}.dataset.feature_dir'] = (
+                folders if way == 'gated' else folders['video']
+            )
             for name, frames in dict(window=8, context=3).items():
                 options[f'{loader}.dataset.{name}'] = frames
             if loader == 'train_dataloader':

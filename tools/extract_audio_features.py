@@ -5,6 +5,8 @@
         --frames features/res50_srp_affwild2
     python tools/extract_audio_features.py batch1 batch2 --out features/wav2vec2 \\
         --config configs/res50_srp_affwild2.py --feature speech --checkpoint weights/wav2vec2-base
+    python tools/launch.py --standalone --nproc_per_node=2 tools/extract_audio_features.py \\
+        VIDEOS --out FOLDER --frames FEATURES --launcher pytorch
 
 Clips and frame numbers are those of a folder of features (--frames) or of a config's crops
 (--config). The features of a frame are the mean over half a second on either side, by the time
@@ -25,6 +27,7 @@ from abaw_mm.cli import (
     report_errors,
     start_index_argument,
 )
+from abaw_mm.compat.cpu import LAUNCHERS
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -65,6 +68,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--device', help='of the speech model (default: a GPU if there is one)')
     parser.add_argument('--work-dir', help='folder for the log of --config')
+    parser.add_argument('--launcher', choices=list(LAUNCHERS), default='none')
     return parser.parse_args(argv)
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 from pathlib import Path
 
+import mmengine.dist
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -72,6 +73,21 @@ def load_config(
         lambda: describe_program(cfg), 'use the same code, config and command on all nodes'
     )
     return cfg
+
+
+def start_processes(launcher: str) -> None:
+    """Start the process group of a run without a Runner, with NCCL if there is CUDA.
+
+    Args:
+        launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+
+    Raises:
+        InvalidValueError: If the launcher is unknown or did not set its environment variables.
+    """
+    _prepare_process(launcher)
+    init_dist(launcher)
+    if launcher != 'none' and not mmengine.dist.is_distributed():
+        mmengine.dist.init_dist(launcher)
 
 
 def find_config(config: str) -> str:

@@ -49,7 +49,7 @@ COMMANDS = {
     'attention': 'tools/visualization/attention_maps.py',
     'warp': 'tools/visualization/draw_local_warp.py',
 }
-LAUNCHED = ('pretrain', 'train', 'test', 'features')  # can run in several processes
+LAUNCHED = ('pretrain', 'train', 'test', 'features', 'audio')  # can run in several processes
 EXAMPLE = """\
 examples:
   abaw-mm demo data/demo
@@ -57,8 +57,8 @@ examples:
   abaw-mm train res50_srp_affwild2 --nproc 2 --cfg-options checkpoint=SSL.pth
   abaw-mm video res18_srp_112_affwild2 CHECKPOINT talk.mp4 --out talk --draw --report
 
-CONFIG is a path, or the name of a config of this package. --nproc N runs train, pretrain, test and
-features in N processes. `abaw-mm COMMAND --help` explains a command.
+CONFIG is a path, or the name of a config of this package. --nproc N runs train, pretrain, test,
+features and audio in N processes. `abaw-mm COMMAND --help` explains a command.
 To complete names with Tab: eval "$(abaw-mm completion)"
 """
 COMPLETION = """\

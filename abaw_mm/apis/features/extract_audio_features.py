@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.device import get_device
+from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
-from abaw_mm.apis.config import load_config
+from abaw_mm.apis.config import load_config, start_processes
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.features.clip_rows import SPLITS, check_loaders, find_rows
 from abaw_mm.audio.align import RADIUS, align_to_frames, get_frame_times
@@ -19,10 +20,12 @@ from abaw_mm.audio.find_videos import find_videos
 from abaw_mm.audio.log_mel import LogMel
 from abaw_mm.audio.sound import has_sound, read_sound
 from abaw_mm.audio.speech_model import SpeechModel
+from abaw_mm.compat.cpu import end_process_group
 from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.features.feature_folder import CLIPS
+from abaw_mm.engine.lock_run_folder import lock_run_folder
 from abaw_mm.errors import DamagedVideoError, InvalidValueError, shorten
-from abaw_mm.files import lock_folder, remove_drafts
+from abaw_mm.files import remove_drafts
 from abaw_mm.progress import format_time_left
 from abaw_mm.structures import FrameTable
 from abaw_mm.video.decode import VideoReader
@@ -32,6 +35,7 @@ FEATURES = ('logmel', 'speech', 'egemaps')
 Extractor = LogMel | SpeechModel | Egemaps
 
 
+@end_process_group()
 def extract_audio_features(
     videos: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | os.PathLike,
@@ -45,6 +49,7 @@ def extract_audio_features(
     device: str | None = None,
     work_dir: str | None = None,
     cfg_options: dict | None = None,
+    launcher: str = 'none',
 ) -> FeatureFolder:
     """Write features of the sound around every frame, as ``tools/extract_audio_features.py`` does.
 
@@ -54,7 +59,7 @@ def extract_audio_features(
 
     Clips without a video, and those whose video has no sound, are stored without frames, which
     masks the stream there. The file of a clip is written when its video is done; the same call
-    continues an interrupted run.
+    continues an interrupted run. Several processes share the videos.
 
     Args:
         videos: Folder of the videos, or several; ``video45_left`` is in ``video45.mp4``.
@@ -70,6 +75,7 @@ def extract_audio_features(
             one.
         work_dir (str, optional): Folder for the log, see :func:`load_config`.
         cfg_options (dict, optional): Overrides of the config.
+        launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Returns:
         FeatureFolder: The folder.
@@ -83,8 +89,9 @@ def extract_audio_features(
     """
     folders = [videos] if isinstance(videos, (str, os.PathLike)) else list(videos)
     _check_arguments(frames, config, feature, checkpoint)
+    start_processes(launcher)
     extract = _build_extractor(feature, checkpoint, layers, device)
-    numbers = _find_frames(frames, config, split, work_dir, cfg_options)
+    numbers = _find_frames(frames, config, split, work_dir, cfg_options, launcher)
     found = find_videos(numbers, folders)
     silent = {path for path in set(found.values()) if not has_sound(path)}
     source = {clip: path for clip, path in found.items() if path not in silent}
@@ -98,16 +105,10 @@ def extract_audio_features(
         pipeline=[dict(type=type(extract).__name__, **extract.meta)],
         data_preprocessor=dict(type='align_to_frames', radius=RADIUS, start_index=start_index),
     )
-    with lock_folder(out, '--out'):
-        remove_drafts(Path(out, CLIPS))
-        folder = FeatureFolder.start(out, meta)
-        remaining = folder.plan(
-            FrameTable.from_clips({c: numbers[c] if c in source else [] for c in sorted(numbers)})
-        )
-        for clip in remaining:
-            if clip not in source:
-                folder.write(clip, np.empty((0, folder.dim), np.float32))
-        _extract_videos(folder, [c for c in remaining if c in source], source, extract, start_index)
+    with lock_run_folder(out, '--out'):
+        folder = _open_folder(out, meta, numbers, source)
+        _extract_videos(folder, _find_remaining(folder, source), extract, start_index)
+        barrier()  # a process that exits early would abort those still writing
         _log_summary(folder, numbers, found, source)
         return folder
 
@@ -143,13 +144,14 @@ def _find_frames(
     split: Sequence[str],
     work_dir: str | None,
     cfg_options: dict | None,
+    launcher: str,
 ) -> dict[str, np.ndarray]:
     """Return the frame numbers (F, ) of each clip."""
     if frames is not None:
         index = FeatureFolder.open(frames).index
         rows_of = dict(zip(index.clips, index.rows_by_clip(), strict=True))
         return {clip: index.frame_no[rows] for clip, rows in rows_of.items()}
-    cfg = load_config(str(config), 'none', work_dir, cfg_options)
+    cfg = load_config(str(config), launcher, work_dir, cfg_options)
     check_loaders(cfg)
     with convert_config_errors(str(config)):
         rows = find_rows(cfg, split)
@@ -159,20 +161,46 @@ def _find_frames(
     }
 
 
-def _extract_videos(
-    folder: FeatureFolder,
-    clips: Sequence[str],
+def _open_folder(
+    out: str | os.PathLike,
+    meta: Mapping,
+    numbers: Mapping[str, np.ndarray],
     source: Mapping[str, Path],
-    extract: Extractor,
-    start_index: int,
+) -> FeatureFolder:
+    """Start or continue a folder and mask clips without sound on rank 0; open it on all ranks."""
+    if get_dist_info()[0] == 0:
+        remove_drafts(Path(out, CLIPS))
+        folder = FeatureFolder.start(out, meta)
+        remaining = folder.plan(
+            FrameTable.from_clips({c: numbers[c] if c in source else [] for c in sorted(numbers)})
+        )
+        for clip in remaining:
+            if clip not in source:
+                folder.write(clip, np.empty((0, folder.dim), np.float32))
+    barrier()
+    return FeatureFolder.open(out)
+
+
+def _find_remaining(folder: FeatureFolder, source: Mapping[str, Path]) -> dict[Path, list[str]]:
+    """Return this rank's share of the videos of clips without features, and these clips."""
+    clips: dict[Path, list[str]] = {}
+    for clip in sorted(source, key=lambda clip: (source[clip], clip)):
+        if not folder.has_features(clip):
+            clips.setdefault(source[clip], []).append(clip)
+    barrier()  # all ranks have looked before one of them writes
+    rank, world_size = get_dist_info()
+    return dict(list(clips.items())[rank::world_size])
+
+
+def _extract_videos(
+    folder: FeatureFolder, videos: Mapping[Path, list[str]], extract: Extractor, start_index: int
 ) -> None:
-    """Extract clips, the sound of each video once, and log each video with the time left."""
-    videos = sorted({source[clip] for clip in clips})
+    """Extract the clips of videos, and log each video with the time left."""
     start = time.time()
-    for done, path in enumerate(videos, 1):
+    for done, (path, clips) in enumerate(videos.items(), 1):
         features, times = extract(read_sound(path))
         frame_times = _read_times(path)
-        for clip in [clip for clip in clips if source[clip] == path]:
+        for clip in clips:
             try:
                 wanted = get_frame_times(frame_times, folder.frame_numbers(clip), start_index)
             except InvalidValueError as error:

@@ -1,6 +1,8 @@
 """Features of sound, from videos to a folder of features."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,6 +96,28 @@ def test_tool_writes_the_same_files(made, folder, run_tool):
     assert status == 0, err
     for path in [folder.path / 'meta.json', folder.path / 'index.npz', folder.array_path('b')]:
         assert (root / 'tool' / path.relative_to(folder.path)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_videos_and_write_the_same_files(made, folder, repo):
+    root, _ = made
+    tool, launch = (str(repo / 'tools' / name) for name in (TOOL, 'launch.py'))
+    words = [root / 'videos', '--frames', root / 'visual', '--out', root / 'two']
+    done = subprocess.run(
+        [sys.executable, launch, '--standalone', '--nproc_per_node=2', tool]
+        + [*map(str, words), '--launcher', 'pytorch'],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert 'b.avi: 100 frames; video 1 of 1' in output  # the first process logs its share
+    assert output.count('masked, without sound: 1') == 1
+    files = [path for path in folder.path.rglob('*.*') if path.name != '.lock']
+    assert len(files) == 7  # clips, index and record
+    for path in files:
+        assert (root / 'two' / path.relative_to(folder.path)).read_bytes() == path.read_bytes()
 
 
 def test_masked_clips_join_a_visual_stream(made, folder):

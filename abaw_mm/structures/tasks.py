@@ -44,6 +44,8 @@ class Target:
             prefix it with ``gt_``.
         prediction (str): Column of what a model predicts: (F, K) float32.
         names (tuple[str]): Names of the K classes, dimensions or action units.
+        limits (tuple[int, int]): Lowest and highest value, annotated or predicted; of a class, its
+            number.
         hidden (int): Value that marks a frame as not annotated, in each of its columns.
         dtype (type): Of the column: (F,) if ``is_class``, else (F, K).
         is_class (bool): Whether the annotation is one of the names, not a value for each.
@@ -52,6 +54,7 @@ class Target:
     column: str
     prediction: str
     names: tuple[str, ...]
+    limits: tuple[int, int]
     hidden: int
     dtype: type
     is_class: bool = False
@@ -66,6 +69,27 @@ class Target:
         """Shape of one frame's annotation: () or (K,)."""
         return () if self.is_class else (len(self.names),)
 
+    @property
+    def expected(self) -> str:
+        """What the values of an annotation must be, for messages.
+
+        >>> VALENCE_AROUSAL.expected
+        '2 numbers in -1..1, or -5 where not annotated'
+        """
+        kind = 'number' if self.dtype is np.float32 else 'integer'
+        count = f'an {kind}' if self.is_class else f'{len(self.names)} {kind}s'
+        low, high = self.limits
+        return f'{count} in {low}..{high}, or {self.hidden} where not annotated'
+
+    def is_in_range(self, values: np.ndarray) -> np.ndarray:
+        """Return which values are within the limits, bool in their shape.
+
+        >>> ACTION_UNIT.is_in_range(np.array([0.5, 1, -1])).tolist()
+        [True, True, False]
+        """
+        low, high = self.limits
+        return (values >= low) & (values <= high)
+
     def is_annotated(self, values: np.ndarray) -> np.ndarray:
         """Return which frames are annotated in all parts, (F,) bool.
 
@@ -79,9 +103,17 @@ class Target:
         return known if known.ndim == 1 else known.all(axis=1)
 
 
-EXPRESSION = Target('label', 'pred_score', EXPRESSIONS, UNLABELLED, np.int8, is_class=True)
-VALENCE_AROUSAL = Target('va', 'pred_va', AFFECTS, -5, np.float32)
-ACTION_UNIT = Target('au', 'pred_au', ACTION_UNITS, UNLABELLED, np.int8)
+EXPRESSION = Target(
+    'label',
+    'pred_score',
+    EXPRESSIONS,
+    (0, len(EXPRESSIONS) - 1),
+    UNLABELLED,
+    np.int8,
+    is_class=True,
+)
+VALENCE_AROUSAL = Target('va', 'pred_va', AFFECTS, (-1, 1), -5, np.float32)
+ACTION_UNIT = Target('au', 'pred_au', ACTION_UNITS, (0, 1), UNLABELLED, np.int8)
 
 # What each track annotates, in the order of the multi-task annotation files.
 TASKS = {

@@ -16,14 +16,12 @@ from abaw_mm.structures.tasks import (
     ACTION_UNITS,
     EXPRESSION,
     EXPRESSIONS,
+    TASKS,
     VALENCE_AROUSAL,
 )
 
 WIDTH = 3 + len(ACTION_UNITS)  # valence, arousal, expression, action units
-EXPECTED = (
-    '<clip>/00001.jpg, two numbers in -1..1 or -5, a class in -1..7, and 12 numbers that are 0, 1 '
-    'or -1'
-)
+EXPECTED = f'<clip>/00001.jpg, then {", ".join(target.expected for target in TASKS["mtl"])}'
 
 
 def read_multi_task(
@@ -126,9 +124,9 @@ def _check_values(
     va, label, au = values[:, :2], values[:, 2], values[:, 3:]
     hidden = np.any(va == VALENCE_AROUSAL.hidden, axis=1)
     fits = (
-        (hidden | (abs(va) <= 1).all(axis=1))
+        (hidden | VALENCE_AROUSAL.is_in_range(va).all(axis=1))
         & np.isin(label, np.arange(-1, len(EXPRESSIONS)))
-        & np.isin(au, (-1, 0, 1)).all(axis=1)
+        & np.isin(au, (ACTION_UNIT.hidden, *ACTION_UNIT.limits)).all(axis=1)
     )
     bad = np.flatnonzero(~fits)
     if len(bad):

@@ -17,10 +17,6 @@ from abaw_mm.files import read_text
 from abaw_mm.structures.tasks import ACTION_UNIT, VALENCE_AROUSAL, Target
 
 NUMBER = re.compile(r'\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*', re.I)
-RANGES = {
-    'va': 'two numbers in -1..1, or -5 where not annotated',
-    'au': '12 numbers, each 0 or 1, or -1 where not annotated',
-}
 
 
 def read_valence_arousal(path: str | os.PathLike) -> np.ndarray:
@@ -37,9 +33,9 @@ def read_valence_arousal(path: str | os.PathLike) -> np.ndarray:
         ValueError: If the file is empty, of another track, or has a line that is not two numbers in
             that range. The message names file and line.
     """
-    values = _read(path, 'va', VALENCE_AROUSAL)
+    values = _read(path, VALENCE_AROUSAL)
     hidden = np.any(values == VALENCE_AROUSAL.hidden, axis=1)
-    _check(path, 'va', values, hidden[:, None] | (abs(values) <= 1))
+    _check(path, VALENCE_AROUSAL, values, hidden[:, None] | VALENCE_AROUSAL.is_in_range(values))
     values[hidden] = VALENCE_AROUSAL.hidden
     return values.astype(np.float32)
 
@@ -58,13 +54,14 @@ def read_action_units(path: str | os.PathLike) -> np.ndarray:
         ValueError: If the file is empty, of another track, has the eight units of the first
             edition, or has a line that is not 12 of these numbers. The message names file and line.
     """
-    values = _read(path, 'au', ACTION_UNIT)
-    _check(path, 'au', values, np.isin(values, (ACTION_UNIT.hidden, 0, 1)))
+    values = _read(path, ACTION_UNIT)
+    _check(path, ACTION_UNIT, values, np.isin(values, (ACTION_UNIT.hidden, *ACTION_UNIT.limits)))
     return values.astype(np.int8)
 
 
-def _read(path: str | os.PathLike, task: str, target: Target) -> np.ndarray:
+def _read(path: str | os.PathLike, target: Target) -> np.ndarray:
     """Read header and numbers, (L, K) float64."""
+    task = target.column  # these tracks are named after their only target
     text = read_text(path, 'an annotation file')
     first, _, body = text.partition('\n')
     header, expected = normalise_header(first), HEADERS[task][0]
@@ -87,7 +84,7 @@ def _read(path: str | os.PathLike, task: str, target: Target) -> np.ndarray:
             'download it again'
         )
     values = parse_numbers(body, len(target.names))
-    return _parse_line_by_line(path, body, task, len(target.names)) if values is None else values
+    return _parse_line_by_line(path, body, target) if values is None else values
 
 
 def parse_numbers(body: str, width: int) -> np.ndarray | None:
@@ -112,27 +109,27 @@ def parse_numbers(body: str, width: int) -> np.ndarray | None:
     return values.reshape(-1, width)
 
 
-def _parse_line_by_line(path: str | os.PathLike, body: str, task: str, width: int) -> np.ndarray:
-    """Parse lines one by one; raise ValueError for the first that is not ``width`` numbers."""
+def _parse_line_by_line(path: str | os.PathLike, body: str, target: Target) -> np.ndarray:
+    """Parse lines one by one; raise ValueError for the first without a number for each name."""
     rows = []
     for number, line in enumerate(body.split('\n'), start=2):
         cells = line.split(',')
-        if len(cells) != width or not all(NUMBER.fullmatch(cell) for cell in cells):
+        if len(cells) != len(target.names) or not all(NUMBER.fullmatch(cell) for cell in cells):
             raise InvalidValueError(
-                f'{path}, line {number}: got {shorten_text(line)}, expected {RANGES[task]}; the '
-                f'file is damaged or not of the {task.upper()} track, download it again'
+                f'{path}, line {number}: got {shorten_text(line)}, expected {target.expected}; the '
+                f'file is damaged or not of the {target.column.upper()} track, download it again'
             )
         rows.append([float(cell) for cell in cells])
     return np.array(rows)
 
 
-def _check(path: str | os.PathLike, task: str, values: np.ndarray, fits: np.ndarray) -> None:
+def _check(path: str | os.PathLike, target: Target, values: np.ndarray, fits: np.ndarray) -> None:
     """Raise ValueError for the first line with a number out of range."""
     bad = np.flatnonzero(~fits.all(axis=1))
     if len(bad):
         row = ','.join(f'{value:g}' for value in values[bad[0]])
         raise InvalidValueError(
-            f'{path}, line {bad[0] + 2}: got {shorten_text(row)}, expected {RANGES[task]} '
-            f'({len(bad)} such lines); the file is damaged or not of the {task.upper()} track, '
-            'download it again'
+            f'{path}, line {bad[0] + 2}: got {shorten_text(row)}, expected {target.expected} '
+            f'({len(bad)} such lines); the file is damaged or not of the {target.column.upper()} '
+            'track, download it again'
         )

@@ -15,11 +15,10 @@ from abaw_mm.evaluation.postprocessing.smoothing import (
     smooth_scores,
     smooth_values,
 )
-from abaw_mm.evaluation.predictions.checks import LIMITS
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.steps import add_step
 from abaw_mm.structures.frame_table import FrameTable
-from abaw_mm.structures.tasks import ACTION_UNITS, UNLABELLED, get_targets
+from abaw_mm.structures.tasks import ACTION_UNITS, UNLABELLED, Target, get_targets
 
 MAX_BIAS = 20  # of a log probability; a factor of 5e8
 
@@ -108,7 +107,7 @@ class Postprocess:
                 columns |= self._process_expressions(predictions)
             elif self.width:
                 columns[target.prediction] = smooth_column(
-                    predictions, target.column, self.method, self.width
+                    predictions, target, self.method, self.width
                 )
         return replace(predictions, columns=columns, steps=steps)
 
@@ -221,19 +220,21 @@ def smooth_clips(
     )
 
 
-def smooth_column(predictions: Predictions, column: str, method: str, width: Width) -> np.ndarray:
+def smooth_column(
+    predictions: Predictions, target: Target, method: str, width: Width
+) -> np.ndarray:
     """Smooth the predictions (F, K) of valence and arousal or of action units for each clip.
 
     Args:
         predictions (Predictions): Predictions.
-        column (str): ``'va'`` or ``'au'``.
+        target (Target): ``VALENCE_AROUSAL`` or ``ACTION_UNIT``.
         method (str): See :func:`smooth_scores`.
         width (Width): Width of the smoothing.
     """
     return apply_per_clip(
         predictions,
-        predictions[f'pred_{column}'],
-        lambda n, x: smooth_values(n, x, method, width, *LIMITS[column]),
+        predictions[target.prediction],
+        lambda n, x: smooth_values(n, x, method, width, *target.limits),
         find_positions(predictions, width),
     )
 

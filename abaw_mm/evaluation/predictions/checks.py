@@ -10,8 +10,6 @@ from abaw_mm.structures.tasks import UNLABELLED, Target, find_task, get_targets
 
 # The scores of a frame sum to 1. float32 deviates by 1e-6, a network run in bfloat16 by 1e-2.
 SUM_TOLERANCE = 0.02
-# Lowest and highest value of targets that are no classes, predicted or annotated.
-LIMITS = {'va': (-1, 1), 'au': (0, 1)}
 
 
 def check_lengths(columns: Mapping[str, np.ndarray]) -> None:
@@ -69,13 +67,13 @@ def _check_values(
     table: FrameTable, name: str, target: Target, hidden: float | None = None
 ) -> None:
     """Check that the values (F, K) of a column are in the range of the target."""
-    values, (low, high) = table[name], LIMITS[target.column]
+    values, (low, high) = table[name], target.limits
     if values.shape != (len(table), len(target.names)):
         raise InvalidValueError(
             f'got {name} of shape {values.shape}, expected ({len(table)}, {len(target.names)}): '
             + ', '.join(target.names)
         )
-    fits = (values >= low) & (values <= high)
+    fits = target.is_in_range(values)
     if hidden is not None:
         fits |= values == hidden
     bad = np.flatnonzero(~fits.all(axis=1))

@@ -8,7 +8,7 @@ import numpy as np
 
 from abaw_mm.errors import InvalidValueError, shorten_text
 from abaw_mm.structures.frame_table import FrameTable
-from abaw_mm.structures.tasks import AFFECTS, EXPRESSIONS, get_targets
+from abaw_mm.structures.tasks import EXPRESSIONS, get_targets
 
 INTEGER, NUMBER = r'-?[0-9]+', r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?'
 
@@ -21,15 +21,11 @@ class ValueFormat:
         noun (str): What a value is, for messages.
         kind (str): What it must be, for messages.
         pattern (str): Regular expression of a valid value.
-        low (int): Lowest valid value.
-        high (int): Highest valid value.
     """
 
     noun: str
     kind: str
     pattern: str
-    low: int
-    high: int
 
     def write(self, values: np.ndarray) -> list[str]:
         """Format the values (F,) or (F, K) of each row, separated by commas."""
@@ -41,9 +37,9 @@ class ValueFormat:
 
 
 FORMATS = {
-    'label': ValueFormat('class', 'an integer', INTEGER, 0, len(EXPRESSIONS) - 1),
-    'va': ValueFormat(' or '.join(AFFECTS), 'a number', NUMBER, -1, 1),
-    'au': ValueFormat('action unit', 'an integer', INTEGER, 0, 1),
+    'label': ValueFormat('class', 'an integer', INTEGER),
+    'va': ValueFormat('valence or arousal', 'a number', NUMBER),
+    'au': ValueFormat('action unit', 'an integer', INTEGER),
 }
 
 
@@ -82,16 +78,16 @@ def check_values(rows: Sequence[tuple[int, Sequence[str]]], task: str) -> list[s
     """
     problems, start = [], 0
     for target in get_targets(task):
-        form = FORMATS[target.column]
+        form, (low, high) = FORMATS[target.column], target.limits
         stop = start + (1 if target.is_class else len(target.names))
         odd, beyond = [], []
         for number, values in rows:
             for value in values[start:stop]:
                 if not re.fullmatch(form.pattern, value):
                     odd.append((number, value))
-                elif not form.low <= float(value) <= form.high:
+                elif not low <= float(value) <= high:
                     beyond.append((number, value))
-        expected = f'{form.low}..{form.high}'
+        expected = f'{low}..{high}'
         if odd:
             what = f'whose {form.noun} is not {form.kind}'
             problems.append(describe_lines(odd, what, expected))

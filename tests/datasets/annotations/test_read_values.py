@@ -62,7 +62,7 @@ def test_other_ways_to_write_numbers(tmp_path, text):
     [
         (read_valence_arousal, '', 'is empty, expected the header .valence,arousal.'),
         (read_valence_arousal, VA, 'got the header and no annotation'),
-        (read_valence_arousal, f'{VA}\n0,0\n0.1\n', "line 3: got '0.1', expected two numbers in"),
+        (read_valence_arousal, f'{VA}\n0,0\n0.1\n', "line 3: got '0.1', expected 2 numbers in"),
         (read_valence_arousal, f'{VA}\n0,0,0\n', 'line 2: got .0,0,0.'),
         (read_valence_arousal, f'{VA}\n0,0\n\n0,0\n', "line 3: got ''"),
         (read_valence_arousal, f'{VA}\n0,nan\n', "line 2: got '0,nan'"),

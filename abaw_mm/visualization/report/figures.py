@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from abaw_mm.files import atomic_write
-from abaw_mm.visualization.report.calibration import Calibration
 from abaw_mm.visualization.report.durations import integrate
 from abaw_mm.visualization.report.timeline import (
     MAX_COLUMNS,
@@ -23,6 +22,7 @@ from abaw_mm.visualization.report.timeline import (
     draw_classes,
     draw_timeline,
 )
+from abaw_mm.visualization.report.tracks.calibration import Calibration
 
 WIDTH = 9.6  # inches, the page's width at 72 units per inch; 7.4 inches in print
 RUNS = ('#1d5ea0', '#d98c10', '#2e8b6f', '#8457a8', '#c2577a', '#5b6673')  # colours of the runs

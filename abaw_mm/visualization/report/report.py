@@ -11,9 +11,13 @@ from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report import figures
 from abaw_mm.visualization.report.clip_bootstrap import DRAWS, interval
-from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops, make_thumbnails
 from abaw_mm.visualization.report.page import render_page
-from abaw_mm.visualization.report.scored_run import ScoredRun, score_run
+from abaw_mm.visualization.report.tracks.mistakes import (
+    find_mistakes,
+    locate_crops,
+    make_thumbnails,
+)
+from abaw_mm.visualization.report.tracks.scored_run import ScoredRun, score_run
 
 TEMPLATE = 'report.html.j2'
 OPEN_CLIPS = 12  # number of timelines that are visible without a click

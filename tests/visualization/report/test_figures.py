@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abaw_mm.visualization.report.calibration import calibrate
 from abaw_mm.visualization.report.figures import (
     TIMELINE_RIGHT,
     WIDTH,
@@ -16,6 +15,7 @@ from abaw_mm.visualization.report.figures import (
     draw_face,
     save_confusion,
 )
+from abaw_mm.visualization.report.tracks.calibration import calibrate
 
 
 def read_texts(svg):

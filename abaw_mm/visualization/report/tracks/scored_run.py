@@ -6,12 +6,12 @@ import numpy as np
 
 from abaw_mm.evaluation.metrics.macro_f1 import mean_f1, score_labels
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.visualization.report.calibration import Calibration, calibrate
 from abaw_mm.visualization.report.clip_bootstrap import (
     confusion_per_clip,
     interval,
     resample_f1,
 )
+from abaw_mm.visualization.report.tracks.calibration import Calibration, calibrate
 
 
 @dataclass(frozen=True)

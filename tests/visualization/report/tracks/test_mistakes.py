@@ -6,7 +6,11 @@ from PIL import Image
 
 from abaw_mm.datasets.crops.crop_folder import CropFolder
 from abaw_mm.evaluation import Predictions
-from abaw_mm.visualization.report.mistakes import find_mistakes, locate_crops, make_thumbnails
+from abaw_mm.visualization.report.tracks.mistakes import (
+    find_mistakes,
+    locate_crops,
+    make_thumbnails,
+)
 
 
 def make_predictions(clip_id, label, pred, confidence):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abaw_mm.visualization.report.calibration import calibrate
+from abaw_mm.visualization.report.tracks.calibration import calibrate
 
 
 @pytest.mark.parametrize('bins', [1, 10, 15])

@@ -13,7 +13,10 @@ from mmengine.runner import Runner
 from abaw_mm import compat
 from abaw_mm.apis.build_runner import build_runner
 from abaw_mm.apis.config import load_config, set_loader_flags
+from abaw_mm.apis.test import test as run_test
 from abaw_mm.errors import InvalidValueError
+from abaw_mm.evaluation import Predictions
+from abaw_mm.evaluation.metrics import CCC, MultiTaskScore
 from abaw_mm.structures.tasks import ACTION_UNITS
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
@@ -119,6 +122,22 @@ def test_track_config_trains_one_iteration_and_scores(path, make_small, tmp_path
     cfg.train_cfg.update(max_iters=1, val_interval=1)
     Runner.from_cfg(cfg).train()
     assert list((tmp_path / 'run').glob('best_affwild2_*_iter_1.pth'))
+
+
+@pytest.mark.parametrize('task', ['va', 'mtl'])
+def test_predictions_file_and_pictures(make_small, tmp_path, task):
+    cfg = make_small(CONFIGS[0].parent / f'res18_srp_{task}.py', tmp_path / 'run')
+    torch.save(dict(state_dict=Runner.from_cfg(cfg).model.state_dict()), tmp_path / 'm.pth')
+    cfg.dump(tmp_path / 'own.py')
+    out, shown = tmp_path / 'own.npz', tmp_path / 'shown'
+    files = [str(tmp_path / name) for name in ('own.py', 'm.pth')]
+    scores = run_test(*files, out=str(out), show_dir=str(shown), work_dir=str(tmp_path / 'run'))
+    found = Predictions.read(out)
+    repeated = len(found) - len(set(found.name_frames(np.arange(len(found)))))
+    assert found.task == task and repeated == (task == 'mtl')  # one row is repeated
+    assert len(list(shown.glob('*/*.png'))) == len(found) - repeated
+    metric, key = (MultiTaskScore(), 'p_score') if task == 'mtl' else (CCC(), 'ccc')
+    assert metric.score(found)[key] == pytest.approx(scores[f'affwild2/{key}'], abs=1e-9)
 
 
 def test_head_of_another_track_is_refused(make_small, tmp_path):

@@ -125,7 +125,9 @@ def test(
     if tta:  # the hook wraps the model once the checkpoint is loaded
         runner.register_hook(PrepareTTAHook(tta_cfg=ConfigDict(cfg.tta_model)))
     if dump is not None:
-        runner.test_evaluator.metrics.append(dump)
+        evaluator = runner.test_evaluator
+        evaluator.metrics.append(dump)
+        dump.dataset_meta = evaluator.dataset_meta  # the evaluator has given it to its own metrics
     metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
         with atomic_write(out) as draft:

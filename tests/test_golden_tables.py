@@ -29,8 +29,8 @@ from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.evaluation.predictions.score_predictions import score_predictions
 from abaw_mm.evaluation.submission import GapFiller, Submission
 from abaw_mm.structures import FrameTable, merge_tables
-from abaw_mm.visualization.report.tracks.calibration import calibrate
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip, interval, resample_f1
+from abaw_mm.visualization.report.tracks.calibration import calibrate
 
 TRAIN, TEST = 'annotations/EXPR_Recognition_Challenge/Train_Set', 'test_set_format.txt'
 FILE = Path(__file__).with_name('golden_tables.json')

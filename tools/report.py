@@ -22,11 +22,11 @@ from abaw_mm.cli import (
     template_argument,
 )
 from abaw_mm.datasets import EXPRESSIONS
-from abaw_mm.datasets.annotations import read_annotation_folder
-from abaw_mm.datasets.crops.crop_folder import CropFolder
+from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.datasets.crops.packed_crops import open_crops
+from abaw_mm.datasets.frame_index import FrameReader
 from abaw_mm.datasets.verify.read_download import find_crops
-from abaw_mm.errors import MissingFileError, shorten
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.postprocessing.postprocess import Postprocess
 from abaw_mm.files import atomic_write
@@ -34,7 +34,8 @@ from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.check_runs import check_complete, check_runs
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
 from abaw_mm.visualization.report.figures import save_confusion
-from abaw_mm.visualization.report.report import Pictures, make_report
+from abaw_mm.visualization.report.report import make_report
+from abaw_mm.visualization.report.tracks.mistakes import Pictures
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -69,8 +70,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--ann-file',
         nargs='+',
         metavar='DIR',
-        help='folders of annotations; requires a prediction for each labelled frame with a crop '
-        'in --data-root',
+        help='folders of annotations, or the file of the multi-task track; requires a prediction '
+        'for each labelled frame with a crop in --data-root',
     )
     parser.add_argument(
         '--confusion',
@@ -83,7 +84,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--classes',
         nargs='+',
-        default=EXPRESSIONS,
         metavar='NAME',
         help="classes of the predictions, in order; default: the challenge's eight",
     )
@@ -118,23 +118,44 @@ def open_roots(data_root: Path, filename_tmpl: str) -> list[CropFolder]:
     return [open_crops(path, filename_tmpl) for path in find_crops(data_root) or [data_root]]
 
 
+def check_options(args: argparse.Namespace, task: str) -> None:
+    """Raise InvalidValueError if an option has no effect on the page of a track."""
+    needs = {
+        '--classes': (args.classes, ('expr', 'mtl')),
+        '--confusion': (args.confusion, ('expr', 'mtl')),
+        '--absent': (args.absent != 'zero', ('expr', 'au', 'mtl')),
+    }
+    for flag, (is_given, tasks) in needs.items():
+        if is_given and task not in tasks:
+            raise InvalidValueError(
+                f'{flag}: got it for predictions of the track {task!r}, expected those of '
+                f'{" or ".join(map(repr, tasks))}; remove {flag}'
+            )
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page."""
     args = parse_args(argv)
     runs = [Predictions.read(path) for path in args.predictions]
-    check_runs(runs, args.predictions, args.classes)
-    if runs[0].task == 'mtl':
-        print(
-            'note: the page shows the expressions of multi-task predictions; score_predictions.py '
-            'scores all parts'
-        )
+    classes, task = args.classes or EXPRESSIONS, runs[0].task
+    check_options(args, task)
+    check_runs(runs, args.predictions, classes)
     pictures = None
     if args.data_root:
         pictures = Pictures(open_roots(args.data_root, args.filename_tmpl), args.mistakes)
     if args.ann_file:
-        labels = read_annotation_folder(args.ann_file)
-        check_complete(runs[0], args.predictions[0], labels, pictures.roots, args.start_index)
+        reader = FrameReader(
+            args.ann_file,
+            data_root='',
+            start_index=args.start_index,
+            filename_tmpl=args.filename_tmpl,
+            clips=None,
+            owner='--ann-file',
+            task=task,
+        )
+        expected = reader.read(lambda clips: list_crops(pictures.roots, clips))
+        check_complete(runs[0], args.predictions[0], expected)
     smoothing = None
     done = sorted({step for run in runs for step in run.steps})
     if args.smoothing and done:
@@ -146,8 +167,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         draft.write_text(page, encoding='utf-8')
     if args.confusion:
         known = runs[0].take(runs[0]['gt_label'] != UNLABELLED)
-        confusion = confusion_per_clip(known, len(args.classes)).sum(axis=0)
-        save_confusion(confusion, args.classes, args.confusion)
+        confusion = confusion_per_clip(known, len(classes)).sum(axis=0)
+        save_confusion(confusion, classes, args.confusion)
     print(
         f'{args.out}: {len(runs[0])} frames, clips: {len(runs[0].clips)}, runs: {len(runs)}, '
         f'{len(page.encode()) / 1e6:.1f} MB'

@@ -180,22 +180,6 @@ def test_unsuitable_files_are_refused(folder, run_tool, file, message):
     assert not (folder / 'bad.html').exists()
 
 
-def test_page_of_multi_task_predictions_says_that_it_shows_expressions(folder, run_tool):
-    arrays = dict(np.load(folder / '1.npz'))
-    size = len(arrays['clip'])
-    for name, width in (('va', 2), ('au', 12)):
-        arrays[f'gt_{name}'] = np.zeros((size, width), np.float32 if name == 'va' else np.int8)
-        arrays[f'pred_{name}'] = np.full((size, width), 0.5, np.float32)
-    np.savez(folder / 'mtl.npz', **arrays)
-    titles = []
-    for name in ('1', 'mtl'):
-        status, printed, error = run_tool(TOOL, folder / f'{name}.npz', '--out', folder / 'x.html')
-        assert status == 0, error
-        titles += re.findall(r'macro-F1 ([\d.]+)</title>', (folder / 'x.html').read_text())
-    assert titles[0] == titles[1]
-    assert printed.startswith('note: the page shows the expressions of multi-task predictions;')
-
-
 def test_predictions_of_a_video_are_referred_to_its_command(folder, run_tool):
     write_predictions(folder / 'x.npz', 0, labelled=False)
     p = Predictions.read(folder / 'x.npz')

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from abaw_mm.datasets.annotations import number_lines
-from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
-from abaw_mm.datasets.frame_index import join_labels_and_crops
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation.postprocessing.ensemble import check_same_frames
 from abaw_mm.evaluation.predictions.file import HOW_TO_WRITE
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures.frame_table import FrameTable
+from abaw_mm.structures.tasks import get_targets
+
+COPIES = 1000  # rows of one frame at most
 
 
 def check_runs(runs: Sequence[Predictions], names: Sequence[str], classes: Sequence[str]) -> None:
@@ -20,20 +20,23 @@ def check_runs(runs: Sequence[Predictions], names: Sequence[str], classes: Seque
     Args:
         runs (Sequence[Predictions]): At least one.
         names (Sequence[str]): Names of their files, for messages.
-        classes (Sequence[str]): Expected class names, in order.
+        classes (Sequence[str]): Expected class names, in order, of tracks with classes.
 
     Raises:
-        ValueError: If a run has other classes, other frames or other labels, or no labels.
+        ValueError: If a run is of another track, or has other classes, other frames or other
+            labels, or no labels.
     """
     for run, name in zip(runs, names, strict=True):
-        run.check_classes(classes, name)
-        if np.all(run['gt_label'] == UNLABELLED) and 'time' in run.columns:
+        if run.classes:
+            run.check_classes(classes, name)
+        is_labelled = _find_labelled(run).any()
+        if not is_labelled and 'time' in run.columns:
             raise InvalidValueError(
                 f'{name}: got the predictions of a video, which have no labels to compare with, '
                 'expected labelled frames; tools/predict_video.py CONFIG CHECKPOINT VIDEO --out '
                 'DIR --report writes the page of a video'
             )
-        if np.all(run['gt_label'] == UNLABELLED):
+        if not is_labelled:
             raise InvalidValueError(
                 f'{name}: got {len(run)} frames without any label, like those of the test split, '
                 'expected labelled frames to compare the predictions with; give predictions of the '
@@ -42,33 +45,40 @@ def check_runs(runs: Sequence[Predictions], names: Sequence[str], classes: Seque
     check_same_frames(runs, names)
 
 
-def check_complete(
-    run: Predictions,
-    name: str,
-    labels: dict[str, np.ndarray],
-    roots: Sequence[CropFolder],
-    start_index: int = 1,
-) -> None:
+def _find_labelled(run: Predictions) -> np.ndarray:
+    """Return which frames are annotated for any part of the track, (F,) bool."""
+    return np.any([t.is_annotated(run[t.ground_truth]) for t in get_targets(run.task)], axis=0)
+
+
+def check_complete(run: Predictions, name: str, expected: FrameTable) -> None:
     """Check that predictions have the frames and labels of the annotations.
 
     Args:
         run (Predictions): Predictions.
         name (str): Name of their file, for messages.
-        labels (dict): Clip name to its labels (L,), from ``read_annotation_folder``.
-        roots (Sequence[CropFolder]): Folders of the crops. A frame is expected if it has a label
-            and a crop.
-        start_index (int): Number of the first frame of a clip. Defaults to 1.
+        expected (FrameTable): Annotated frames with a crop, as ``FrameReader`` reads them. The
+            multi-task track repeats some.
 
     Raises:
         ValueError: If frames are missing, unexpected, or have other labels.
     """
-    lines = number_lines(start_index, label=labels)
-    expected = join_labels_and_crops(lines, list_crops(roots, lines.clips))
-    known = run.take(run['gt_label'] != UNLABELLED)
-    row = expected.find(known)
-    other = (row >= 0) & (expected['label'][row] != known['gt_label'])
+    known = run.take(np.flatnonzero(_find_labelled(run)))
+    expected = expected.take(np.argsort(expected.key, kind='stable'))
+    pairs: list[FrameTable] = [expected, known]
+    if run.task == 'mtl':
+        pairs = [_number_copies(frames) for frames in pairs]
+    row = pairs[0].find(pairs[1])
+    other = np.zeros(len(known), bool)
+    for target in get_targets(run.task):
+        differs = expected[target.column][row] != known[target.ground_truth]
+        other |= differs if target.is_class else differs.any(axis=1)
+    other &= row >= 0
     for frames, rows, what in (
-        (expected, known.find_missing(expected), 'lacks {} of the {} labelled frames with a crop'),
+        (
+            expected,
+            pairs[1].find_missing(pairs[0]),
+            'lacks {} of the {} labelled frames with a crop',
+        ),
         (known, np.flatnonzero(row < 0), 'has {} frames beyond the {} labelled ones with a crop'),
         (known, np.flatnonzero(other), 'has other labels for {} of the {} labelled frames'),
     ):
@@ -79,3 +89,16 @@ def check_complete(
                 f'annotations; {HOW_TO_WRITE}, or give the --ann-file and --data-root that were '
                 'tested'
             )
+
+
+def _number_copies(frames: FrameTable) -> FrameTable:
+    """Return a table whose numbers also tell apart the first, the second, ... row of a frame.
+
+    Args:
+        frames (FrameTable): Sorted.
+    """
+    start = np.flatnonzero(np.append(True, np.diff(frames.key) != 0)[: len(frames)])
+    length = np.diff(np.append(start, len(frames)))
+    copy = np.arange(len(frames)) - start.repeat(length)
+    number = frames.frame_no.astype(np.int64) * COPIES + copy
+    return FrameTable(frames.clips, frames.clip_id, number, {})

@@ -25,14 +25,33 @@ def confusion_per_clip(frames: FrameTable, num_classes: int) -> np.ndarray:
     return counts.reshape(-1, num_classes, num_classes)
 
 
-def resample_f1(
-    confusion: np.ndarray, draws: int = DRAWS, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the F1 of each class on sets of K clips, drawn with replacement.
+def resample(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Sum what was counted in each clip over sets of K clips, drawn with replacement.
 
     The frames of a clip show one face in one light and are nearly equal. Drawing single frames
     would make the interval much too narrow. The same seed draws the same clips, so that the
     difference of two models has an interval, too.
+
+    Args:
+        counts (ndarray): (K, ...) counts or sums of each clip, of clips with frames.
+        draws (int): Number D of sets. Defaults to 1000.
+        seed (int): Seed of the draws. Defaults to 0.
+
+    Returns:
+        ndarray: (D, ...) sums over each set.
+
+    >>> resample(np.array([[1, 2]]), draws=2).tolist()  # all draws of one clip are equal
+    [[1, 2], [1, 2]]
+    """
+    clips = len(counts)
+    times = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1 / clips), draws)
+    return (times @ counts.reshape(clips, -1)).reshape(draws, *counts.shape[1:])
+
+
+def resample_f1(
+    confusion: np.ndarray, draws: int = DRAWS, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the F1 of each class on sets of K clips, see :func:`resample`.
 
     Args:
         confusion (ndarray): (K, C, C) result of :func:`confusion_per_clip`, for clips with frames.
@@ -46,9 +65,7 @@ def resample_f1(
     >>> support.tolist(), f1[0].round(3).tolist()  # all draws of one clip are equal
     ([[4, 4], [4, 4]], [0.857, 0.889])
     """
-    clips, num_classes = confusion.shape[:2]
-    times = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1 / clips), draws)
-    drawn = (times @ confusion.reshape(clips, -1)).reshape(draws, num_classes, num_classes)
+    drawn = resample(confusion, draws, seed)
     hits, support = drawn.diagonal(axis1=1, axis2=2), drawn.sum(axis=2)
     return f1_of_counts(hits, drawn.sum(axis=1), support), support
 

@@ -21,6 +21,7 @@ from abaw_mm.visualization.report.timeline import (
     compute_row_height,
     draw_classes,
     draw_timeline,
+    draw_unit_timeline,
 )
 from abaw_mm.visualization.report.tracks.calibration import Calibration
 
@@ -140,16 +141,57 @@ def save_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os
 def _plot_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     support = confusion.sum(axis=1, keepdims=True)
     percent = np.where(support > 0, 100 * confusion / np.maximum(support, 1), np.nan)
-    figure = _make_figure(WIDTH, 1.3 + 0.4 * len(classes))
-    left, right = figure.subplots(1, 2)
-    for axes, title, texts in (
-        (left, 'frames', [[f'{x:,}' for x in row] for row in confusion]),
-        (
-            right,
-            '% of the frames with this label',
-            [['–' if np.isnan(x) else f'{x:.1f}' for x in row] for row in percent],
-        ),
-    ):
+    counts = [[f'{x:,}' for x in row] for row in confusion]
+    shares = [['–' if np.isnan(x) else f'{x:.1f}' for x in row] for row in percent]
+    panels = [('frames', percent, counts), ('% of the frames with this label', percent, shares)]
+    return _plot_matrices(panels, classes, 'predicted', 'labelled')
+
+
+def draw_cooccurrence(units: dict[str, np.ndarray], names: Sequence[str], label: str) -> Markup:
+    """Draw which action units occur together.
+
+    Args:
+        units (dict): Title to (F, U) bool, whether each unit is present.
+        names (Sequence[str]): Names of the U units.
+        label (str): Description for screen readers.
+    """
+    panels = []
+    for title, present in units.items():
+        percent = compute_cooccurrence(present)
+        texts = [['–' if np.isnan(x) else f'{x:.0f}' for x in row] for row in percent]
+        panels.append((title, percent, texts))
+    with matplotlib.rc_context(STYLE):
+        return to_svg(_plot_matrices(panels, names, 'also present', 'present'), label)
+
+
+def compute_cooccurrence(present: np.ndarray) -> np.ndarray:
+    """Compute how often units occur together.
+
+    Args:
+        present (ndarray): (F, U) bool.
+
+    Returns:
+        ndarray: (U, U); ``[i, j]`` is the share of the frames with unit i that show unit j, in %.
+        NaN where unit i never occurs.
+
+    >>> compute_cooccurrence(np.array([[True, True], [True, False]])).tolist()
+    [[100.0, 50.0], [100.0, 100.0]]
+    """
+    both = present.T.astype(np.float64) @ present
+    with np.errstate(invalid='ignore'):
+        return 100 * both / both.diagonal()[:, None]
+
+
+def _plot_matrices(
+    panels: Sequence[tuple[str, np.ndarray, list[list[str]]]],
+    names: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Plot matrices side by side: title, (C, C) percentages of the shade, texts of the cells."""
+    figure = _make_figure(WIDTH, 1.3 + (0.4 if len(names) < 10 else 0.28) * len(names))
+    all_axes = figure.subplots(1, len(panels))
+    for axes, (title, percent, texts) in zip(all_axes, panels, strict=True):
         shade = np.nan_to_num(percent)
         axes.imshow(shade, cmap='Blues', vmin=0, vmax=110, aspect='auto', interpolation='none')
         for i, row in enumerate(texts):
@@ -163,11 +205,11 @@ def _plot_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
                     fontsize=7.5,
                     color='white' if shade[i, j] > 60 else INK,
                 )
-        axes.set_xticks(range(len(classes)), classes, rotation=30, ha='right')
-        axes.set_yticks(range(len(classes)), classes)
-        axes.set(xlabel='predicted', title=title)
+        axes.set_xticks(range(len(names)), names, rotation=30, ha='right')
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel=xlabel, title=title)
         axes.spines[:].set_visible(False)
-    left.set_ylabel('labelled')
+    all_axes[0].set_ylabel(ylabel)
     return figure
 
 
@@ -251,6 +293,36 @@ def draw_clip(
         return to_svg(figure, label)
 
 
+def draw_unit_clip(
+    frame_no: np.ndarray,
+    truth: np.ndarray,
+    tracks: Sequence[np.ndarray],
+    names: Sequence[str],
+    label: str,
+) -> Markup:
+    """Draw the timeline of a clip: annotated and predicted action units.
+
+    Args:
+        frame_no (ndarray): (F,) frame numbers, not decreasing.
+        truth (ndarray): (F, U) bool, annotated units.
+        tracks (Sequence[ndarray]): (F, U) bool, predictions, see :func:`draw_unit_timeline`.
+        names (Sequence[str]): Names of the U units.
+        label (str): Description for screen readers.
+    """
+    image, rows = draw_unit_timeline(frame_no, truth, tracks)
+    _, step = assign_columns(frame_no)
+    start = frame_no[0] - 0.5
+    with matplotlib.rc_context(STYLE):
+        figure = _plot_timeline(
+            image,
+            [names[row] for row in rows],
+            compute_row_height(len(tracks)),
+            (start, start + image.shape[1] * step),
+        )
+        figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        return to_svg(figure, label)
+
+
 def draw_face(
     start: np.ndarray,
     end: np.ndarray,
@@ -293,36 +365,67 @@ def draw_face(
         return to_svg(figure, label)
 
 
+def draw_face_units(
+    start: np.ndarray,
+    end: np.ndarray,
+    active: np.ndarray,
+    names: Sequence[str],
+    limits: tuple[float, float],
+    label: str,
+) -> Markup:
+    """Draw the timeline of a face in a video: the active action units, in seconds.
+
+    Args:
+        start (ndarray): (F,) time of each frame with the face.
+        end (ndarray): (F,) time of the frame after it.
+        active (ndarray): (F, U) bool, at least one unit in one frame.
+        names (Sequence[str]): Names of the U units.
+        limits (tuple[float, float]): First and last time of the axis.
+        label (str): Description for screen readers.
+    """
+    edges = np.linspace(*limits, MAX_COLUMNS + 1)
+    seen = integrate(start, end, np.ones(len(start)), edges)
+    rows = np.flatnonzero(active.any(axis=0)).tolist()
+    duration = np.stack([integrate(start, end, unit, edges) for unit in active.T])
+    image = draw_classes(rows, duration, seen, [RUNS[0]] * len(names))
+    with matplotlib.rc_context(STYLE):
+        figure = _plot_timeline(image, [names[row] for row in rows], compute_row_height(1), limits)
+        figure.axes[0].xaxis.set_major_formatter('{x:g} s')
+        return to_svg(figure, label)
+
+
 def _plot_timeline(
     image: np.ndarray,
     names: Sequence[str],
     row_height: int,
     ends: tuple[float, float],
-    means: Sequence[np.ndarray],
-    band: np.ndarray | None,
+    means: Sequence[np.ndarray] = (),
+    band: np.ndarray | None = None,
 ) -> Figure:
-    """Plot rows of classes above lines of the confidence.
+    """Plot rows of classes, above lines of the confidence if there are any.
 
     Args:
         image (ndarray): (H, K, 3) picture of the rows.
         names (Sequence[str]): Names of the rows, from the top.
         row_height (int): Height of a row in pixels.
         ends (tuple[float, float]): Ends of the axis.
-        means (Sequence[ndarray]): (K,) confidence of each run, in 0-1.
+        means (Sequence[ndarray]): (K,) confidence of each run, in 0-1. Defaults to none.
         band (ndarray, optional): (2, K) lowest and highest confidence.
     """
     height = row_height * PIXEL
-    total = len(names) * height + CONFIDENCE + AXIS + 0.08
+    below = AXIS + (CONFIDENCE + 0.06 if means else 0)
+    total = len(names) * height + below + 0.02
     figure = Figure((WIDTH, total))
     left, width = TIMELINE_LEFT / WIDTH, 1 - (TIMELINE_LEFT + TIMELINE_RIGHT) / WIDTH
-    upper = figure.add_axes(
-        (left, (CONFIDENCE + AXIS + 0.06) / total, width, len(names) * height / total)
-    )
-    lower = figure.add_axes((left, AXIS / total, width, CONFIDENCE / total))
+    upper = figure.add_axes((left, below / total, width, len(names) * height / total))
     upper.imshow(image, aspect='auto', interpolation='none', extent=(*ends, len(names) - 0.5, -0.5))
     upper.set_yticks(range(len(names)), names, fontsize=7)
-    upper.set_xticks([])
     upper.spines[:].set_visible(False)
+    if not means:
+        upper.tick_params(axis='x', labelsize=7, pad=1.5)
+        return figure
+    upper.set_xticks([])
+    lower = figure.add_axes((left, AXIS / total, width, CONFIDENCE / total))
     step = (ends[1] - ends[0]) / image.shape[1]
     middle = ends[0] + (np.arange(image.shape[1]) + 0.5) * step
     if band is not None:

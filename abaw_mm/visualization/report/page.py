@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 from abaw_mm.version import __version__
@@ -14,8 +15,8 @@ SIZE = 112  # pixels of a thumbnail's longer side, which is the size of the crop
 QUALITY = 82  # of the JPEG, in 0-100
 
 
-def render_page(template: str, **values: object) -> str:
-    """Render a template of this folder as a page that loads nothing else.
+def render_page(template: str, **values: object) -> Markup:
+    """Render a template of this folder: a page that loads nothing else, or a part of one.
 
     Args:
         template (str): Name of the file.
@@ -28,13 +29,29 @@ def render_page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters['points'] = lambda x: f'{x:.2f}'
-    environment.filters['signed'] = lambda x: (
-        f'{x:+.2f}'.replace('-', '\u2212') if round(x, 2) else '0.00'
-    )
+    environment.filters['points'] = format_number
+    environment.filters['signed'] = format_change
     environment.filters['count'] = lambda x: f'{x:,}'
     environment.filters['clock'] = format_time
-    return environment.get_template(template).render(version=__version__, **values)
+    return Markup(environment.get_template(template).render(version=__version__, **values))
+
+
+def format_number(value: float, digits: int = 2) -> str:
+    """Format a number with a minus sign of the width of a plus.
+
+    >>> format_number(3.14159), format_number(-0.0001, 3)
+    ('3.14', '0.000')
+    """
+    return f'{round(value, digits) + 0:.{digits}f}'.replace('-', '\u2212')
+
+
+def format_change(value: float, digits: int = 2) -> str:
+    """Format a difference with its sign.
+
+    >>> format_change(0.5), format_change(-0.001)
+    ('+0.50', '0.00')
+    """
+    return ('+' if round(value, digits) > 0 else '') + format_number(value, digits)
 
 
 def format_time(seconds: float) -> str:

@@ -22,18 +22,24 @@ TRACK = {1: 6, 2: 5}  # pixels of a track, by number of tracks; 4 for more track
 def assign_columns(frame_no: np.ndarray, max_columns: int = MAX_COLUMNS) -> tuple[np.ndarray, int]:
     """Assign frames to columns, each of which covers the same number of frame numbers.
 
+    A column is at least as wide as the usual distance of two frames, so that the frames of a set
+    that has only every tenth one are neighbours.
+
     Args:
-        frame_no (ndarray): (F,) frame numbers, increasing; at least one.
+        frame_no (ndarray): (F,) frame numbers, not decreasing; at least one.
         max_columns (int): Maximum number of columns. Defaults to 700.
 
     Returns:
         tuple: Column (F,) int of each frame, and the number of frame numbers per column.
 
-    >>> assign_columns(np.array([1, 2, 5, 9]), 5)
-    (array([0, 0, 2, 4]), 2)
+    >>> assign_columns(np.array([1, 2, 3, 5, 9]), 5)
+    (array([0, 0, 1, 2, 4]), 2)
     """
     offset = frame_no - frame_no[0]
     step = -(-(int(offset[-1]) + 1) // max_columns)
+    distance = np.diff(np.unique(offset))
+    if len(distance):
+        step = max(step, int(np.median(distance)))
     return offset // step, step
 
 
@@ -52,14 +58,22 @@ def compute_shares(column: np.ndarray, value: np.ndarray, num_values: int) -> np
 
 
 def compute_range(column: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Compute minimum, mean and maximum in each column, (3, columns), NaN in empty columns."""
+    """Compute minimum, mean and maximum in each column, NaN in empty columns.
+
+    Args:
+        column (ndarray): (F,) column of each frame, not decreasing.
+        value (ndarray): (F,) or (F, R) values.
+
+    Returns:
+        ndarray: (3, columns) or (3, R, columns) float64.
+    """
     columns = int(column[-1]) + 1
     starts = np.flatnonzero(np.diff(column, prepend=-1))
-    out = np.full((3, columns), np.nan)
-    filled = column[starts]
-    out[0, filled] = np.minimum.reduceat(value, starts)
-    out[1, filled] = np.add.reduceat(value, starts, dtype=np.float64) / np.bincount(column)[filled]
-    out[2, filled] = np.maximum.reduceat(value, starts)
+    filled, count = column[starts], np.bincount(column)[column[starts]]
+    out = np.full((3, *value.shape[1:], columns), np.nan)
+    out[0][..., filled] = np.minimum.reduceat(value, starts).T
+    out[1][..., filled] = np.add.reduceat(value, starts, dtype=np.float64).T / count
+    out[2][..., filled] = np.maximum.reduceat(value, starts).T
     return out
 
 
@@ -89,23 +103,75 @@ def draw_timeline(
     """
     column, _ = assign_columns(frame_no, max_columns)
     rows = np.unique(np.concatenate([truth, *tracks])).tolist()
+    labelled = compute_shares(column, truth, num_classes)[rows]
+    shares = []
+    for track in tracks:
+        share = compute_shares(column, track + num_classes * (track != truth), 2 * num_classes)
+        shares.append((share[:num_classes][rows], share[num_classes:][rows]))
+    return draw_rows(labelled, shares), rows
+
+
+def draw_unit_timeline(
+    frame_no: np.ndarray,
+    truth: np.ndarray,
+    tracks: Sequence[np.ndarray],
+    max_columns: int = MAX_COLUMNS,
+) -> tuple[np.ndarray, list[int]]:
+    """Draw which action units of a clip are present, with one row per unit.
+
+    As :func:`draw_timeline`: a grey band where a unit is annotated, blue bars inside where it is
+    predicted, red bars where it is predicted and not annotated.
+
+    Args:
+        frame_no (ndarray): (F,) frame numbers, not decreasing; at least one.
+        truth (ndarray): (F, U) bool, annotated units.
+        tracks (Sequence[ndarray]): (F, U) bool, predicted units of each run.
+        max_columns (int): Maximum number of columns. Defaults to 700.
+
+    Returns:
+        tuple: Image (H, columns, 3) uint8, and the units of its rows from the top down: those that
+        are annotated or predicted, or the first if there is none.
+    """
+    column, _ = assign_columns(frame_no, max_columns)
+    occurs = np.any([truth, *tracks], axis=(0, 1))
+    rows = np.flatnonzero(occurs).tolist() or [0]
+    shares = [
+        (
+            compute_range(column, track & truth)[1][rows],
+            compute_range(column, track & ~truth)[1][rows],
+        )
+        for track in tracks
+    ]
+    return draw_rows(compute_range(column, truth)[1][rows], shares), rows
+
+
+def draw_rows(labelled: np.ndarray, tracks: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Draw rows of labels and predictions from their shares of the columns.
+
+    Args:
+        labelled (ndarray): (R, K) share of the frames of each column with the label of the row, NaN
+            in empty columns.
+        tracks (Sequence[tuple]): For each run the shares (R, K) of correct and of wrong
+            predictions.
+
+    Returns:
+        ndarray: Image (H, K, 3) uint8.
+    """
     height, track_height = compute_row_height(len(tracks)), TRACK.get(len(tracks), 4)
-    labelled = compute_shares(column, truth, num_classes)
-    image = np.full((len(rows) * height, labelled.shape[1], 3), WHITE, np.float64)
+    image = np.full((len(labelled) * height, labelled.shape[1], 3), WHITE, np.float64)
     image[:, ~np.isnan(labelled[0])] = BACKGROUND
     layers = [(TRUTH, labelled, slice(1, height - 1))]
-    for at, track in enumerate(tracks):
+    for at, (right, wrong) in enumerate(tracks):
         top = MARGIN + at * (track_height + TRACK_GAP)
-        share = compute_shares(column, track + num_classes * (track != truth), 2 * num_classes)
         place = slice(top, top + track_height)
-        layers += [(RIGHT, share[:num_classes], place), (WRONG, share[num_classes:], place)]
+        layers += [(RIGHT, right, place), (WRONG, wrong, place)]
     for colour, share, place in layers:
         opacity = np.where(share > 0, FAINTEST + (1 - FAINTEST) * share, 0)[..., None]
-        for at, row in enumerate(rows):
-            part = image[at * height : (at + 1) * height][place]
+        for row in range(len(labelled)):
+            part = image[row * height : (row + 1) * height][place]
             part += (np.array(colour) - part) * opacity[row]
     image[height::height] = WHITE  # a line between rows
-    return image.round().astype(np.uint8), rows
+    return image.round().astype(np.uint8)
 
 
 def draw_classes(

@@ -23,9 +23,11 @@ class ScoredRun:
         scores (dict): Scores that ``MacroF1`` logs, see :func:`score_labels`.
         confusion (ndarray): (C, C) number of frames by label and prediction.
         precision, recall, f1 (ndarray): (C,), 0 for classes that are never predicted or labelled.
+        per_clip (ndarray): (K, C, C) the same of each clip, also of those without frames.
         draws (ndarray): (D,) macro-F1 of the bootstrap draws.
         f1_intervals (ndarray): (C, 2) ends of the 95 % intervals of F1.
         calibration (Calibration): Calibration of the confidence.
+        absent (str): Treatment of classes without a labelled frame.
     """
 
     frames: Predictions
@@ -34,9 +36,11 @@ class ScoredRun:
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
+    per_clip: np.ndarray
     draws: np.ndarray
     f1_intervals: np.ndarray
     calibration: Calibration
+    absent: str
 
     @property
     def macro_f1(self) -> float:
@@ -47,6 +51,11 @@ class ScoredRun:
     def interval(self) -> tuple[float, float]:
         """Ends of the 95 % interval of macro-F1."""
         return interval(self.draws)
+
+    def draw_scores(self, clips: np.ndarray) -> np.ndarray:
+        """Return the macro-F1 in % of draws of some clips (K,) bool, see ``Scored``."""
+        f1, support = resample_f1(self.per_clip[clips])
+        return 100 * mean_f1(f1, support, self.absent)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -79,7 +88,9 @@ def score_run(frames: Predictions, absent: str = 'zero') -> ScoredRun:
         precision=100 * hits / np.maximum(confusion.sum(axis=0), 1),
         recall=100 * hits / np.maximum(confusion.sum(axis=1), 1),
         f1=np.array([scores[f'f1_{name}'] for name in classes]),
+        per_clip=per_clip,
         draws=100 * mean_f1(f1, support, absent),
         f1_intervals=100 * np.array([interval(column) for column in f1.T]),
         calibration=calibrate(frames.confidence, frames['pred_label'] == frames['gt_label']),
+        absent=absent,
     )

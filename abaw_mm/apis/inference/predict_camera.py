@@ -60,7 +60,6 @@ def predict_camera(
         template=ARCFACE if template is None else read_template(template),
         **detection,
     )
-    inferencer.check_track('--camera')
     scorer = inferencer.scorer
     with ExitStack() as stack:
         window = stack.enter_context(LiveWindow('abaw_mm')) if out is None else None
@@ -68,12 +67,11 @@ def predict_camera(
         drawn: LiveWindow | DrawnVideo = window or stack.enter_context(
             DrawnVideo(Path(out or '', f'{CAMERA}_drawn.mp4'), reader)
         )
-        drawer = FaceDrawer(reader.width, reader.height, scorer.classes)
+        drawer = FaceDrawer(reader.width, reader.height, scorer.classes, task=scorer.task)
 
         def draw(scored: ScoredFrame) -> bool:
             frame, faces = scored.frame, scored.faces
-            score = scorer.split(scored.score)['pred_score']
-            image = drawer.draw(frame.image, frame.time, scored.face_id, faces.box, score)
+            image = drawer.draw(frame.image, frame.time, scored.face_id, faces.box, scored.score)
             drawn.write(frame.time, image)
             return window is not None and window.is_closed
 

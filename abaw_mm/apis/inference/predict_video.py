@@ -92,9 +92,6 @@ def predict_video(
         template=points,
         **detection,
     )
-    for option, is_wanted in ('--draw', outputs.drawn), ('--report', outputs.report):
-        if is_wanted:
-            inferencer.check_track(option)
     results, damages = [], []
     for reader in readers:
         tracks = recorded.get(reader.path)

@@ -140,18 +140,6 @@ class VideoExpressionInferencer(BaseInferencer):
         reader = VideoReader(source) if isinstance(source, (str, os.PathLike)) else source
         return self._stream(reader, self._build_tracker(), batch_size, keep_images=True)
 
-    def check_track(self, option: str) -> None:
-        """Check that the model predicts expressions, which an option shows.
-
-        Raises:
-            InvalidValueError: If it does not. The message names the option.
-        """
-        if self.scorer.task not in ('expr', 'mtl'):
-            raise InvalidValueError(
-                f"{option}: got a model of the track {self.scorer.task!r}, expected 'expr' or "
-                f"'mtl'; leave {option} out"
-            )
-
     def preprocess(
         self,
         inputs: Sequence[str | os.PathLike],
@@ -246,8 +234,6 @@ class VideoExpressionInferencer(BaseInferencer):
         Returns:
             list: Path of each drawn video, None without ``vis_out_dir``.
         """
-        if show or vis_out_dir is not None:
-            self.check_track('show and vis_out_dir')
         return [draw_video_result(result, vis_out_dir, show) for result in preds]
 
     def postprocess(

@@ -12,10 +12,12 @@ import numpy as np
 from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.files import open_atomic
 from abaw_mm.progress import show_progress
+from abaw_mm.structures.tasks import get_targets
 from abaw_mm.video.align import align
 from abaw_mm.video.crop_writer import CropWriter
 from abaw_mm.video.draw.face_drawer import FaceDrawer
 from abaw_mm.video.draw.live_window import LiveWindow
+from abaw_mm.video.draw.readout import Readout
 from abaw_mm.video.draw.timeline import Timeline
 from abaw_mm.video.drawn_video import DrawnVideo
 from abaw_mm.video.face_template import ARCFACE, FaceTemplate
@@ -23,7 +25,7 @@ from abaw_mm.video.prefetch import AHEAD, prefetch
 from abaw_mm.video.table import write_table
 from abaw_mm.video.track.tracks_file import write_tracks
 from abaw_mm.video.video_frame import VideoFrame
-from abaw_mm.visualization.report.video_report import find_surest, make_video_report
+from abaw_mm.visualization.report.video_report import find_moments, make_video_report
 
 THUMBNAIL = FaceTemplate(ARCFACE.points * 0.6 + 112 * 0.2, 112)  # wider than a crop
 
@@ -36,7 +38,7 @@ class Outputs:
     """What is written besides the table, the predictions and the tracks.
 
     Args:
-        drawn (bool): The video with boxes, probabilities and a timeline, ``<stem>.mp4``.
+        drawn (bool): The video with boxes, what is predicted and a timeline, ``<stem>.mp4``.
         crops (bool): Aligned faces, ``cropped_aligned/<person>/00001.jpg``.
         report (bool): An HTML page, ``<stem>.html``.
     """
@@ -119,7 +121,7 @@ def write_video_result(
 def draw_video_result(
     result: VideoResult, out: str | os.PathLike | None, show: bool = False
 ) -> Path | None:
-    """Draw the faces, probabilities and timelines of a video.
+    """Draw the faces, predictions and timelines of a video.
 
     Args:
         result (VideoResult): What was found.
@@ -161,19 +163,23 @@ def _draw(result: VideoResult, video: DrawnVideo | LiveWindow) -> Visitor:
     tracks, predictions = result.tracks, result.predictions
     scored = predictions.find(tracks)
     label = np.full((len(tracks.clips), len(tracks.time)), -1)
-    label[tracks.clip_id, tracks.frame_no - tracks.first_frame] = predictions['pred_label'][scored]
+    values = np.concatenate(
+        [predictions[target.prediction] for target in get_targets(predictions.task)], axis=1
+    )[scored]
+    states = Readout(predictions.task, predictions.classes).find_states(values)
+    label[tracks.clip_id, tracks.frame_no - tracks.first_frame] = states
     drawer = FaceDrawer(
         result.source.width,
         result.source.height,
         predictions.classes,
         tracks.clips,
         Timeline(tracks.time, label),
+        predictions.task,
     )
 
     def visit(frame: VideoFrame, rows: np.ndarray) -> None:
-        score = predictions['pred_score'][scored[rows]]
         faces = tracks.clip_id[rows], tracks['box'][rows]
-        video.write(frame.time, drawer.draw(frame.image, frame.time, *faces, score))
+        video.write(frame.time, drawer.draw(frame.image, frame.time, *faces, values[rows]))
 
     return visit
 
@@ -191,9 +197,9 @@ def _cut_crops(result: VideoResult, crops: CropWriter, template: FaceTemplate) -
 
 
 def _take_thumbnails(result: VideoResult, thumbnails: dict[tuple[str, int], np.ndarray]) -> Visitor:
-    """Return a function that keeps the face of the surest frame of each person and class."""
+    """Return a function that keeps the faces of the frames that the page shows."""
     tracks = result.tracks
-    wanted = set(result.predictions.name_frames(find_surest(result.predictions)))
+    wanted = set(result.predictions.name_frames(find_moments(result.predictions)))
 
     def visit(frame: VideoFrame, rows: np.ndarray) -> None:
         for row, name in zip(rows, tracks.name_frames(rows), strict=True):

@@ -1,4 +1,4 @@
-"""Draw faces, their class probabilities and their expressions over time."""
+"""Draw faces, what is predicted of them, and how it changes over time."""
 
 import os
 from collections.abc import Sequence
@@ -7,13 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import ImageColor
 
-from abaw_mm.datasets.annotations import PALETTE
-from abaw_mm.video.draw.text import Colour, draw_text, fill, fit_text, measure_text
+from abaw_mm.video.draw.readout import Bar, Readout, write_signed
+from abaw_mm.video.draw.text import draw_text, fill, fit_text, measure_text
 from abaw_mm.video.draw.timeline import Timeline
 
-COLOURS: list[Colour] = [ImageColor.getrgb(colour)[:3] for colour in PALETTE]
 PAPER, INK, SOFT = (20, 22, 27), (236, 238, 241), (150, 157, 168)
 GRID, EMPTY = (66, 71, 80), (40, 43, 50)
 MIN_SIDE = 640  # pixels of the longer side; smaller frames are enlarged so that text is readable
@@ -25,14 +23,18 @@ DIM = 0.35  # strength of colours after the current time
 PANEL, MARGIN, TITLE, TEXT = 186, 8, 20, 11
 BAR_ROWS = (9, 16)  # smallest and largest height
 NAMES, ROW, GAP, AXIS = 70, 12, 2, 16
+VALUE = 38  # the number after a bar
+UNIT_LINES, UNITS_PER_LINE = 3, 4  # of the active action units
 TICKS = (1, 2, 5, 10, 20)  # seconds
 
 
 class FaceDrawer:
-    """Draw the faces of a video, their class probabilities and their classes over time.
+    """Draw the faces of a video, what is predicted of them, and how it changes over time.
 
     The result is larger than the frame. Boxes with labels are drawn on the frame, which is at the
-    top left. The probabilities of each person are beside it, and the classes over time below it.
+    top left. Beside it are, of each person, bars of class probabilities, of valence and arousal,
+    and the names of the active action units. Below it are the classes, the valence or the number
+    of active units over time, see :class:`Readout`.
     Bars and timeline show the three persons with the most frames. Frames below 640 pixels are
     enlarged by a whole number so that text is readable.
 
@@ -41,10 +43,11 @@ class FaceDrawer:
     Args:
         width (int): Width of the frames.
         height (int): Height of the frames.
-        classes (Sequence[str]): Names of the K classes.
+        classes (Sequence[str]): Names of the classes; none for tracks without.
         names (Sequence[str]): Names of the persons, by the id of their face.
-        timeline (Timeline, optional): Classes of the persons over time. Defaults to those drawn
+        timeline (Timeline, optional): States of the persons over time. Defaults to those drawn
             so far, as for a live source.
+        task (str): Track of the predictions. Defaults to ``'expr'``.
 
     Attributes:
         size (tuple[int, int]): Width and height of the results.
@@ -64,19 +67,22 @@ class FaceDrawer:
         classes: Sequence[str],
         names: Sequence[str] = (),
         timeline: Timeline | None = None,
+        task: str = 'expr',
     ) -> None:
-        self.classes, self.names, self.timeline = list(classes), strip_stem(names), timeline
+        self.names, self.timeline = strip_stem(names), timeline
+        self.readout = Readout(task, classes)
+        self._rows = len(self.readout.bars) + (UNIT_LINES if self.readout.units else 0)
         self._zoom = ceil(MIN_SIDE / max(width, height)) if max(width, height) < MIN_SIDE else 1
         self._width, self._height = self._zoom * width, self._zoom * height
         self._unit = max(self._width, self._height) / 640
-        smallest = TITLE + len(self.classes) * BAR_ROWS[0] + MARGIN
+        smallest = TITLE + self._rows * BAR_ROWS[0] + MARGIN
         self._top = max(self._height, self._px(smallest))  # height of what is above the timeline
         persons = MAX_SHOWN if timeline is None else len(timeline.label)
         most = max(1, min(MAX_SHOWN, persons))
         self._slots = _clip(self._top // self._px(smallest), 1, most)
         total = self._top + self._px(MARGIN + self._slots * (ROW + GAP) + AXIS)
         self.size = _even(self._width + self._px(PANEL)), _even(total)
-        self._colours = [COLOURS[i % len(COLOURS)] for i in range(len(self.classes))]
+        self._colours = self.readout.colours
         self._drawn: list[tuple[float, dict[int, int]]] = []  # of a live source
         self._base = self._draw_base()
 
@@ -95,7 +101,8 @@ class FaceDrawer:
             time (float): Time of the frame in seconds.
             ids (Sequence[int]): N ids of faces.
             boxes (ndarray): (N, 4) left, top, right and bottom in pixels of the frame.
-            scores (ndarray): (N, K) class probabilities.
+            scores (ndarray): (N, K) predicted columns of the track side by side; for expressions
+                the class probabilities.
 
         Returns:
             ndarray: (size[1], size[0], 3) uint8 RGB.
@@ -106,7 +113,7 @@ class FaceDrawer:
             picture[:] = image
         else:
             cv2.resize(image, (self._width, self._height), dst=picture)
-        labels = np.argmax(scores, axis=1) if len(ids) else np.empty(0, int)
+        labels = self.readout.find_states(scores) if len(ids) else np.empty(0, int)
         timeline = self.timeline or self._remember(time, ids, labels)
         shown = self._choose_persons(timeline)
         self._draw_boxes(picture, ids, self._zoom * np.asarray(boxes), scores, labels)
@@ -144,12 +151,12 @@ class FaceDrawer:
         return sorted(most[frames[most] > 0].tolist())
 
     def _draw_base(self) -> np.ndarray:
-        """Draw what does not change: names of classes and empty bars."""
+        """Draw what does not change: names and empty bars."""
         width, height = self.size
         canvas = np.empty((height, width, 3), np.uint8)
         canvas[:] = PAPER
         for slot in range(self._slots):
-            for k, name in enumerate(self.classes):
+            for k, name in enumerate(bar.name for bar in self.readout.bars):
                 text, bar, y, size = self._place_bar(slot, k)
                 draw_text(canvas, fit_text(name, size, bar[0] - text), text, y, size, SOFT)
                 fill(canvas, bar, EMPTY)
@@ -158,10 +165,10 @@ class FaceDrawer:
     def _place_bar(self, slot: int, k: int) -> tuple[int, tuple[int, int, int, int], int, int]:
         """Return x of the text, the bar, y of the middle and the size of the font."""
         room = self._top / self._unit / self._slots - TITLE - MARGIN
-        row = _clip(room / len(self.classes), *BAR_ROWS)
+        row = _clip(room / self._rows, *BAR_ROWS)
         y = self._top * slot / self._slots + (TITLE + (k + 0.5) * row) * self._unit
         left, size = self._width + self._px(MARGIN), self._px(min(TEXT, 0.9 * row))
-        right = self._width + self._px(PANEL - MARGIN - 32)
+        right = self._width + self._px(PANEL - MARGIN - VALUE)
         half = self._px(0.3 * row)
         bar = (left + self._px(66), round(y) - half, right, round(y) + half)
         return left, bar, round(y), size
@@ -169,7 +176,7 @@ class FaceDrawer:
     def _draw_bars(
         self, canvas: np.ndarray, slot: int, face_id: int, score: np.ndarray | None
     ) -> None:
-        """Draw the name and the probabilities of a person; None if there is no face."""
+        """Draw the name and the values of a person; None if there is no face."""
         left, bar, _, size = self._place_bar(slot, 0)
         right = self._width + self._px(PANEL - MARGIN)
         y = round(self._top * slot / self._slots) + self._px(TITLE / 2 + 1)
@@ -178,12 +185,26 @@ class FaceDrawer:
         draw_text(canvas, name, left, y, size, SOFT if score is None else INK)
         if score is None:
             return
-        for k, p in enumerate(score.tolist()):
+        largest = max((score[bar.column] for bar in self.readout.bars if not bar.low), default=0)
+        for k, kind in enumerate(self.readout.bars):
             _, bar, y, size = self._place_bar(slot, k)
-            end = bar[0] + round(_clip(p, 0, 1) * (bar[2] - bar[0]))
-            fill(canvas, (bar[0], bar[1], end, bar[3]), self._colours[k])
-            colour = INK if k == np.argmax(score) else SOFT
-            draw_text(canvas, f'{100 * p:.0f} %', right, y, size, colour, align='right')
+            value = float(score[kind.column])
+            fill(canvas, _fill_bar(bar, kind, value), kind.colours[value > 0])
+            text = write_signed(value) if kind.low else f'{100 * value:.0f} %'
+            colour = INK if kind.low or score[kind.column] == largest else SOFT
+            draw_text(canvas, text, right, y, size, colour, align='right')
+        self._draw_units(canvas, slot, score)
+
+    def _draw_units(self, canvas: np.ndarray, slot: int, score: np.ndarray) -> None:
+        """Draw the names of the active action units below the bars."""
+        names = self.readout.list_units(score)
+        for line in range(0, len(names), UNITS_PER_LINE):
+            left, _, y, size = self._place_bar(
+                slot, len(self.readout.bars) + line // UNITS_PER_LINE
+            )
+            for at, name in enumerate(names[line : line + UNITS_PER_LINE]):
+                x = left + round(at * self._px(PANEL - 2 * MARGIN) / UNITS_PER_LINE)
+                draw_text(canvas, name, x, y, size, INK)
 
     def _draw_boxes(
         self,
@@ -201,7 +222,7 @@ class FaceDrawer:
             cv2.rectangle(picture, *corners, PAPER, line + 2 * max(1, line // 2))
             cv2.rectangle(picture, *corners, self._colours[k], line)
         for row, k in enumerate(labels.tolist()):
-            text = f'{self.classes[k]} {100 * scores[row, k]:.0f} %'
+            text = self.readout.write_label(scores[row])
             if len(self.names) != 1:
                 text = (
                     f'{fit_text(self._name(int(ids[row])), self._px(TEXT), self._px(70))}: {text}'
@@ -282,6 +303,18 @@ def strip_stem(names: Sequence[str]) -> list[str]:
     stem = os.path.commonprefix(list(names)).rpartition('_')
     start = len(stem[0] + stem[1]) if len(names) > 1 else 0
     return [name[start:] for name in names]
+
+
+def _fill_bar(bar: tuple[int, int, int, int], kind: Bar, value: float) -> tuple[int, int, int, int]:
+    """Return the filled part of a bar (left, top, right, bottom)."""
+    left, top, right, bottom = bar
+    zero, at = (
+        left + round((_clip(x, kind.low, 1) - kind.low) / (1 - kind.low) * (right - left))
+        for x in (0, value)
+    )
+    if kind.low and zero == at:
+        at = zero + 1  # a line at 0
+    return min(zero, at), top, max(zero, at), bottom
 
 
 def _clip(value: Any, low: Any, high: Any) -> Any:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from compose_video import make_pictures
 
-from abaw_mm.video.draw.face_drawer import COLOURS, EMPTY, PAPER, FaceDrawer, strip_stem
+from abaw_mm.video.draw.face_drawer import EMPTY, PAPER, FaceDrawer, strip_stem
+from abaw_mm.video.draw.readout import COLOURS
 from abaw_mm.video.draw.timeline import Timeline
 
 CLASSES = ['Neutral', 'Anger', 'Disgust', 'Fear', 'Happiness', 'Sadness', 'Surprise', 'Other']

@@ -1,6 +1,6 @@
 """Collect the images of training batches as the model sees them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,14 @@ from abaw_mm.compat.cpu import adapt_cfg_to_cpu
 from abaw_mm.engine.hooks.frame_batch_hook import add_keys
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import is_frame_batch
-from abaw_mm.structures.tasks import EXPRESSIONS
+from abaw_mm.structures.tasks import (
+    ACTION_UNITS,
+    AFFECTS,
+    EXPRESSIONS,
+    TASKS,
+    VALENCE_AROUSAL,
+    Target,
+)
 
 SPLITS = ('train', 'val', 'test')
 
@@ -29,7 +36,7 @@ class BatchImage:
 
     Attributes:
         views (list): One (H, W, 3) uint8 RGB image; several for pre-training.
-        caption (str): Clip and frame, or the file, and the label.
+        caption (str): Clip and frame, or the file, and the annotation.
     """
 
     views: list[np.ndarray]
@@ -118,16 +125,36 @@ def _make_captions(samples: list, classes: tuple[str, ...]) -> Iterator[str]:
         if not is_frame_batch(sample):
             clip = sample.get('clip')
             name = f'{clip}/{sample.get("frame_no")}' if clip else sample.get('img_path', '')
-            labels = [int(sample.gt_label)] if 'gt_label' in sample else []
-            yield _make_caption('/'.join(str(name).split('/')[-2:]), labels, classes)
+            known = {
+                t: sample.get(t.ground_truth) for t in TASKS['mtl'] if t.ground_truth in sample
+            }
+            yield _make_caption('/'.join(str(name).split('/')[-2:]), known, classes)
             continue
-        known = sample.gt_label.tolist() if 'gt_label' in sample else []
+        columns = {t: sample.get(t.ground_truth) for t in TASKS['mtl'] if t.ground_truth in sample}
         for row, (clip, number) in enumerate(
             zip(sample.clip_id.tolist(), sample.frame_no.tolist(), strict=True)
         ):
             name = f'{sample.clips[clip]}/{number}'
-            yield _make_caption(name, known[row : row + 1], classes)
+            known = {target: values[row] for target, values in columns.items()}
+            yield _make_caption(name, known, classes)
 
 
-def _make_caption(name: str, labels: list[int], classes: tuple[str, ...]) -> str:
-    return '\n'.join([name, *(classes[label] for label in labels)])
+def _make_caption(
+    name: str, annotations: Mapping[Target, torch.Tensor], classes: tuple[str, ...]
+) -> str:
+    """Write the name of a frame and what is annotated, one line for each target."""
+    lines = [name]
+    for target, values in annotations.items():
+        own = values.reshape(-1).tolist()
+        if target.hidden in own:
+            continue
+        if target.is_class:
+            lines.append(classes[own[0]])
+        elif target == VALENCE_AROUSAL:
+            lines.append(
+                ' '.join(f'{name[0]} {x:+.2f}' for name, x in zip(AFFECTS, own, strict=True))
+            )
+        else:
+            units = [name[2:] for name, x in zip(ACTION_UNITS, own, strict=True) if x]
+            lines.append(f'AU {" ".join(units) or "none"}')
+    return '\n'.join(lines)

@@ -18,6 +18,10 @@ from abaw_mm.visualization.report.figures import RUNS, STYLE
 SCALARS = '*/vis_data/scalars.json'  # in a work dir, one per start of the run
 DASHES: tuple[Any, ...] = ('-', '--', ':', '-.')
 
+# Ends of the names of the main scores; those that are not in % have a panel of their own.
+SCORES = ('macro_f1', '/mean_f1', '/ccc', '/p_score')
+UNITS = ('/p_score', '/ccc', '/ccc_valence', '/ccc_arousal', '/ccc_per_clip')
+
 Curves = dict[str, dict[int, float]]  # name of a scalar to step to value
 
 
@@ -70,16 +74,21 @@ def _read_rows(path: Path) -> list[dict]:
 
 
 def find_scores(runs: Sequence[Curves]) -> list[str]:
-    """Return the names of the logged macro-F1 scores, of the validation and of the probe."""
-    return sorted({name for run in runs for name in run if name.endswith('macro_f1')})
+    """Return the names of the logged scores of the tracks, of the validation and of the probe.
+
+    Of the multi-task track this is the score P and its terms.
+    """
+    return sorted({name for run in runs for name in run if name.endswith(SCORES)})
 
 
 def draw_curves(runs: Mapping[str, Curves], scores: Sequence[str], path: str | os.PathLike) -> None:
-    """Write a picture with one panel each for loss, learning rate and scores, atomically.
+    """Write a picture with panels for loss, learning rate and scores, atomically.
+
+    Scores in % and the others have a panel each.
 
     Args:
         runs (Mapping): Name of each run to its curves.
-        scores (Sequence[str]): Names of the scalars in the last panel, see :func:`find_scores`.
+        scores (Sequence[str]): Names of the scalars in the last panels, see :func:`find_scores`.
         path (str): PNG to write.
 
     Raises:
@@ -92,7 +101,10 @@ def draw_curves(runs: Mapping[str, Curves], scores: Sequence[str], path: str | o
             f'--scores: got {shorten(unknown)}, which no run logged, expected some of '
             f'{", ".join(sorted(known))}'
         )
-    panels = [('loss', ['loss']), ('learning rate', ['lr']), ('score (%)', scores)]
+    percent = [name for name in scores if not name.endswith(UNITS)]
+    others = [name for name in scores if name.endswith(UNITS)]
+    panels = [('loss', ['loss']), ('learning rate', ['lr']), ('score (%)', percent)]
+    panels.append(('score', others))
     panels = [(title, names) for title, names in panels if known & set(names)]
     with matplotlib.rc_context(STYLE):
         figure = Figure((8, 2.6 * len(panels)), layout='constrained')
@@ -129,6 +141,8 @@ def _draw_panel(
             for at in range(len(names))
         ]
         axes.legend(dashes, list(names), fontsize=7)
-    axes.set_ylabel(title if len(names) > 1 or title != 'score (%)' else f'{names[0]} (%)')
+    if title.startswith('score') and len(names) == 1:
+        title = title.replace('score', names[0])
+    axes.set_ylabel(title)
     axes.grid()
     axes.set_axisbelow(True)

@@ -53,6 +53,24 @@ def test_picture_has_the_values(run, tmp_path, run_tool, monkeypatch):
         assert picture.width > 800
 
 
+def test_scores_of_the_other_tracks_have_a_panel_of_their_own(tmp_path, run_tool, monkeypatch):
+    names = ('ccc', 'ccc_valence', 'macro_f1', 'mean_f1', 'f1_AU1', 'p_score')
+    rows = [dict(lr=0.1, loss=1.0, step=10)]
+    rows.append({f'affwild2/{name}': at / 8 for at, name in enumerate(names)} | dict(step=10))
+    write_scalars(tmp_path / 'run', '20260101_000000', rows)
+    panels = []
+    label = Axes.set_ylabel
+    monkeypatch.setattr(
+        Axes,
+        'set_ylabel',
+        lambda self, text: (panels.append((text, len(self.lines))), label(self, text)),
+    )
+    out = tmp_path / 'curves.png'
+    status, text, _ = run_tool('visualization/plot_curves.py', tmp_path / 'run', '--out', out)
+    assert status == 0 and 'affwild2/p_score 0.6250 at' in text and 'mean_f1 0.38 at' in text
+    assert panels == [('loss', 1), ('learning rate', 1), ('score (%)', 2), ('score', 2)]
+
+
 def test_mistakes_are_one_line(run, tmp_path, run_tool):
     tool = 'visualization/plot_curves.py'
     status, _, error = run_tool(tool, tmp_path / 'gone')

@@ -68,6 +68,7 @@ def write_labels(args: argparse.Namespace) -> None:
     """Write the copies with pseudo-labels."""
     unlabelled = list_unlabelled(args.annotations, args.start_index)
     predictions = Predictions.read(args.predictions)
+    predictions.check_task(('expr',), args.predictions)
     predictions.check_classes(EXPRESSIONS, args.predictions)
     rows = predictions.find(unlabelled)
     frames = predictions.take(np.sort(rows[rows >= 0]))

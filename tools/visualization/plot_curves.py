@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abaw_mm.cli import CommandParser, make_names, report_errors
-from abaw_mm.visualization.curves import draw_curves, find_scores, read_curves
+from abaw_mm.visualization.curves import UNITS, draw_curves, find_scores, read_curves
 
 
 @report_errors
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--scores',
         nargs='+',
         metavar='NAME',
-        help='logged values of the last panel (default: every macro-F1)',
+        help='logged values of the last panels (default: macro-F1, CCC, mean F1 of units and P)',
     )
     args = parser.parse_args(argv)
     if args.out.suffix.lower() != '.png':
@@ -48,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             if values:
                 best = max(values, key=lambda step: values[step])
                 last = max(values)
+                digits = 4 if score.endswith(UNITS) else 2
                 print(
-                    f'{name}: {score} {values[last]:.2f} at step {last}, best {values[best]:.2f} '
-                    f'at step {best}'
+                    f'{name}: {score} {values[last]:.{digits}f} at step {last}, '
+                    f'best {values[best]:.{digits}f} at step {best}'
                 )
     print(args.out)
 

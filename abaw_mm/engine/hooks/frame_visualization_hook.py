@@ -1,6 +1,6 @@
-"""Draw frames with their label and prediction during validation and testing."""
+"""Draw frames with their annotation and prediction during validation and testing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,28 @@ from PIL import Image
 from abaw_mm.checks import at_least, check_arguments
 from abaw_mm.files import atomic_write
 from abaw_mm.structures import is_frame_batch
+from abaw_mm.structures.tasks import (
+    ACTION_UNIT,
+    ACTION_UNITS,
+    TASKS,
+    UNLABELLED,
+    VALENCE_AROUSAL,
+    Target,
+)
 
 SIDE, CAPTION = 336, 56  # pixels of the shorter side of a picture, and of the text below it
 DPI = 100
+COLUMNS = ('pred_label', *(x for t in TASKS['mtl'] for x in (t.prediction, t.ground_truth)))
+THRESHOLD = 0.5  # lowest probability of an action unit that is shown as present
 INK, RIGHT, WRONG = '#222222', '#1b7a3d', '#b3321f'
 
 
 @HOOKS.register_module()
 class FrameVisualizationHook(Hook):
-    """Draw frames, with label, predicted class and its probability below.
+    """Draw frames, with annotation and prediction below.
+
+    Of expressions these are the label, the predicted class and its probability; of the other
+    tracks valence and arousal, and the action units that are present.
 
     As mmpretrain's ``VisualizationHook``, and also for frame batches, for several processes, each
     of which draws its own frames, and with one picture per frame in ``<out_dir>/<clip>/``, where
@@ -77,13 +90,8 @@ class FrameVisualizationHook(Hook):
         for row, frame in _iterate_frames(outputs):
             if frame['sample_idx'] % self.interval:
                 continue
-            picture = draw_prediction(
-                _get_image(data_batch['inputs'], row),
-                frame.get('gt_label'),
-                frame['pred_label'],
-                frame['pred_score'][frame['pred_label']],
-                classes,
-            )
+            lines = describe_frame(frame, classes)
+            picture = draw_lines(_get_image(data_batch['inputs'], row), lines)
             clip, name = _name_frame(frame)
             if self.show:
                 runner.visualizer.show(picture, f'{clip}/{name}', self.wait_time)
@@ -101,16 +109,20 @@ def _iterate_frames(outputs: Sequence) -> Iterator[tuple[int, dict]]:
         batch = outputs[0]
         columns = {
             name: batch.get(name).cpu().numpy()
-            for name in ('sample_idx', 'frame_no', 'clip_id', 'pred_score', 'pred_label')
+            for name in ('sample_idx', 'frame_no', 'clip_id', *COLUMNS)
+            if name in batch
         }
-        if 'gt_label' in batch:
-            columns['gt_label'] = batch.gt_label.cpu().numpy()
         for row, clip_id in enumerate(columns.pop('clip_id')):
             frame = {name: column[row] for name, column in columns.items()}
             yield row, dict(frame, clip=batch.clips[clip_id])
         return
     for row, sample in enumerate(outputs):
-        frame = {name: sample.get(name) for name in sample.all_keys()}
+        frame = {
+            name: value.cpu().numpy()
+            if isinstance(value := sample.get(name), torch.Tensor)
+            else value
+            for name in sample.all_keys()
+        }
         for name in ('pred_label', 'gt_label'):
             if name in frame:
                 frame[name] = int(frame[name])
@@ -135,22 +147,61 @@ def _get_image(inputs: Any, row: int) -> np.ndarray:
     return image.numpy()[..., ::-1].astype(np.uint8)
 
 
-def draw_prediction(
-    image: np.ndarray,
-    label: int | None,
-    predicted: int,
-    score: float,
-    classes: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Draw a frame at a readable size with its label and prediction below.
+def describe_frame(
+    frame: Mapping[str, Any], classes: Sequence[str] | None = None
+) -> list[tuple[str, str]]:
+    """Describe what is annotated and predicted of a frame.
+
+    Args:
+        frame (Mapping): Columns of the frame, such as ``pred_label`` and ``pred_score`` (C,), or
+            ``gt_va`` and ``pred_va`` (2,), as far as there are any.
+        classes (Sequence[str], optional): Names of the classes.
+
+    Returns:
+        list[tuple[str, str]]: Lines of text and their colours. Hidden annotations are left out.
+    """
+    lines = []
+    if 'pred_score' in frame:
+        label, predicted = int(frame.get('gt_label', UNLABELLED)), int(frame['pred_label'])
+        name = (lambda i: f'{i} {classes[i]}') if classes else str
+        has_label = label != UNLABELLED
+        colour = INK if not has_label else RIGHT if label == predicted else WRONG
+        lines += [(f'label: {name(label)}', INK)] if has_label else []
+        score = 100 * float(frame['pred_score'][predicted])
+        lines.append((f'predicted: {name(predicted)}, {score:.1f} %', colour))
+    if VALENCE_AROUSAL.prediction in frame:
+        for what, column in (('annotated', 'gt_va'), ('predicted', 'pred_va')):
+            if _is_known(frame, column, VALENCE_AROUSAL):
+                valence, arousal = (float(x) for x in frame[column])
+                lines.append((f'{what}: valence {valence:+.2f}, arousal {arousal:+.2f}', INK))
+    if ACTION_UNIT.prediction in frame:
+        known = [x for x in ('gt_au', 'pred_au') if _is_known(frame, x, ACTION_UNIT)]
+        present = [np.asarray(frame[column]) >= THRESHOLD for column in known]
+        for column, units in zip(known, present, strict=True):
+            names = ' '.join(ACTION_UNITS[i][2:] for i in np.flatnonzero(units)) or 'none'
+            colour = INK
+            if column == 'pred_au' and len(known) == 2:
+                colour = RIGHT if np.array_equal(present[0], present[1]) else WRONG
+            lines.append(
+                (f'{"predicted" if column == "pred_au" else "annotated"} AU: {names}', colour)
+            )
+    return lines
+
+
+def _is_known(frame: Mapping[str, Any], column: str, target: Target) -> bool:
+    """Return whether a frame has a column, and it is not hidden."""
+    values = frame.get(column)
+    return values is not None and not np.any(np.asarray(values) == target.hidden)
+
+
+def draw_lines(image: np.ndarray, lines: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Draw a frame at a readable size with lines of text below.
 
     Args:
         image (ndarray): (H, W, 3) uint8 RGB. Small ones are enlarged to a shorter side of 336
             pixels.
-        label (int, optional): Labelled class. None or -1 if there is none.
-        predicted (int): Predicted class.
-        score (float): Its probability in 0-1.
-        classes (Sequence[str], optional): Names of the classes.
+        lines (Sequence[tuple[str, str]]): Texts and their colours. The height below the frame is
+            that of at least two lines.
 
     Returns:
         ndarray: (H, W, 3) uint8 RGB.
@@ -158,15 +209,12 @@ def draw_prediction(
     scale = max(1.0, SIDE / min(image.shape[:2]))
     height, width = (round(side * scale) for side in image.shape[:2])
     large = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
-    name = (lambda i: f'{i} {classes[i]}') if classes else str
-    figure = Figure(figsize=(width / DPI, CAPTION / DPI), dpi=DPI, facecolor='white')
+    rows = max(2, len(lines))
+    caption_height = round(CAPTION * rows / 2)
+    figure = Figure(figsize=(width / DPI, caption_height / DPI), dpi=DPI, facecolor='white')
     canvas = FigureCanvasAgg(figure)
-    has_label = label is not None and label >= 0
-    colour = INK if not has_label else RIGHT if label == predicted else WRONG
-    lines = [(f'label: {name(label)}', INK)] if has_label else []
-    lines.append((f'predicted: {name(predicted)}, {100 * float(score):.1f} %', colour))
     for line, (text, ink) in enumerate(lines):
-        y = 1 - (line + 0.6) / 2.2
+        y = 1 - (line + 0.6) / (rows + 0.2)
         figure.text(8 / width, y, text, fontsize=12, color=ink, va='center', parse_math=False)
     canvas.draw()
     caption = np.asarray(canvas.buffer_rgba())[..., :3]

@@ -14,10 +14,12 @@ from abaw_mm.datasets import EXPRESSIONS
 from abaw_mm.engine.hooks import FrameVisualizationHook
 from abaw_mm.engine.hooks.frame_visualization_hook import (
     CAPTION,
+    INK,
     RIGHT,
     SIDE,
     WRONG,
-    draw_prediction,
+    describe_frame,
+    draw_lines,
 )
 
 FRAMES = 8 + 2  # labelled validation frames of `tiny` that have a crop
@@ -33,14 +35,42 @@ def count_pixels(picture, colour):
 def test_picture_is_large_and_shows_the_face(size):
     image = np.zeros((size, size, 3), np.uint8)
     image[..., 0] = 200  # red
-    picture = draw_prediction(image, 3, 5, 0.4321, EXPRESSIONS)
+    score = np.full(8, 0.08)
+    frame = dict(gt_label=3, pred_label=5, pred_score=score)
+    picture = draw_lines(image, describe_frame(frame, EXPRESSIONS))
     side = max(size, SIDE)
     assert picture.shape == (side + CAPTION, side, 3)
     assert (picture[:side] == [200, 0, 0]).all()
     assert count_pixels(picture, WRONG) > 50 and not count_pixels(picture, RIGHT)
-    assert count_pixels(draw_prediction(image, 5, 5, 0.4), RIGHT) > 50
-    without_label = draw_prediction(image, None, 5, 0.4)
+    right = draw_lines(image, describe_frame(frame | dict(gt_label=5)))
+    assert count_pixels(right, RIGHT) > 50
+    without_label = draw_lines(image, describe_frame(dict(pred_label=5, pred_score=score)))
     assert not count_pixels(without_label, WRONG) and not count_pixels(without_label, RIGHT)
+
+
+def test_lines_of_the_other_tracks():
+    units = np.zeros(12)
+    units[[0, 6]] = 1
+    frame = dict(
+        gt_va=np.array([-0.5, 0.25]),
+        pred_va=np.array([0.125, -1]),
+        gt_au=units,
+        pred_au=0.6 * units,
+    )
+    assert describe_frame(frame) == [
+        ('annotated: valence -0.50, arousal +0.25', INK),
+        ('predicted: valence +0.12, arousal -1.00', INK),
+        ('annotated AU: 1 12', INK),
+        ('predicted AU: 1 12', RIGHT),
+    ]
+    hidden = dict(frame, gt_va=np.array([-5, -5]), gt_au=np.full(12, -1), pred_au=0.4 * units)
+    assert [line for line, _ in describe_frame(hidden)] == [
+        'predicted: valence +0.12, arousal -1.00',
+        'predicted AU: none',
+    ]
+    assert describe_frame(dict(frame, pred_au=0 * units))[-1] == ('predicted AU: none', WRONG)
+    picture = draw_lines(np.zeros((112, 112, 3), np.uint8), describe_frame(frame))
+    assert picture.shape == (SIDE + 2 * CAPTION, SIDE, 3)
 
 
 @pytest.mark.parametrize('name', ['res18_srp_affwild2', 'res18_srp_affwild2_plain'])

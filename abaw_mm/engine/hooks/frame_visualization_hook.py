@@ -125,7 +125,7 @@ def _iterate_frames(outputs: Sequence) -> Iterator[tuple[int, dict]]:
         }
         for name in ('pred_label', 'gt_label'):
             if name in frame:
-                frame[name] = int(frame[name])
+                frame[name] = int(np.asarray(frame[name]).item())
         yield row, frame
 
 

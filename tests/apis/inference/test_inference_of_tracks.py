@@ -179,7 +179,9 @@ def test_smoothing_takes_the_mean_of_every_column(models, video, task, tmp_path)
 @pytest.mark.parametrize('task', ['va', 'au'])
 def test_camera_draws_a_model_without_expressions(models, video, task, tmp_path):
     pictures = [frame.image for frame in VideoReader(video)]
-    result = predict_camera(*models[task], PlayedCapture(pictures[:3] * 10, 0.02), out=str(tmp_path))
+    result = predict_camera(
+        *models[task], PlayedCapture(pictures[:3] * 10, 0.02), out=str(tmp_path)
+    )
     assert result.predictions.task == task and len(result.predictions) >= 1
     drawn = [frame.image for frame in VideoReader(tmp_path / 'camera_drawn.mp4')]
     assert len(drawn) == len(result.tracks.time)

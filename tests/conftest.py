@@ -24,6 +24,7 @@ from abaw_mm.datasets import FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
 from abaw_mm.errors import UserError
 from abaw_mm.evaluation import Predictions
+from abaw_mm.structures.tasks import ACTION_UNITS
 
 REPO = Path(__file__).parents[1]
 TOOLS = REPO / 'tools'
@@ -182,6 +183,40 @@ def write_clip(
 def make_clip() -> Callable:
     """Return :func:`write_clip`."""
     return write_clip
+
+
+def write_tracks(root: Path) -> None:
+    """Annotate the crops of a data root for all tracks; a multi-task row of a set is repeated."""
+    rng = np.random.default_rng(0)
+    for split, prefix in (('Train_Set', 'training_set'), ('Validation_Set', 'validation_set')):
+        rows = []
+        folder = root / 'annotations/EXPR_Recognition_Challenge' / split
+        for file in sorted(folder.glob('*.txt')):
+            labels = [int(line) for line in file.read_text().split('\n')[1:] if line]
+            va = rng.uniform(-1, 1, (len(labels), 2)).round(2)
+            au = rng.integers(0, 2, (len(labels), 12))
+            for name, header, values in (
+                ('VA_Estimation_Challenge', 'valence,arousal', va),
+                ('AU_Detection_Challenge', ','.join(ACTION_UNITS), au),
+            ):
+                path = root / 'annotations' / name / split / file.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lines = [','.join(map(str, row)) for row in values.tolist()]
+                path.write_text('\n'.join([header, *lines]) + '\n')
+            for i, label in enumerate(labels):
+                if (root / f'cropped_aligned/{file.stem}/{i + 1:05d}.jpg').is_file():
+                    numbers = [*va[i], label, *(au[i] if i % 3 else [-1] * 12)]
+                    rows.append(f'{file.stem}/{i + 1:05d}.jpg,{",".join(map(str, numbers))}')
+        header = f'image,valence,arousal,expression,{",".join(ACTION_UNITS)}'
+        path = root / 'annotations/MTL_Challenge' / f'{prefix}_annotations.txt'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('\n'.join([header, *rows, rows[1]]) + '\n')
+
+
+@pytest.fixture
+def annotate_tracks() -> Callable:
+    """Return :func:`write_tracks`."""
+    return write_tracks
 
 
 @pytest.fixture

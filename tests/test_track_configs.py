@@ -17,13 +17,11 @@ from abaw_mm.apis.test import test as run_test
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.metrics import CCC, MultiTaskScore
-from abaw_mm.structures.tasks import ACTION_UNITS
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 TRACKS = [path for path in CONFIGS if re.search('_(va|au|mtl)$', path.stem)]
 QUICK = ('res18_srp_mtl', 'temporal_tcn_mtl')
 SCORES = dict(va='ccc', au='mean_f1', mtl='p_score')
-SETS = dict(Train_Set='training_set', Validation_Set='validation_set')
 PARAMETERS = [
     pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
     for path in TRACKS
@@ -31,32 +29,8 @@ PARAMETERS = [
 
 
 @pytest.fixture
-def tracks(tiny):
-    """Annotate the crops of ``tiny`` for all tracks; a row of the multi-task sets is repeated."""
-    rng = np.random.default_rng(0)
-    for name, prefix in SETS.items():
-        rows = []
-        files = sorted((tiny / 'annotations/EXPR_Recognition_Challenge' / name).glob('*.txt'))
-        for file in files:
-            labels = [int(line) for line in file.read_text().split('\n')[1:] if line]
-            va = rng.uniform(-1, 1, (len(labels), 2)).round(2)
-            au = rng.integers(0, 2, (len(labels), 12))
-            for folder, header, values in (
-                ('VA_Estimation_Challenge', 'valence,arousal', va),
-                ('AU_Detection_Challenge', ','.join(ACTION_UNITS), au),
-            ):
-                path = tiny / 'annotations' / folder / name / file.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                lines = [','.join(map(str, row)) for row in values.tolist()]
-                path.write_text('\n'.join([header, *lines]) + '\n')
-            for i, label in enumerate(labels):
-                if (tiny / f'cropped_aligned/{file.stem}/{i + 1:05d}.jpg').is_file():
-                    numbers = [*va[i], label, *(au[i] if i % 3 else [-1] * 12)]
-                    rows.append(f'{file.stem}/{i + 1:05d}.jpg,{",".join(map(str, numbers))}')
-        header = f'image,valence,arousal,expression,{",".join(ACTION_UNITS)}'
-        path = tiny / 'annotations/MTL_Challenge' / f'{prefix}_annotations.txt'
-        path.parent.mkdir(exist_ok=True)
-        path.write_text('\n'.join([header, *rows, rows[1]]) + '\n')
+def tracks(tiny, annotate_tracks):
+    annotate_tracks(tiny)
     return tiny
 
 

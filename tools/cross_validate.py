@@ -32,8 +32,10 @@ from abaw_mm.cli import (
 )
 from abaw_mm.datasets.verify.read_download import require_annotations
 from abaw_mm.errors import MissingFileError
+from abaw_mm.evaluation.predictions.score_tracks import SCORES
 from abaw_mm.paper.cross_validation import (
     CrossValidation,
+    find_track,
     make_cross_validation,
     merge_folds,
     score_folds,
@@ -96,15 +98,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if not args.config.is_file():
         raise MissingFileError(f'{args.config}: no such file, expected a config; correct the path')
-    data_root = args.data_root or Config.fromfile(args.config).train_dataloader.dataset.data_root
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    data_root, task = args.data_root or cfg.train_dataloader.dataset.data_root, find_track(cfg)
     if args.test_set and not args.test_set.exists():
         raise MissingFileError(f'--test-set: {args.test_set}: no such file; correct the path')
     MMLogger.get_instance('cross_validate', log_level='WARNING')  # each run has its own log
     validation = make_cross_validation(
         REPO,
-        WorkDir(args.work_dir),
+        WorkDir(args.work_dir, [SCORES[task][0]]),
         args.config,
-        args.ann_dir or require_annotations(Path(data_root)),
+        args.ann_dir or require_annotations(Path(data_root), task=task),
         args.folds,
         args.seed,
         args.nproc,
@@ -120,15 +124,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = validation.work_dir.path
     merge_folds(list(folds.values()), args.config.stem).write(folder / 'out_of_fold.npz')
     write_json(str(folder / 'scores.json'), scores)
+    key, title, digits = SCORES[task]
     rows = [
-        (name, len(fold.clips), len(fold), f'{score:.2f}')
+        (name, len(fold.clips), len(fold), f'{score:{digits}}')
         for (name, fold), score in zip(folds.items(), scores['folds'], strict=True)
     ]
     console = make_console()
-    console.print(make_table(('fold', 'clips', 'frames', 'macro-F1 (%)'), rows))
+    console.print(make_table(('fold', 'clips', 'frames', title), rows))
     console.print(
-        f'macro-F1 of all frames together {scores["all"]["macro_f1"]:.2f} %; of the folds '
-        f'{scores["mean"]:.2f} ± {scores["std"]:.2f} % (mean and standard deviation)'
+        f'{title} of all frames together {scores["all"][key]:{digits}}; of the folds '
+        f'{scores["mean"]:{digits}} ± {scores["std"]:{digits}} (mean and standard deviation)'
     )
     console.print(f'{folder / "out_of_fold.npz"}, {folder / "scores.json"}')
     if args.test_set:

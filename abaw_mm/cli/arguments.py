@@ -6,6 +6,7 @@
 """
 
 import argparse
+import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ from abaw_mm.evaluation.submission.gap_filler import RULES
 
 
 class _CfgOptions(DictAction):
-    """mmengine's action, with errors reported as wrong arguments."""
+    """mmengine's action that also reads dicts; errors are reported as wrong arguments."""
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """Parse a value; ``dict(type='CCC')`` and ``{'type': 'CCC'}`` as Python does."""
+        if val.startswith(('dict(', '{')):
+            return parse_dict(val)
+        return DictAction._parse_iterable(val)
 
     def __call__(
         self,
@@ -39,8 +47,42 @@ class _CfgOptions(DictAction):
                 )
         try:
             super().__call__(parser, namespace, values, option_string)
+        except InvalidValueError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
         except AssertionError as error:  # unbalanced brackets
             raise argparse.ArgumentError(self, f'{error}; quote a value with brackets') from error
+
+
+def parse_dict(text: str) -> dict:
+    """Parse a dict of literals, written as ``dict(key=value)`` or ``{'key': value}``.
+
+    Raises:
+        ValueError: If it is no such dict.
+
+    >>> parse_dict("dict(type='CrossEntropyLoss', pos_weight=[1.0, 2.0], init=dict(std=0.1))")
+    {'type': 'CrossEntropyLoss', 'pos_weight': [1.0, 2.0], 'init': {'std': 0.1}}
+    """
+    try:
+        return _evaluate(ast.parse(text, mode='eval').body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InvalidValueError(
+            f"got {text!r}, expected a dict of literals such as dict(type='CCC'); quote the value "
+            'for the shell, and strings in it with the other quotes'
+        ) from error
+
+
+def _evaluate(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and not node.args and ast.unparse(node.func) == 'dict':
+        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+        if all(name for name, _ in pairs):  # not dict(**other)
+            return {name: _evaluate(value) for name, value in pairs}
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = [ast.literal_eval(key) for key in node.keys if key]
+        return {k: _evaluate(value) for k, value in zip(keys, node.values, strict=True)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_evaluate(value) for value in node.elts]
+        return tuple(values) if isinstance(node, ast.Tuple) else values
+    return ast.literal_eval(node)
 
 
 def cfg_options_argument(example: str) -> argparse.ArgumentParser:

@@ -158,11 +158,12 @@ class AffWild2Dataset(BaseDataset):
         self.labelled = self.reader.is_labelled
         self.listed: FrameIndex | None = None
         own_metainfo = make_metainfo(task)
-        if classes is not None:  # which mmpretrain prefers only to its class attribute
-            del own_metainfo['classes']
+        names = own_metainfo.pop('classes')
+        if classes is None:  # which mmpretrain prefers only to its class attribute
+            metainfo = dict(classes=names) | (metainfo or {})
         super().__init__(
             ann_file=ann_file,
-            metainfo=own_metainfo | (metainfo or {}),
+            metainfo=metainfo,
             data_root=data_root,
             data_prefix=data_prefix if isinstance(data_prefix, dict) else {'img_path': data_prefix},
             indices=indices,
@@ -173,6 +174,7 @@ class AffWild2Dataset(BaseDataset):
             max_refetch=max_refetch,
             classes=classes,
         )
+        self._metainfo.update(own_metainfo)  # a text given to mmengine would be read as a file
 
     def _join_prefix(self) -> None:
         """Join paths with ``data_root``; mmengine's method takes no list of folders."""

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from abaw_mm.datasets.annotations import read_annotation_folder
-from abaw_mm.datasets.folds import split_folds, write_fold_lists
-from abaw_mm.errors import InvalidValueError
+from abaw_mm.datasets.folds import find_strata, split_folds, write_fold_lists
+from abaw_mm.datasets.frame_index import FrameReader
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.postprocessing.ensemble import average
-from abaw_mm.evaluation.predictions.score_predictions import score_predictions
+from abaw_mm.evaluation.predictions.score_tracks import SCORES, score_annotated
 from abaw_mm.files import atomic_write
 from abaw_mm.paper.rows import Training
 from abaw_mm.paper.sweep import RANDOM, Progress, Sweep
 from abaw_mm.paper.work_dir import WorkDir
 from abaw_mm.structures import merge_tables
+from abaw_mm.structures.tasks import get_targets
 
 
 @dataclass
@@ -113,9 +113,17 @@ class CrossValidation(Sweep):
 
     def _make_result(self, name: str, seed: int) -> dict:
         """Return the content of ``result.json``."""
-        scores = score_predictions(Predictions.read(self.predictions_path(name))).with_crop
+        scores = score_annotated(Predictions.read(self.predictions_path(name)))
         folder = self.work_dir.folder(name, seed)
         return dict(scores, seed=seed, **self._measure(name, folder))
+
+    def _outcome(self, name: str, seed: int) -> str:
+        """Return the score of a fold, or its failure."""
+        if self.work_dir.read_result(name, seed) is None:
+            return super()._outcome(name, seed)
+        predictions = Predictions.read(self.predictions_path(name))
+        key, title, digits = SCORES[predictions.task]
+        return f'{title} {score_annotated(predictions)[key]:{digits}}'
 
 
 def make_cross_validation(
@@ -135,7 +143,8 @@ def make_cross_validation(
         root (Path): Folder with ``tools``.
         work_dir (WorkDir): Folder for all files; ``folds`` in it gets the lists of clips.
         config (Path): Config of the trainings.
-        ann_folders (Sequence[Path]): Folders of annotations, split together.
+        ann_folders (Sequence[Path]): Folders of annotations, or files of the multi-task track,
+            split together.
         num_folds (int): Number of folds. Defaults to 5.
         seed (int): Seed of the split, see :func:`split_folds`. Defaults to 0.
         processes (int): Processes per training. Defaults to 1.
@@ -143,12 +152,21 @@ def make_cross_validation(
         cfg_options (dict, optional): Overrides of the config.
 
     Raises:
-        ValueError: If the config is of another track than expressions, whose folds have no score.
+        ValueError: If the annotations are of another track than the config, or there are fewer raw
+            videos than folds.
     """
     cfg = Config.fromfile(str(config))
     cfg.merge_from_dict(cfg_options or {})
-    _check_task(cfg)
-    folds = split_folds(read_annotation_folder(ann_folders), num_folds, seed)
+    reader = FrameReader(
+        [str(folder) for folder in ann_folders],
+        data_root='',
+        start_index=1,
+        filename_tmpl='{:05d}.jpg',
+        clips=None,
+        owner='cross_validate.py',
+        task=find_track(cfg),
+    )
+    folds = split_folds(find_strata(reader.read_annotations()), num_folds, seed)
     lists = write_fold_lists(folds, work_dir.path / 'folds')
     annotations = [str(folder.absolute()) for folder in ann_folders]
     trainings = {}
@@ -171,24 +189,26 @@ def make_cross_validation(
     )
 
 
-def _check_task(cfg: Config) -> None:
-    task = cfg.train_dataloader.dataset.get('task', 'expr')
-    if task != 'expr':
-        raise InvalidValueError(
-            f'{cfg.filename}: got a config of the {task.upper()} track, expected expressions, the '
-            'only track whose folds are scored together; make the folds with '
-            f'tools/dataset_converters/make_folds.py --task {task}, and train them one by one'
-        )
+def find_track(cfg: Config) -> str:
+    """Return the track that a config trains for."""
+    return cfg.train_dataloader.dataset.get('task', 'expr')
 
 
 def merge_folds(folds: Sequence[Predictions], config: str) -> Predictions:
-    """Merge the predictions of all folds into one table, in which each frame is once."""
+    """Merge the predictions of all folds into one table, in which each row is once.
+
+    Rows of the multi-task track that repeat a frame stay apart; ``sample_idx`` numbers them anew.
+    """
     first = folds[0]
-    parts = [
-        replace(fold, columns={k: v for k, v in fold.columns.items() if k != 'sample_idx'})
-        for fold in folds
-    ]
-    merged = merge_tables(parts, ['gt_label'])
+    is_repeated, parts, start = first.task == 'mtl', [], 0
+    for fold in folds:
+        columns = {name: x for name, x in fold.columns.items() if name != 'sample_idx'}
+        if is_repeated:
+            columns['sample_idx'] = np.arange(start, start + len(fold), dtype=np.int32)
+            start += len(fold)
+        parts.append(replace(fold, columns=columns))
+    targets = [target.ground_truth for target in get_targets(first.task)]
+    merged = merge_tables(parts, targets, 'sample_idx' if is_repeated else None)
     return replace(
         first,
         clips=merged.clips,
@@ -204,9 +224,10 @@ def score_folds(folds: Sequence[Predictions], absent: str = 'zero') -> dict:
     """Score all frames together, and each fold by itself.
 
     Returns:
-        dict: ``all``, the scores of :func:`score_labels` of all frames; ``folds``, the macro-F1 of
-        each fold; ``mean`` and ``std`` of these (with N - 1), in %.
+        dict: ``all``, the scores of all frames as the track's metric names them; ``folds``, the
+        track's score of each fold, see ``SCORES``; ``mean`` and ``std`` of these (with N - 1).
     """
-    each = [score_predictions(fold, absent=absent).with_crop['macro_f1'] for fold in folds]
-    merged = score_predictions(merge_folds(folds, ''), absent=absent).with_crop
+    key = SCORES[folds[0].task][0]
+    each = [score_annotated(fold, absent)[key] for fold in folds]
+    merged = score_annotated(merge_folds(folds, ''), absent)
     return dict(all=merged, folds=each, mean=float(np.mean(each)), std=float(np.std(each, ddof=1)))

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from abaw_mm.files import DAMAGED, atomic_write, read_json
 # Values of the files that other modules compute with, under dotted keys.
 NUMBER, TEXT = (int, float), (str,)
 RESULT = {
-    'macro_f1': NUMBER,
-    'accuracy': NUMBER,
     'time.train_s': NUMBER,
     'time.frames_per_s': NUMBER,
 }
@@ -49,10 +47,14 @@ class WorkDir:
 
     Args:
         path (str | os.PathLike): Folder. It is created when it is first needed.
+        scores (Sequence[str]): Names of the scores that ``result.json`` must have.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(
+        self, path: str | os.PathLike, scores: Sequence[str] = ('macro_f1', 'accuracy')
+    ) -> None:
         self.path = Path(path).absolute()
+        self.result = dict.fromkeys(scores, NUMBER) | RESULT
 
     def folder(self, name: str, seed: int | None = None) -> Path:
         """Return the folder of a training, or of one of its runs."""
@@ -76,7 +78,7 @@ class WorkDir:
 
     def read_result(self, name: str, seed: int) -> dict | None:
         """Return the scores of a run, None unless it is finished."""
-        return _read(self.folder(name, seed) / 'result.json', RESULT)
+        return _read(self.folder(name, seed) / 'result.json', self.result)
 
     def read_failure(self, name: str, seed: int) -> dict | None:
         """Return ``error`` and ``log`` of a run, None unless its last attempt failed."""

@@ -20,6 +20,9 @@ def test_help_shows_docstring_parents_and_exit_statuses(capsys):
         ('amp', "got 'amp', expected KEY=VALUE"),
         ('=3', "got '=3', expected KEY=VALUE"),
         ('x=[1,(2]', 'quote a value with brackets'),
+        ('x=dict(a=1', "got 'dict(a=1', expected a dict of literals"),
+        ('x=dict(a=open)', "got 'dict(a=open)', expected a dict of literals"),
+        ('x=dict(**a)', 'expected a dict of literals'),
     ],
 )
 def test_wrong_override_is_a_wrong_argument(capsys, value, message):
@@ -28,6 +31,20 @@ def test_wrong_override_is_a_wrong_argument(capsys, value, message):
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith('usage: ') and message in error
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('dict(va=1,au=0.5)', dict(va=1, au=0.5)),
+        ("dict(type='A', b=[1, dict(c=(2, None))])", dict(type='A', b=[1, dict(c=(2, None))])),
+        ("{'va': 1, 'x': {'y': True}}", dict(va=1, x=dict(y=True))),
+    ],
+)
+def test_override_may_be_a_dict(text, value):
+    parser = CommandParser('x', cfg_options_argument('a=1'))
+    args = parser.parse_args(['--cfg-options', f'model.head.weights={text}', 'a=[1,2]'])
+    assert args.cfg_options == {'model.head.weights': value, 'a': [1, 2]}
 
 
 def test_wrong_arguments_of_several_processes_are_recorded_for_the_launcher(

@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 
 from abaw_mm.datasets import AffWild2Dataset, AllCropsDataset, ClipFeatureDataset, FeatureFolder
 from abaw_mm.datasets.crops.crop_folder import CropFolder, list_crops
+from abaw_mm.datasets.crops.crop_packer import pack_crops
 from abaw_mm.datasets.samplers import FrameStrideSampler
 from abaw_mm.errors import InvalidValueError, MissingFileError
 from abaw_mm.models.data_preprocessors import FrameDataPreprocessor, WindowDataPreprocessor
@@ -109,7 +110,9 @@ def test_cache_holds_the_targets(demo, task, tmp_path):
 
 
 @pytest.mark.parametrize('task', FILES)
-def test_names_are_those_of_the_track(demo, task):
+def test_names_are_those_of_the_track(demo, task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / task).write_text('not the name of the track')
     names = dict(va=('valence', 'arousal'), au=ACTION_UNITS, mtl=EXPRESSIONS)[task]
     metainfo = load(demo, task).metainfo
     assert tuple(metainfo['classes']) == names and metainfo['task'] == task
@@ -246,6 +249,35 @@ def test_summary_counts_what_was_read(demo, task, caplog):
         assert f'AU12 {frames["au"][:, 6].mean():.1%}' in text
     else:
         assert f'{np.count_nonzero(frames["label"] >= 0)} rows with Neutral' in text
+
+
+def test_summary_names_each_file_that_was_read(demo, caplog):
+    """The rules of the multi-task challenge allow no other annotations of Aff-Wild2."""
+    names = [FILES['mtl'], 'MTL_Challenge/validation_set_annotations.txt']
+    paths = [f'annotations/{name}' for name in names]
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            len(load(demo, 'mtl', ann_file=paths))
+    finally:
+        logger.removeHandler(caplog.handler)
+    (line,) = [r.getMessage() for r in caplog.records if ' kept (' in r.getMessage()]
+    read = line.removeprefix('AffWild2Dataset ').partition(': ')[0].split(', ')
+    assert read == [str(demo / path) for path in paths]
+
+
+@pytest.mark.parametrize('task', FILES)
+def test_packed_crops_give_the_same_rows(demo, task, tmp_path):
+    pack_crops(CropFolder(demo / 'cropped_aligned'), str(tmp_path / 'crops.lmdb'), workers=2)
+    pipeline = [dict(type='LoadFaceCrop')]
+    folder = load(demo, task, pipeline=pipeline)
+    store = load(demo, task, pipeline=pipeline, data_prefix=str(tmp_path / 'crops.lmdb'))
+    assert store.frames.name_frames() == folder.frames.name_frames()
+    for target in get_targets(task):
+        np.testing.assert_array_equal(store.frames[target.column], folder.frames[target.column])
+    for row in (0, len(folder) - 1):
+        np.testing.assert_array_equal(store[row]['img'], folder[row]['img'])
 
 
 def test_several_multi_task_files_are_cached(demo, tmp_path):

@@ -5,10 +5,10 @@
     python tools/analysis_tools/search_postprocessing.py seed0.npz seed1.npz --gate-with audio.npz
 
 The steps, each chosen given those before it: weights of several files in their mean; the confidence
-from which --gate-with is trusted; method and width of a smoothing; a bias of each class. The best
-score is partly luck. The clips are therefore split into folds. For each fold, all steps are chosen
-on the other folds; the gain is that of these choices on the clips left out. The network is not
-needed.
+from which --gate-with is trusted; method and width of a smoothing; a bias of each class; a
+threshold of each action unit. The score is that of the track. The best score is partly luck. The
+clips are therefore split into folds. For each fold, all steps are chosen on the other folds; the
+gain is that of these choices on the clips left out. The network is not needed.
 """
 
 import argparse
@@ -29,20 +29,20 @@ from abaw_mm.cli import (
     write_json,
 )
 from abaw_mm.evaluation import Predictions
-from abaw_mm.evaluation.postprocessing.ensemble import average
 from abaw_mm.evaluation.postprocessing.search_postprocessing import (
     BIASES,
+    STEPS,
+    THRESHOLDS,
     WIDTHS,
     Candidates,
     SearchResult,
     list_weights,
     search_postprocessing,
 )
-from abaw_mm.evaluation.postprocessing.search_thresholds import search_thresholds
 from abaw_mm.evaluation.postprocessing.smoothing import METHODS
+from abaw_mm.evaluation.predictions.score_tracks import SCORES
 
-STEPS = ('weights', 'gate', 'smooth', 'bias')  # of expressions
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+GATES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,9 +51,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--steps',
         nargs='+',
-        choices=(*STEPS, 'threshold'),
-        help='steps to search; default: smooth and bias, weights with several files, gate with '
-        '--gate-with; threshold, alone: the thresholds of action units',
+        choices=tuple(dict.fromkeys(step for steps in STEPS.values() for step in steps)),
+        help='steps to search; default: all of the track, weights with several files, gate with '
+        '--gate-with',
     )
     parser.add_argument(
         '--gate-with', metavar='FILE', help='.npz of the model that is trusted where confident'
@@ -71,32 +71,38 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--folds', type=int, default=5, help='default: 5')
     parser.add_argument('--seed', type=int, default=0, help='seed of the folds; default: 0')
     args = parser.parse_args(argv)
-    if args.steps is None:
-        absent = {'weights': len(args.predictions) == 1, 'gate': not args.gate_with}
-        args.steps = [step for step in STEPS if not absent.get(step)]
-    if 'weights' in args.steps and len(args.predictions) == 1:
+    if args.steps and 'weights' in args.steps and len(args.predictions) == 1:
         parser.error('--steps weights: got one file, expected several')
-    if ('gate' in args.steps) != bool(args.gate_with):
+    if args.steps and ('gate' in args.steps) != bool(args.gate_with):
         parser.error('--steps gate and --gate-with FILE: got one of them, expected both')
     return args
 
 
-def print_result(result: SearchResult, console: Console) -> None:
+def list_steps(args: argparse.Namespace, task: str) -> list[str]:
+    """Return the steps to search, by default all of the track that the files allow."""
+    if args.steps:
+        return args.steps
+    steps = [step for step in STEPS[task] if step not in ('weights', 'gate')]
+    return steps + ['weights'] * (len(args.predictions) > 1) + ['gate'] * bool(args.gate_with)
+
+
+def print_result(result: SearchResult, console: Console, task: str) -> None:
     """Print the gains and the choices."""
     before = result.before
+    _, name, digits = SCORES[task]
     rows = [
-        (stage.step, f'{stage.claimed - before:+.2f}', f'{stage.held_out - before:+.2f}')
+        (stage.step, *(f'{x - before:+{digits}}' for x in (stage.claimed, stage.held_out)))
         for stage in result.stages
     ]
     console.print(
         make_table(('steps up to', 'gain on the clips that chose', 'gain on clips left out'), rows)
     )
     console.print(
-        f'macro-F1 (%) before {before:.2f}; on the clips that chose {result.claimed:.2f}; '
-        f'on clips left out {result.held_out:.2f}'
+        f'{name} before {before:{digits}}; on the clips that chose {result.claimed:{digits}}; '
+        f'on clips left out {result.held_out:{digits}}'
     )
     console.print(
-        f'gain on clips left out: {result.held_out - before:+.2f} '
+        f'gain on clips left out: {result.held_out - before:+{digits}} '
         f'({len(result.stages[-1].by_fold)} folds); report this one'
     )
     console.print(f'chosen on all clips: {result.choice.flags or "none"}', soft_wrap=True)
@@ -104,48 +110,26 @@ def print_result(result: SearchResult, console: Console) -> None:
         console.print(f'chosen by {times} folds: {choice.flags or "none"}', soft_wrap=True)
 
 
-def print_thresholds(args: argparse.Namespace, predictions: Predictions) -> None:
-    """Choose the thresholds of action units; print the gains and the choice."""
-    result = search_thresholds(predictions, args.folds, args.seed)
-    console, before = make_console(), result.before
-    gains = [f'{score - before:+.2f}' for score in (result.claimed, result.held_out)]
-    header = ('steps up to', 'gain on the clips that chose', 'gain on clips left out')
-    console.print(make_table(header, [('threshold', *gains)]))
-    console.print(
-        f'mean F1 (%) at 0.5 {before:.2f}; on the clips that chose {result.claimed:.2f}; '
-        f'on clips left out {result.held_out:.2f}'
-    )
-    console.print(f'gain on clips left out: {gains[1]} ({args.folds} folds); report this one')
-    console.print(f'chosen on all clips: {result.flags}', soft_wrap=True)
-    if args.json:
-        write_json(args.json, asdict(result) | dict(flags=result.flags))
-
-
 @report_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures."""
     args = parse_args(argv)
-    candidates = Candidates(
-        weights=list_weights(len(args.predictions)) if 'weights' in args.steps else (),
-        gate=THRESHOLDS if 'gate' in args.steps else (),
-        smooth=[(method, width) for method in args.methods for width in args.widths if width]
-        if 'smooth' in args.steps
-        else (),
-        bias=BIASES if 'bias' in args.steps else (),
-    )
     parts = [Predictions.read(path) for path in args.predictions]
-    if 'threshold' in args.steps:
-        parts[0].check_task(('au', 'mtl'), f'{args.predictions[0]}: --steps threshold')
     second = Predictions.read(args.gate_with) if args.gate_with else None
-    if parts[0].task != 'expr':
-        if args.steps != ['threshold']:
-            parts[0].check_task(('expr',), f'{args.predictions[0]}: --steps {" ".join(args.steps)}')
-        print_thresholds(args, average(parts, args.predictions))
-        return
+    task = parts[0].task
+    values = dict(
+        weights=list_weights(len(args.predictions)),
+        gate=GATES,
+        smooth=[(method, width) for method in args.methods for width in args.widths if width],
+        bias=BIASES,
+        threshold=THRESHOLDS,
+    )
+    steps = list_steps(args, task)
+    candidates = Candidates(**{name: x if name in steps else () for name, x in values.items()})
     result = search_postprocessing(
         parts, args.predictions, candidates, second, args.folds, args.seed
     )
-    print_result(result, make_console())
+    print_result(result, make_console(), task)
     if args.json:
         figures = dict(claimed=result.claimed, held_out=result.held_out, flags=result.choice.flags)
         write_json(args.json, asdict(result) | figures)

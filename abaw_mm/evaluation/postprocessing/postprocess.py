@@ -106,8 +106,9 @@ class Postprocess:
             if target.is_class:
                 columns |= self._process_expressions(predictions)
             elif self.width:
+                values = predictions[target.prediction]
                 columns[target.prediction] = smooth_column(
-                    predictions, target, self.method, self.width
+                    predictions, values, target, self.method, self.width
                 )
         return replace(predictions, columns=columns, steps=steps)
 
@@ -221,19 +222,20 @@ def smooth_clips(
 
 
 def smooth_column(
-    predictions: Predictions, target: Target, method: str, width: Width
+    predictions: Predictions, values: np.ndarray, target: Target, method: str, width: Width
 ) -> np.ndarray:
-    """Smooth the predictions (F, K) of valence and arousal or of action units for each clip.
+    """Smooth valence and arousal or the probabilities of action units for each clip.
 
     Args:
-        predictions (Predictions): Predictions.
+        predictions (Predictions): The frames.
+        values (ndarray): (F, K) values of the frames.
         target (Target): ``VALENCE_AROUSAL`` or ``ACTION_UNIT``.
         method (str): See :func:`smooth_scores`.
         width (Width): Width of the smoothing.
     """
     return apply_per_clip(
         predictions,
-        predictions[target.prediction],
+        values,
         lambda n, x: smooth_values(n, x, method, width, *target.limits),
         find_positions(predictions, width),
     )

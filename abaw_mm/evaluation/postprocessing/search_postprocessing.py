@@ -7,20 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from abaw_mm.datasets.folds import split_folds
 from abaw_mm.errors import InvalidValueError
-from abaw_mm.evaluation.metrics.macro_f1 import f1_of_counts, mean_f1
 from abaw_mm.evaluation.postprocessing.ensemble import average, average_scores, gate, gate_scores
-from abaw_mm.evaluation.postprocessing.postprocess import smooth_clips
+from abaw_mm.evaluation.postprocessing.fold_scores import (
+    Columns,
+    Counts,
+    FoldScorer,
+    drop_each_fold,
+)
+from abaw_mm.evaluation.postprocessing.postprocess import smooth_clips, smooth_column
 from abaw_mm.evaluation.postprocessing.seconds import Width
 from abaw_mm.evaluation.postprocessing.smoothing import METHODS
 from abaw_mm.evaluation.predictions.predictions import Predictions
 from abaw_mm.evaluation.predictions.steps import add_step
-from abaw_mm.structures.tasks import UNLABELLED
+from abaw_mm.structures.tasks import ACTION_UNITS, get_targets
 
 WIDTHS: tuple[Width, ...] = (5, 15, 25, 50, 100)
 BIASES = tuple(round(0.1 * i, 1) for i in range(-10, 11))
-Apply = Callable[[np.ndarray, Any], np.ndarray]  # new probabilities (F, C) for a value of a step
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+STEPS = dict(  # of each track, in their order
+    expr=('weights', 'gate', 'smooth', 'bias'),
+    va=('weights', 'smooth'),
+    au=('weights', 'smooth', 'threshold'),
+    mtl=('weights', 'smooth', 'bias', 'threshold'),
+)
+Apply = Callable[[Columns, Any], Columns]  # new predictions of all frames for a value of a step
 SWEEPS = 2  # over the classes, each of which gets the best bias given those of the others
 
 
@@ -32,6 +43,7 @@ class Choice:
     gate: float = 0.0
     smooth: tuple[str, Width] = ('box', 0)
     bias: tuple[float, ...] | None = None
+    threshold: tuple[float, ...] | None = None
 
     @property
     def flags(self) -> str:
@@ -45,6 +57,7 @@ class Choice:
         method, width = self.smooth
         flags += [f'--method {method} --width {width}'] if width else []
         flags += [f'--bias {_format(self.bias)}'] if self.bias else []
+        flags += [f'--threshold {_format(self.threshold)}'] if self.threshold else []
         return ' '.join(flags)
 
 
@@ -61,12 +74,14 @@ class Candidates:
         gate (Sequence[float]): Thresholds of the second model.
         smooth (Sequence): Methods and widths.
         bias (Sequence[float]): Biases that a class may get.
+        threshold (Sequence[float]): Thresholds that an action unit may get, besides 0.5.
     """
 
     weights: Sequence[tuple[float, ...]] = ()
     gate: Sequence[float] = ()
     smooth: Sequence[tuple[str, Width]] = tuple((m, w) for m in METHODS for w in WIDTHS)
     bias: Sequence[float] = BIASES
+    threshold: Sequence[float] = ()
 
 
 def list_weights(models: int, parts: int = 4) -> list[tuple[float, ...]]:
@@ -82,7 +97,7 @@ def list_weights(models: int, parts: int = 4) -> list[tuple[float, ...]]:
 
 @dataclass(frozen=True)
 class Stage:
-    """What the search of one step has found; macro-F1 in %, of this step and those before it.
+    """What the search of one step has found; scores are of this step and those before it.
 
     Attributes:
         step (str): A field of :class:`Candidates`.
@@ -91,7 +106,8 @@ class Stage:
         choice (Choice): The settings chosen on all clips.
         by_fold (list[Choice]): For each fold, the settings chosen on the other folds.
         scores (list): Each value, and its score on all clips after what was chosen there for the
-            steps before. Empty for biases, which are chosen one class at a time.
+            steps before. Empty for biases and thresholds, which are chosen for one class or unit
+            at a time.
     """
 
     step: str
@@ -104,7 +120,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Result of a search: macro-F1 in %, over all labelled frames together.
+    """Result of a search: scores of the track over all annotated frames together.
+
+    See :class:`FoldScorer` for the scores.
 
     Attributes:
         before (float): Score without postprocessing; of several models, that of their mean.
@@ -139,16 +157,17 @@ def search_postprocessing(
     num_folds: int = 5,
     seed: int = 0,
 ) -> SearchResult:
-    """Choose weights, gate, smoothing and biases, and estimate the gain by cross-validation.
+    """Choose weights, gate, smoothing, biases and thresholds, and estimate the gain.
 
     The steps are chosen one after the other, each given those before it. The biases are chosen one
-    class at a time, in two sweeps over the classes. All this is done once on all clips, and once
-    for each fold on the other folds; the folds are those of :func:`split_folds`, which keeps the
-    clips of a raw video together. No choice is scored on the clips that it was made on. All frames
-    are smoothed, labelled frames are scored.
+    class at a time, in two sweeps over the classes. The thresholds of action units are independent,
+    because the mean F1 is highest where each F1 is; of equal ones, that nearest to 0.5 is chosen.
+    All this is done once on all clips, and once for each fold on the other folds; the folds are
+    those of :func:`split_folds`, which keeps the clips of a raw video together. No choice is scored
+    on the clips that it was made on. All frames are smoothed, annotated frames are scored.
 
     Args:
-        parts (Sequence[Predictions]): Predictions of one or more models, with labels.
+        parts (Sequence[Predictions]): Predictions of one or more models, with annotations.
         names (Sequence[str]): Names of their files, for messages.
         candidates (Candidates): What to choose from.
         second (Predictions, optional): Predictions of the model that the gate trusts.
@@ -156,40 +175,54 @@ def search_postprocessing(
         seed (int): Seed of the folds. Defaults to 0.
 
     Raises:
-        ValueError: If no step is searched, no frame has a label, frames or labels of the files
-            differ, a file has been through one of the steps, or there are fewer raw videos than
-            folds.
+        ValueError: If no step is searched, one has no meaning for the track, no frame is annotated,
+            frames or annotations of the files differ, a file has been through one of the steps, or
+            there are fewer raw videos than folds.
     """
     steps = _list_steps(parts, names, candidates, second)
     frames = average(parts, names)
-    scorer = _Scorer(frames, num_folds, seed)
+    scorer = FoldScorer(frames, num_folds, seed)
     apply: dict[str, Apply] = dict(
-        weights=lambda _, w: average_scores([p['pred_score'] for p in parts], w),
-        gate=lambda x, t: gate_scores(x, second['pred_score'], t) if second and t else x,
-        smooth=lambda x, how: smooth_clips(frames, x, *how) if how[1] else x,
+        weights=lambda _, weights: _mix(parts, weights),
+        gate=lambda x, limit: _gate(x, second, limit),
+        smooth=lambda x, how: _smooth(frames, x, how),
     )
     # The last choice is that on all clips, the others are those of the folds.
     choices = [Choice()] * (num_folds + 1)
-    scores = {Choice(): frames['pred_score']}
-    before = scorer.macro_f1(scorer.count(frames['pred_score']).sum(axis=0))
+    predicted: dict[Choice, Columns] = {Choice(): {n: frames[n] for n in scorer.outputs}}
+    counts = {Choice(): scorer.count(predicted[Choice()])}
+    before = scorer.score(counts[Choice()])
     stages = []
     for step in steps:
         values = getattr(candidates, step)
         table: list[tuple[Any, float]] = []
+        former = choices
         if step == 'bias':
-            choices, counts = _choose_biases(scorer, choices, scores, values)
+            choices, counts = _choose_biases(scorer, choices, counts, predicted, values)
+        elif step == 'threshold':
+            choices, counts = _choose_thresholds(scorer, choices, counts, predicted, values)
         else:
             values = [getattr(Choice(), step), *values]
-            choices, counts, table, scores = _choose_values(
-                scorer, choices, scores, step, values, apply[step]
+            choices, counts, table = _choose_values(
+                scorer, choices, predicted, step, values, apply[step]
             )
+        origin = dict(zip(choices, former, strict=True))
+        if step in apply:
+            predicted = {
+                new: apply[step](predicted[old], getattr(new, step)) for new, old in origin.items()
+            }
+        else:  # the steps after it do not need what it changes
+            predicted = {new: predicted[old] for new, old in origin.items()}
         *by_fold, choice = choices
-        held_out = np.stack([counts[fold_choice][i] for i, fold_choice in enumerate(by_fold)])
+        held_out = {
+            name: np.stack([counts[own][name][fold] for fold, own in enumerate(by_fold)])
+            for name in scorer.parts
+        }
         stages.append(
             Stage(
                 step,
-                claimed=float(scorer.macro_f1(counts[choice].sum(axis=0))),
-                held_out=float(scorer.macro_f1(held_out.sum(axis=0))),
+                claimed=float(scorer.score(counts[choice])),
+                held_out=float(scorer.score(held_out)),
                 choice=choice,
                 by_fold=by_fold,
                 scores=table,
@@ -205,137 +238,110 @@ def _list_steps(
     second: Predictions | None,
 ) -> list[str]:
     """Return the steps to search; raise ValueError if the files have been through one of them."""
-    steps = [step for step in ('weights', 'gate', 'smooth', 'bias') if getattr(candidates, step)]
-    if not steps:
-        raise InvalidValueError('got no step to search, expected at least one')
     frames = average(parts, names)
+    wanted = [step for step in Choice.__annotations__ if getattr(candidates, step)]
+    if not wanted:
+        raise InvalidValueError('got no step to search, expected at least one')
+    own = STEPS[frames.task]
+    for step in wanted:
+        if step not in own:
+            raise InvalidValueError(
+                f'{names[0]}: --steps {step}: got predictions of the track {frames.task!r}, '
+                f'expected a step of this track: {", ".join(own)}'
+            )
     if candidates.weights:
         add_step(parts[0].steps, 'mean')
     if candidates.gate:
         if second is None:
             raise InvalidValueError('gate: got no second model, expected one; give --gate-with')
         frames = gate(frames, second, candidates.gate[0], '--gate-with')
-    for step in ('smooth', 'bias'):
+    for step in ('smooth', 'bias', 'threshold'):
         if getattr(candidates, step):
             add_step(frames.steps, step)
-    return steps
+    return wanted
 
 
-class _Scorer:
-    """Score the labelled frames of folds, from counts (K, 3, C) of each fold.
+def _mix(parts: Sequence[Predictions], weights: Sequence[float] | None) -> Columns:
+    return _add_labels(
+        {
+            target.prediction: average_scores([part[target.prediction] for part in parts], weights)
+            for target in get_targets(parts[0].task)
+        }
+    )
 
-    The counts are frames that are correct, predicted, and labelled as each class.
-    """
 
-    def __init__(self, frames: Predictions, num_folds: int, seed: int) -> None:
-        target = frames['gt_label']
-        if not (target != UNLABELLED).any():
-            raise InvalidValueError(
-                'got predictions without labels, expected those of an annotated set; search on '
-                'the validation set'
-            )
-        fold_of = _assign_folds(frames, num_folds, seed)
-        self.known = np.flatnonzero(target != UNLABELLED)
-        self.num_folds, self.size = num_folds, len(frames.classes)
-        self.target, self.fold = target[self.known].astype(np.int64), fold_of[self.known]
-        self.support = self._count(self.target)
+def _gate(columns: Columns, second: Predictions | None, threshold: float) -> Columns:
+    if not second or not threshold:
+        return columns
+    score = gate_scores(columns['pred_score'], second['pred_score'], threshold)
+    return _add_labels(dict(columns, pred_score=score))
 
-    def _count(self, label: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        at = self.fold[rows] * self.size + label
-        shape = self.num_folds, self.size
-        return np.bincount(at, minlength=self.num_folds * self.size).reshape(shape)
 
-    def count(self, score: np.ndarray) -> np.ndarray:
-        """Count the most likely classes of all frames (F, C), (K, 3, C)."""
-        label = score[self.known].argmax(axis=1)
-        hits = label == self.target
-        return np.stack([self._count(label[hits], hits), self._count(label), self.support], axis=1)
+def _smooth(frames: Predictions, columns: Columns, how: tuple[str, Width]) -> Columns:
+    if not how[1]:
+        return columns
+    smooth = {
+        target.prediction: smooth_clips(frames, columns[target.prediction], *how)
+        if target.is_class
+        else smooth_column(frames, columns[target.prediction], target, *how)
+        for target in get_targets(frames.task)
+    }
+    return _add_labels(smooth)
 
-    def count_biases(self, log_score: np.ndarray, cls: int, biases: np.ndarray) -> np.ndarray:
-        """Count the most likely classes for each bias of one class, (B, K, 3, C).
 
-        Args:
-            log_score (ndarray): (N, C) of the labelled frames, without a bias of the class.
-            cls (int): The class.
-            biases (ndarray): (B,) increasing.
-        """
-        rest = log_score.copy()
-        rest[:, cls] = -np.inf
-        other = rest.argmax(axis=1)
-        lead = rest[np.arange(len(rest)), other] - log_score[:, cls]
-        first = np.searchsorted(biases, lead, side='right')  # the class wins from this bias on
-        size, folds, steps = self.size, self.num_folds, len(biases)
-        at = ((first * folds + self.fold) * size + self.target) * size + other
-        table = np.bincount(at, minlength=(steps + 1) * folds * size * size)
-        table = table.reshape(steps + 1, folds, size, size)
-        wins = table.cumsum(axis=0)[:steps]
-        rest_counts = table.sum(axis=0) - wins  # frames that keep the other class
-        hits = np.diagonal(rest_counts, axis1=2, axis2=3).copy()
-        hits[..., cls] = wins[:, :, cls].sum(axis=2)
-        predicted = rest_counts.sum(axis=2)
-        predicted[..., cls] = wins.sum(axis=(2, 3))
-        support = np.broadcast_to(self.support, hits.shape)
-        return np.stack([hits, predicted, support], axis=2)
-
-    def macro_f1(self, counts: np.ndarray) -> Any:
-        """Return the macro-F1 of counts (..., 3, C)."""
-        hits, predicted, support = np.moveaxis(counts, -2, 0)
-        return 100 * mean_f1(f1_of_counts(hits, predicted, support), support)
-
-    def score_subsets(self, counts: np.ndarray) -> np.ndarray:
-        """Score (..., K, 3, C) without each fold, then on all folds: (..., K + 1)."""
-        total = counts.sum(axis=-3, keepdims=True)
-        return self.macro_f1(np.concatenate([total - counts, total], axis=-3))
+def _add_labels(columns: dict[str, np.ndarray]) -> Columns:
+    if 'pred_score' in columns:
+        columns['pred_label'] = columns['pred_score'].argmax(axis=1)
+    return columns
 
 
 def _choose_values(
-    scorer: _Scorer,
+    scorer: FoldScorer,
     choices: Sequence[Choice],
-    scores: dict[Choice, np.ndarray],
+    predicted: dict[Choice, Columns],
     step: str,
     values: Sequence[Any],
     apply: Apply,
-) -> tuple[list[Choice], dict[Choice, np.ndarray], list[tuple[Any, float]], dict]:
+) -> tuple[list[Choice], dict[Choice, Counts], list[tuple[Any, float]]]:
     """Choose a value of a step for each fold, and for all clips.
 
     Returns:
-        tuple: The choices; for each of them its counts; each value with its score on all clips; for
-        each choice its probabilities.
+        tuple: The choices; for each of them its counts; each value with its score on all clips.
     """
     found, counts, table = list(choices), {}, []
     for choice in dict.fromkeys(choices):
-        per_fold = np.stack([scorer.count(apply(scores[choice], value)) for value in values])
-        f1 = scorer.score_subsets(per_fold)
-        best = f1.argmax(axis=0)
+        per_value = [scorer.count(apply(predicted[choice], value)) for value in values]
+        scores = np.stack([scorer.score_subsets(one) for one in per_value])
+        best = scores.argmax(axis=0)
         for at in (i for i, other in enumerate(choices) if other == choice):
             found[at] = replace(choice, **{step: values[best[at]]})
-            counts[found[at]] = per_fold[best[at]]
+            counts[found[at]] = per_value[best[at]]
         if choice == choices[-1]:
-            table = list(zip(values, f1[:, -1].tolist(), strict=True))
-    origin = dict(zip(found, choices, strict=True))
-    new_scores = {new: apply(scores[old], getattr(new, step)) for new, old in origin.items()}
-    return found, counts, table, new_scores
+            table = list(zip(values, scores[:, -1].tolist(), strict=True))
+    return found, counts, table
 
 
 def _choose_biases(
-    scorer: _Scorer,
+    scorer: FoldScorer,
     choices: Sequence[Choice],
-    scores: dict[Choice, np.ndarray],
+    counts: dict[Choice, Counts],
+    predicted: dict[Choice, Columns],
     values: Sequence[float],
-) -> tuple[list[Choice], dict[Choice, np.ndarray]]:
+) -> tuple[list[Choice], dict[Choice, Counts]]:
     """Choose the bias of one class at a time; return the choices and their counts."""
+    part = scorer.parts['label']
     biases = np.array(sorted({0.0, *values}))
     order = np.argsort(abs(biases), kind='stable')  # of equal scores, the smallest bias
     with np.errstate(divide='ignore'):
-        logs = {choice: np.log(score[scorer.known]) for choice, score in scores.items()}
-    zero = (0.0,) * scorer.size
+        logs = {x: np.log(columns['pred_score'][part.known]) for x, columns in predicted.items()}
+    zero = (0.0,) * part.size
     bias = [zero] * len(choices)
-    for cls in list(range(scorer.size)) * SWEEPS:
+    for cls in list(range(part.size)) * SWEEPS:
         now = list(zip(choices, bias, strict=True))
         for choice, old in dict.fromkeys(now):
             rest = (*old[:cls], 0.0, *old[cls + 1 :])
-            counts = scorer.count_biases(logs[choice] + rest, cls, biases)[order]
-            best = scorer.score_subsets(counts).argmax(axis=0)
+            per_bias = part.count_biases(logs[choice] + rest, cls, biases)[order]
+            best = part.score(drop_each_fold(per_bias)).argmax(axis=0)
             for at in (i for i, pair in enumerate(now) if pair == (choice, old)):
                 value = float(biases[order[best[at]]])
                 bias[at] = (*old[:cls], value, *old[cls + 1 :])
@@ -344,18 +350,29 @@ def _choose_biases(
         found.append(replace(choice, bias=vector if any(vector) else None))
         if found[-1] not in counts_of:
             rest = (0.0, *vector[1:])
-            counts_of[found[-1]] = scorer.count_biases(
-                logs[choice] + rest, 0, np.array(vector[:1])
-            )[0]
+            (label,) = part.count_biases(logs[choice] + rest, 0, np.array(vector[:1]))
+            counts_of[found[-1]] = counts[choice] | dict(label=label)
     return found, counts_of
 
 
-def _assign_folds(predictions: Predictions, num_folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each frame, (F,), -1 for clips without labels."""
-    rows = dict(zip(predictions.clips, predictions.rows_by_clip(), strict=True))
-    labels = {clip: predictions['gt_label'][at] for clip, at in rows.items()}
-    fold_of = np.full(len(predictions), -1)
-    for fold, clips in enumerate(split_folds(labels, num_folds, seed)):
-        for clip in clips:
-            fold_of[rows[clip]] = fold
-    return fold_of
+def _choose_thresholds(
+    scorer: FoldScorer,
+    choices: Sequence[Choice],
+    counts: dict[Choice, Counts],
+    predicted: dict[Choice, Columns],
+    values: Sequence[float],
+) -> tuple[list[Choice], dict[Choice, Counts]]:
+    """Choose the threshold of each action unit; return the choices and their counts."""
+    part = scorer.parts['au']
+    limits = sorted({0.5, *values}, key=lambda x: (abs(x - 0.5), x))
+    units = np.arange(len(ACTION_UNITS))
+    found, counts_of = list(choices), {}
+    for choice in dict.fromkeys(choices):
+        table = part.count_thresholds(predicted[choice], np.array(limits))  # (T, K, 3, 12)
+        best = part.score_units(drop_each_fold(table)).argmax(axis=0)  # (K + 1, 12)
+        for at in (i for i, other in enumerate(choices) if other == choice):
+            vector = tuple(limits[i] for i in best[at])
+            found[at] = replace(choice, threshold=vector if set(vector) != {0.5} else None)
+            own = np.moveaxis(table[best[at], :, :, units], 0, -1)
+            counts_of[found[at]] = counts[choice] | dict(au=own)
+    return found, counts_of

@@ -1,16 +1,34 @@
-"""Score predictions of the VA, the AU and the multi-task track, also on frames without a crop."""
+"""Score predictions of each track, also on frames without a crop."""
 
 import numpy as np
 
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics import CCC, ActionUnitF1, MultiTaskScore
 from abaw_mm.evaluation.predictions.predictions import Predictions
-from abaw_mm.evaluation.predictions.score_predictions import Scores
+from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
 from abaw_mm.evaluation.predictions.steps import find_thresholds
 from abaw_mm.evaluation.submission.fill_tracks import TrackFiller
 from abaw_mm.evaluation.submission.gap_filler import find_empty_clips
 from abaw_mm.structures.frame_table import FrameTable
 from abaw_mm.structures.tasks import get_targets
+
+# For each track the key of its score, and its name and format in tables.
+SCORES = dict(
+    expr=('macro_f1', 'macro-F1 (%)', '.2f'),
+    va=('ccc', 'CCC', '.4f'),
+    au=('mean_f1', 'mean F1 (%)', '.2f'),
+    mtl=('p_score', 'P', '.4f'),
+)
+
+
+def score_annotated(predictions: Predictions, absent: str = 'zero') -> dict:
+    """Score the annotated frames of predictions of any track; ``SCORES`` has the keys.
+
+    Raises:
+        ValueError: If no frame is annotated.
+    """
+    score = score_predictions if predictions.task == 'expr' else score_track
+    return score(predictions, absent=absent).with_crop
 
 
 def score_track(

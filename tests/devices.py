@@ -1,5 +1,6 @@
 """Parameters of tests that run on the CPU and, where there is one, on a GPU."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+# For results that can be repeated; cuBLAS reads it before its first use.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 GPU_ONLY = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU'),

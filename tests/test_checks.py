@@ -56,6 +56,7 @@ REQUIRED = {
     'GatedFusion': dict(in_channels=dict(a=4, b=4), channels=4),
     'ProbeHook': dict(dataset={}, train_ann_file='a', val_ann_file='b'),
     'MultiTrackHead': dict(in_channels=4),
+    'OnnxClassifier': dict(path='missing.onnx'),
     'SpatialReservePooling': dict(in_channels=4, hidden_channels=4),
     'SSLPretrained': dict(checkpoint='missing.pth'),
     'TemporalClassifier': dict(backbone=dict(type='TemporalConvNet', in_channels=4, channels=4)),

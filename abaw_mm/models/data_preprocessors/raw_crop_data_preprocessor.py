@@ -11,6 +11,9 @@ from abaw_mm.structures import FrameBatch
 class RawCropDataPreprocessor(BaseDataPreprocessor):
     """Pass on the crops of a batch in RGB, for a network that contains its preprocessing."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare the network's input.
 

@@ -57,7 +57,7 @@ def test_comma_at_the_end_is_accepted(tmp_path):
         ([HEAD], 'got 1 line without any annotation'),
         ([ROW, ROW], 'line 1: got the annotation .*, expected a header'),
         ([HEADER, '4'], "of the EXPR track: set task='expr'"),
-        ([HEAD, ROW, 'video1/00002.jpg,0.5,0'], 'line 3: got .*, expected <clip>/00001.jpg, two'),
+        ([HEAD, ROW, 'video1/00002.jpg,0.5,0'], 'line 3: got .*, expected <clip>/00001.jpg, then'),
         ([HEAD, ROW, ROW.replace('0.5', '1.5')], r'line 3: got .*1.5.* \(1 such lines\)'),
         ([HEAD, ROW.replace(',4,', ',8,')], 'line 2: got'),
         ([HEAD, ROW.replace(',4,', ',4.5,')], 'line 2: got'),

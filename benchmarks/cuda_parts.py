@@ -155,7 +155,7 @@ def run_paper(out: Path, rehearse: bool, limit: float) -> dict:
         steps=steps,
         batch=training.BATCH,
         frames_per_s=speed,
-        seconds=steps * training.BATCH / speed,
+        seconds_of_the_steps=steps * training.BATCH / speed,
         seconds_of_the_paper=training.PAPER_FRAMES / speed,
     )
 

@@ -143,7 +143,7 @@ def test_test_set_is_answered(tmp_path, task, rows, clips):
     """Every row of the list gets an answer; a frame in 70 has no crop."""
     rng = np.random.default_rng(0)
     sizes = spread(rows, clips, rng).tolist()
-    names = [f'video{i}_left' for i in range(clips)]
+    names = [f'video{i:03d}_left' for i in range(clips)]
     step = 4 if task == 'mtl' else 1
     lines = [
         f'{name}/{number:05d}.jpg,'

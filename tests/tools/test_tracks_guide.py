@@ -85,7 +85,7 @@ def test_commands(page, place, repo, run_tool, task):
     folds = Predictions.read(f'work_dirs/{task}_folds/out_of_fold.npz')
     assert folds.task == task and set(scored.clips) < set(folds.clips)
     assert np.isfinite([*score_annotated(folds).values()]).all()
-    columns = dict(va=['valence', 'arousal'], au=['AU01', 'AU26'], mtl=['arousal', 'AU12', 'Fear'])
+    columns = dict(va=['valence', 'arousal'], au=['AU01', 'AU26'], mtl=['arousal', 'AU12', 'fear'])
     for table in ('photos.csv', 'talk/talk.csv'):
         header = (place / table).read_text().partition('\n')[0].split(',')
         assert set(columns[task]) <= set(header), table

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -23,27 +24,30 @@ HOLD = (
     'import os, sys, time; from abaw_mm.files import lock_folder\n'
     'with lock_folder(sys.argv[1], "--out"):\n'
     '    worker = os.fork()  # as a worker of a data loader, it may outlive its process\n'
-    '    print(worker, flush=True); time.sleep(60)'
+    '    if worker:\n'
+    '        print(worker, flush=True)\n'
+    '    time.sleep(60)'
 )
 
 
 @pytest.fixture
 def hold():
     """Return a function that locks a folder in another process; gives the process."""
-    ids = []
+    holders, workers = [], []
 
     def start_holder(folder):
         command = [sys.executable, '-c', HOLD, str(folder)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        ids.extend([process.pid, int(process.stdout.readline())])
-        return process
+        holders.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        workers.append(int(holders[-1].stdout.readline()))
+        return holders[-1]
 
     yield start_holder
-    for pid in ids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import multiprocessing
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -333,14 +334,14 @@ def count_flips() -> Callable:
     return count
 
 
-def _worker(rank: int, world_size: int, port: int, function: Callable, args: tuple) -> None:
-    os.environ.update(
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world_size),
-    )
+# Processes of run_distributed are forked from one that has imported this once.
+multiprocessing.set_forkserver_preload(['abaw_mm.apis'])
+
+
+def _worker(
+    rank: int, world_size: int, environment: dict[str, str], function: Callable, args: tuple
+) -> None:
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
     with end_process_group():
         dist.init_process_group('gloo', rank=rank, world_size=world_size)
         function(*args)
@@ -358,7 +359,13 @@ def run_distributed() -> Callable:
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = probe.getsockname()[1]
-        mp.spawn(_worker, (world_size, port, function, args), nprocs=world_size)
+        own = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE=str(world_size))
+        mp.start_processes(
+            _worker,
+            (world_size, {**os.environ, **own}, function, args),
+            nprocs=world_size,
+            start_method='forkserver',
+        )
 
     return run
 

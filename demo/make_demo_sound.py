@@ -6,9 +6,10 @@
 The layout is that of Aff-Wild2, with a video of each clip in ``videos``. Anger and Fear have the
 same pictures, a smile, and a low or a high tone. Sadness and Surprise have the same noise, and a
 mouth that opens and closes slowly or fast: their single pictures have the same distribution, only
-their order differs. All clips show one face and every class, in a light and a head pose of the
-clip. Scores on this data say nothing about real faces. The same seed draws the same pictures;
-encoders may write other bytes.
+their order differs. Neutral is a closed mouth, Other an open one, so that a model of single
+pictures learns to see the mouth. All clips show one face and every class, in a light and a head
+pose of the clip. Scores on this data say nothing about real faces. The same seed draws the same
+pictures; encoders may write other bytes.
 """
 
 import argparse
@@ -35,11 +36,12 @@ ANNOTATIONS = 'annotations/EXPR_Recognition_Challenge'
 SPLITS = {'train': 'Train_Set', 'val': 'Validation_Set', 'test': None}
 SOUND_PAIR = ('Anger', 'Fear')  # differ by the sound only
 MOTION_PAIR = ('Sadness', 'Surprise')  # differ by the order of the pictures only
+MOUTH = {'Neutral': 0.0, 'Other': 1.0}  # of the classes that do not move
 PITCH = {'Anger': (250, 400), 'Fear': (1000, 1600)}  # of the tone, in Hz
 PERIOD = {'Sadness': (16, 22), 'Surprise': (5, 7)}  # of the mouth, in frames
 RATE = 25  # frames per second
 SAMPLES = 16000  # per second
-BORDER = 8  # frames on either side of a change that are not labelled
+BORDER = 5  # frames on either side of a change that are not labelled
 SUPERSAMPLING = 2
 
 
@@ -55,7 +57,7 @@ class Clip:
 
 def simulate_clip(frames: int, rng: np.random.Generator) -> Clip:
     """Simulate a clip that shows each class once, in random order."""
-    shown = rng.permutation(SOUND_PAIR + MOTION_PAIR)
+    shown = rng.permutation([*SOUND_PAIR, *MOTION_PAIR, *MOUTH])
     starts = np.linspace(0, frames, len(shown) + 1).astype(int)
     label, smile, mouth = np.empty(frames, int), np.zeros(frames), np.full(frames, 0.5)
     sound = 0.02 * rng.standard_normal(frames * SAMPLES // RATE)
@@ -64,6 +66,8 @@ def simulate_clip(frames: int, rng: np.random.Generator) -> Clip:
         if name in PERIOD:
             cycles = np.arange(end - start) / rng.uniform(*PERIOD[name]) + rng.random()
             mouth[start:end] += 0.5 * np.sin(2 * np.pi * cycles)
+        elif name in MOUTH:
+            mouth[start:end] = MOUTH[name]
         else:
             smile[start:end] = 1
             at = np.arange(start * SAMPLES // RATE, end * SAMPLES // RATE)

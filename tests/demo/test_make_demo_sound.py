@@ -17,9 +17,9 @@ SCRIPT = '../demo/make_demo_sound.py'
 @pytest.fixture(scope='module')
 def segments():
     """Smile, mouth, loudest frequency in Hz and loudness of each class, over 40 clips."""
-    found = {name: [] for name in demo.SOUND_PAIR + demo.MOTION_PAIR}
+    found = {name: [] for name in [*demo.SOUND_PAIR, *demo.MOTION_PAIR, *demo.MOUTH]}
     for seed in range(40):
-        clip = demo.simulate_clip(160, np.random.default_rng(seed))
+        clip = demo.simulate_clip(240, np.random.default_rng(seed))
         for name, rows in found.items():
             at = np.flatnonzero(clip.label == EXPRESSIONS.index(name))
             per_frame = demo.SAMPLES // demo.RATE
@@ -51,6 +51,15 @@ def test_motion_pair_differs_by_order_only(segments):
     for rows in (slow, fast):
         assert not any(row[0].any() for row in rows)
         assert 0.018 < np.mean([row[3] for row in rows]) < 0.022
+
+
+def test_still_classes_show_either_end_of_the_motion(segments):
+    for name, mouth in demo.MOUTH.items():
+        for smile, shown, _, loudness in segments[name]:
+            assert not smile.any() and 0.015 < loudness < 0.025
+            assert abs(shown.mean() - mouth) < 0.03 and shown.std() < 0.06
+    moving = np.concatenate([row[1] for name in demo.MOTION_PAIR for row in segments[name]])
+    assert np.quantile(moving, 0.1) < 0.1 and np.quantile(moving, 0.9) > 0.9
 
 
 def test_video_has_pictures_and_sound_of_its_clip(run_tool, tmp_path):

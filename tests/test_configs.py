@@ -173,7 +173,8 @@ def test_config_over_features_trains_and_scores(path, make_small, tmp_path):
             assert context == sum(part.reach for part in parts)
 
 
-@pytest.mark.parametrize('path', mark_slow(TEMPORAL))
+@pytest.mark.slow
+@pytest.mark.parametrize('path', TEMPORAL, ids=lambda path: path.stem)
 def test_config_over_features_resumes_bit_equal_and_tests(path, make_small, tmp_path):
     whole = make_small(path, tmp_path / 'whole')
     Runner.from_cfg(compat.adapt_cfg_to_cpu(whole, 'none')).train()

@@ -20,12 +20,7 @@ from abaw_mm.evaluation.metrics import CCC, MultiTaskScore
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 TRACKS = [path for path in CONFIGS if re.search('_(va|au|mtl)$', path.stem)]
-QUICK = ('res18_srp_mtl', 'temporal_tcn_mtl')
 SCORES = dict(va='ccc', au='mean_f1', mtl='p_score')
-PARAMETERS = [
-    pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem)
-    for path in TRACKS
-]
 
 
 @pytest.fixture
@@ -62,7 +57,8 @@ def make_small(tracks, make_features, tmp_path):
     return load
 
 
-@pytest.mark.parametrize('path', PARAMETERS)
+@pytest.mark.slow
+@pytest.mark.parametrize('path', TRACKS, ids=lambda path: path.stem)
 def test_track_config_resumes_bit_equal_and_scores(path, make_small, tmp_path):
     task = path.stem.rpartition('_')[2]
     runner = Runner.from_cfg(make_small(path, tmp_path / 'whole'))
@@ -98,7 +94,7 @@ def test_track_config_trains_one_iteration_and_scores(path, make_small, tmp_path
     assert list((tmp_path / 'run').glob('best_affwild2_*_iter_1.pth'))
 
 
-@pytest.mark.parametrize('task', ['va', 'mtl'])
+@pytest.mark.parametrize('task', [pytest.param('va', marks=pytest.mark.slow), 'mtl'])
 def test_predictions_file_and_pictures(make_small, tmp_path, task):
     cfg = make_small(CONFIGS[0].parent / f'res18_srp_{task}.py', tmp_path / 'run')
     torch.save(dict(state_dict=Runner.from_cfg(cfg).model.state_dict()), tmp_path / 'm.pth')

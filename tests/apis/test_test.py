@@ -62,7 +62,7 @@ def make_options(folder):
     return {f'test_dataloader.{name}': value for name, value in options.items()}
 
 
-@pytest.mark.parametrize('tta', [False, True])
+@pytest.mark.parametrize('tta', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_score_file_and_report_have_the_class_of_the_averaged_scores(two_faced, tta):
     folder, scores = two_faced
     expected = scores[:7] if not tta else (scores[:7] + scores[7:]) / 2

@@ -86,7 +86,14 @@ def config(tiny, tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize('setting', ['checkpoint', 'load_from', 'resume', 'test'])
+@pytest.mark.parametrize(
+    'setting',
+    [
+        'checkpoint',
+        'test',
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ('load_from', 'resume')),
+    ],
+)
 def test_runs_refuse_a_hostile_checkpoint(hostile, config, tmp_path, monkeypatch, setting):
     path, match = hostile
     work_dir = str(tmp_path / 'run')

@@ -41,9 +41,8 @@ def rafdb(tmp_path):
     return weights
 
 
-@pytest.mark.parametrize(
-    'setting', ['checkpoint', pytest.param('load_from', marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('setting', ['checkpoint', 'load_from'])
 def test_training_starts_from_a_released_classifier(
     repo, tiny, tmp_path, rafdb, logged_warnings, setting
 ):

@@ -81,7 +81,7 @@ def count_gloo_threads():
     return sum('gloo_runloop' in name for name in names)
 
 
-@pytest.mark.parametrize('raises', [False, True])
+@pytest.mark.parametrize('raises', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_end_of_the_group_ends_its_threads(clean_env, raises):
     @cpu.end_process_group()
     def run():

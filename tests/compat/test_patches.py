@@ -207,6 +207,7 @@ def test_import_prints_nothing_on_standard_output():
     assert run_python('import abaw_mm').stdout == ''
 
 
+@pytest.mark.slow
 def test_only_the_warning_of_mmcv_lite_is_suppressed():
     code = (
         'import warnings, abaw_mm\n'
@@ -269,6 +270,7 @@ def test_averaged_scores_decide_the_label():
     assert merged.pred_label.tolist() == [1] and merged.gt_label.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_own_warnings_are_not_shown():
     """Those that a training starts with; others of the same kind are."""
     code = """

@@ -4,12 +4,21 @@ import random
 
 import pytest
 
-SLOW = ('fast', 'plain', 'mtl', 'contrawarping', 'byol', 'simsiam', 'temporal', 'gated', 'extract')
-
-
-@pytest.mark.parametrize(
-    'way', ['pack', 'audio', *(pytest.param(w, marks=pytest.mark.slow) for w in SLOW)]
+SLOW = (
+    'audio',
+    'fast',
+    'plain',
+    'mtl',
+    'contrawarping',
+    'byol',
+    'simsiam',
+    'temporal',
+    'gated',
+    'extract',
 )
+
+
+@pytest.mark.parametrize('way', ['pack', *(pytest.param(w, marks=pytest.mark.slow) for w in SLOW)])
 def test_killed_command_ends_as_an_unbroken_one(kills, tmp_path, way):
     data, differences = kills.make_data(tmp_path / 'data'), []
     rows = kills.kill_and_resume(

@@ -95,6 +95,7 @@ def test_second_training_in_a_work_dir_is_refused(tmp_path, hold):
     assert (tmp_path / 'run/iter_1.pth').is_file()
 
 
+@pytest.mark.slow
 def test_second_extraction_into_a_folder_is_refused(tmp_path, hold):
     config = write_config(tmp_path, workers=0)
     model = MODELS.build(Config.fromfile(config).model)

@@ -82,7 +82,15 @@ def take_steps(model, device, dtype, steps=3):
     return losses, {name: p.detach().cpu() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize('dtype', TOLERANCES, ids=lambda dtype: str(dtype).split('.')[1])
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        torch.float32,
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+        torch.bfloat16,
+    ],
+    ids=lambda dtype: str(dtype).split('.')[1],
+)
 @pytest.mark.parametrize('device', DEVICES)
 def test_steps_equal_float32_on_the_cpu(device, dtype, reference, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
@@ -197,6 +205,7 @@ def test_steps_between_logs_do_not_wait_for_the_device(device, repo, tiny, tmp_p
     assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('device', RUNNER_DEVICES)
 def test_resumed_run_is_bit_equal_with_deterministic_algorithms(device, repo, tiny, tmp_path):
     random = dict(randomness=dict(seed=0, deterministic=True))

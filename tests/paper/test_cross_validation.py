@@ -132,6 +132,7 @@ def test_one_command_trains_predicts_and_scores_all_folds(tools, tmp_path, run_t
     assert status == 1 and 'holds results of other settings' in error
 
 
+@pytest.mark.slow
 def test_the_models_of_all_folds_predict_a_test_set(tools, tmp_path, run_tool):
     config, work_dir = REPO / 'configs/res18_srp_demo.py', tmp_path / 'work'
     (tmp_path / 'list.txt').write_text(
@@ -164,7 +165,10 @@ def test_the_models_of_all_folds_predict_a_test_set(tools, tmp_path, run_tool):
     assert status == 1 and 'test_set.log' in error
 
 
-@pytest.mark.parametrize('task', ['va', 'au', 'mtl'])
+@pytest.mark.parametrize(
+    'task',
+    [pytest.param('va', marks=pytest.mark.slow), pytest.param('au', marks=pytest.mark.slow), 'mtl'],
+)
 def test_folds_of_each_track_are_scored_together(tools, tmp_path, run_tool, annotate_tracks, task):
     root, work_dir = tmp_path / 'affwild2', tmp_path / 'work'
     annotate_tracks(root)

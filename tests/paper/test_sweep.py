@@ -355,7 +355,10 @@ def wait_until_unlocked(work_dir):
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize('after', [0.0, 0.2, 0.45])
+@pytest.mark.parametrize(
+    'after',
+    [0.0, pytest.param(0.2, marks=pytest.mark.slow), pytest.param(0.45, marks=pytest.mark.slow)],
+)
 def test_killed_sweep_resumes_to_the_same_report(make, root, after):
     """Kill all processes several times before the sweep may finish."""
     (root / 'tools/train.py').write_text(TRAIN.replace('SLEEP', '0.01'))

@@ -81,7 +81,9 @@ def run(*command, **env):
     )
 
 
-@pytest.mark.parametrize(('node', 'listens'), [(0, False), (1, False), (1, True)])
+@pytest.mark.parametrize(
+    ('node', 'listens'), [(0, False), pytest.param(1, False, marks=pytest.mark.slow), (1, True)]
+)
 def test_node_that_finds_no_other_ends_with_one_line(node, listens):
     with socket.socket() as other:
         other.bind(('127.0.0.1', 0))

@@ -109,7 +109,14 @@ def test_resume_restores_step_and_momentum(tiny, tmp_path):
         assert torch.equal(exported['state_dict'][f'backbone.{name}'], tensor)
 
 
-@pytest.mark.parametrize('name', ['byol', 'simsiam', 'contrawarping'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param('byol', marks=pytest.mark.slow),
+        pytest.param('simsiam', marks=pytest.mark.slow),
+        'contrawarping',
+    ],
+)
 def test_mixed_precision_stays_finite(tiny, tmp_path, name):
     options = make_options(
         tiny / 'cropped_aligned',
@@ -120,6 +127,7 @@ def test_mixed_precision_stays_finite(tiny, tmp_path, name):
     assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
 
 
+@pytest.mark.slow
 def test_training_from_scratch_does_not_warn_of_random_weights(tiny, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(

@@ -169,6 +169,7 @@ def test_crafted_arrays_are_refused_without_a_crash(tmp_path):
     assert load_in_a_process(*paths) == f'refused {len(paths)}'
 
 
+@pytest.mark.slow
 def test_tar_of_pickles_is_refused(tmp_path):
     """``torch.load`` reads the format before torch 0.1.10 as well."""
     path, content = tmp_path / 'a.pth', pickle.dumps(dict(crafted=CRAFTED['objects']()), 2)

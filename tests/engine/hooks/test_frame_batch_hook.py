@@ -125,7 +125,11 @@ def test_custom_dataset_trains_in_the_plain_way(repo, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options', [{'train_dataloader.drop_last': True}, {'train_dataloader.dataset.indices': 32}]
+    'options',
+    [
+        {'train_dataloader.drop_last': True},
+        pytest.param({'train_dataloader.dataset.indices': 32}, marks=pytest.mark.slow),
+    ],
 )
 def test_last_batch_of_more_frames_trains_with_a_norm_in_the_head(repo, tiny, tmp_path, options):
     cfg = tiny_cfg(repo, tiny, tmp_path)

@@ -73,7 +73,9 @@ def test_lines_of_the_other_tracks():
     assert picture.shape == (SIDE + 2 * CAPTION, SIDE, 3)
 
 
-@pytest.mark.parametrize('name', ['res18_srp_affwild2', 'res18_srp_affwild2_plain'])
+@pytest.mark.parametrize(
+    'name', ['res18_srp_affwild2', pytest.param('res18_srp_affwild2_plain', marks=pytest.mark.slow)]
+)
 def test_every_frame_has_its_picture(repo, tiny, tmp_path, name):
     """Frames of the same number in two clips, and another last batch, in both ways of loading."""
     hook = dict(type='FrameVisualizationHook', interval=1, out_dir=str(tmp_path / 'pictures'))

@@ -42,7 +42,14 @@ def test_missing_checkpoint_is_an_error(repo, tiny, tmp_path):
         Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path, checkpoint='gone.pth')).train()
 
 
-@pytest.mark.parametrize('prefix', ['backbone.', 'backbone', None])
+@pytest.mark.parametrize(
+    'prefix',
+    [
+        'backbone.',
+        pytest.param('backbone', marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
+)
 def test_pretrained_of_mmengine_fills_the_whole_backbone(repo, tiny, tmp_path, prefix):
     wanted = save_backbone(tmp_path / 'ssl.pth')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'ssl.pth'), prefix=prefix)

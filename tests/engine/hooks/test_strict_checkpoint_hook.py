@@ -33,6 +33,7 @@ def test_test_refuses_a_backbone_alone(repo, tiny, tmp_path, prefix):
         Runner.from_cfg(cfg).test()
 
 
+@pytest.mark.slow
 def test_error_names_both_depths(repo, tiny, tmp_path):
     path = tmp_path / 'r50.pth'
     save_backbone(path, depth=50)

@@ -95,6 +95,7 @@ def test_lost_validation_of_a_complete_run_is_made_up_once(
     runner.train()
 
 
+@pytest.mark.slow
 def test_best_checkpoints_of_later_steps_are_removed_with_the_next_best(repo, tiny, tmp_path):
     """A run that goes on from an older checkpoint ends with one best file, and leaves others."""
     cfg = tiny_cfg(repo, tiny, tmp_path)

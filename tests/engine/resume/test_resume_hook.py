@@ -101,7 +101,7 @@ def test_complete_run_warns_once(repo, tiny, tmp_path, logged_warnings):
     assert len([line for line in logged_warnings if 'random weights' in line]) == 1
 
 
-QUICK = [('fast', 1, 0), ('plain', 1, 2), ('contrawarping', 1, 0), ('temporal', 2, 1)]
+QUICK = [('fast', 1, 0), ('plain', 1, 2)]
 WAYS = ('fast', 'plain', 'contrawarping', 'byol', 'simsiam', 'temporal')
 TABLE = [
     pytest.param(*row, marks=[] if row in QUICK else pytest.mark.slow)

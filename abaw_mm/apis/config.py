@@ -9,10 +9,11 @@ import mmengine.dist
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 
 from abaw_mm.apis.check_settings import check_settings
 from abaw_mm.apis.config_errors import convert_config_errors
+from abaw_mm.apis.quiet_runner import print_for_people
 from abaw_mm.compat.cpu import LAUNCHERS, init_dist, set_dist_environment
 from abaw_mm.compat.end_with_parent import end_with_parent
 from abaw_mm.engine.processes.comparison import compare_processes
@@ -55,6 +56,7 @@ def load_config(
             'as configs/res50_srp_affwild2.py; correct the path'
         )
     _prepare_process(launcher)
+    print_for_people(MMLogger.get_current_instance())
     with convert_config_errors(config):
         cfg = Config.fromfile(config)
         cfg.merge_from_dict(cfg_options or {})
@@ -119,6 +121,9 @@ def _prepare_process(launcher: str) -> None:
         os.environ.pop('WORLD_SIZE', None)  # a cluster's login shell may set it
     elif world_size in os.environ:
         os.environ['WORLD_SIZE'] = os.environ[world_size]
+    if launcher != 'none':
+        for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
+            os.environ.setdefault(name, '1')  # mmengine does the same, with a warning per process
     if launcher == 'pytorch':
         end_with_parent()
 

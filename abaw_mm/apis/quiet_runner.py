@@ -1,6 +1,7 @@
 """A Runner that prints what a person reads, and logs the rest to its file."""
 
 import logging
+import re
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -17,7 +18,9 @@ FOR_THE_FILE = (
     'Enabling the "efficient_conv_bn_eval"',
     'Checkpoints will be saved to',
     'Exp name:',
+    'Using env variable',
 )
+SCORES = re.compile(r'(Iter|Epoch)\((val|test)\)')  # a line with all scores
 
 
 class QuietRunner(Runner):
@@ -30,18 +33,33 @@ class QuietRunner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger of the run, as ``Runner`` does."""
         logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(is_for_people)
+        print_for_people(logger)
         return logger
+
+
+def print_for_people(logger: logging.Logger) -> None:
+    """Let a logger print only what a person reads. Its log files keep all."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(is_for_people)
 
 
 def is_for_people(record: logging.LogRecord) -> bool:
     """Return whether a record is printed.
 
-    >>> config = logging.LogRecord('', logging.INFO, '', 0, 'Config:\\nmodel = ...', (), None)
-    >>> is_for_people(config)
+    Lines that only have scores of our metrics are not: the metrics print a table.
+
+    >>> def is_printed(text):
+    ...     return is_for_people(logging.LogRecord('', logging.INFO, '', 0, text, (), None))
+    >>> is_printed('Config:\\nmodel = ...')
     False
+    >>> is_printed('Iter(val) [5/5]    affwild2/macro_f1: 48.5162  time: 1.0600')
+    False
+    >>> is_printed('Iter(val) [5/5]    affwild2/macro_f1: 48.5162  accuracy/top1: 50.2496')
+    True
     """
+    if record.levelno > logging.INFO:
+        return True
     text = record.getMessage().lstrip('\n- ')
-    return record.levelno > logging.INFO or not text.startswith(FOR_THE_FILE)
+    prefixes = set(re.findall(r'([\w.-]+)/\S+: ', text)) if SCORES.match(text) else set()
+    return not text.startswith(FOR_THE_FILE) and prefixes != {'affwild2'}

@@ -99,7 +99,7 @@ def test_config_of_the_docs_trains_on_a_fold(root, tmp_path, run_tool):
     assert sum(clips) == 6
     for number in clips:
         assert f'Validation_Set: {number} clips' in result.stdout
-    assert 'affwild2/macro_f1' in result.stdout
+    assert '\nmacro-F1 ' in result.stdout
 
 
 def test_clip_in_two_folders_is_refused(root, make_clip):

@@ -73,8 +73,12 @@ MODELS: dict[str, Sequence[dict]] = {  # name: backbone and neck
     'gate': [GATE],
     'gate + TCN': [GATE, TCN],
     'cross-attention': [CROSS_ATTENTION],
+    'cross-attention + TCN': [CROSS_ATTENTION, TCN],
 }
-DRAWN = (('MLP', 'TCN'), ('gate', 'gate + TCN', 'cross-attention'))  # of one stream, of both
+DRAWN = (  # of one stream, of both
+    ('MLP', 'TCN'),
+    ('gate', 'gate + TCN', 'cross-attention', 'cross-attention + TCN'),
+)
 FACES = (
     ('MLP', 'TCN', 'transformer', 'TCN + transformer'),
     ('concatenation', 'gate', 'cross-attention'),
@@ -185,7 +189,7 @@ def compare_drawn(args: argparse.Namespace) -> None:
         cfg = Config.fromfile(FRAME_MODEL)
         cfg.data_preprocessor.update(crop_size=64, resize_edge=64)
         cfg.model.head.in_channels = 256  # one cell
-        cfg.train_cfg.update(max_iters=400, val_interval=400)
+        cfg.train_cfg.update(max_iters=1500, val_interval=1500)
         for loader in LOADERS:
             cfg[loader].dataset.data_root = root
         model = folder / 'frame_model'

@@ -19,6 +19,8 @@ FOR_THE_FILE = (
     'Checkpoints will be saved to',
     'Exp name:',
     'Using env variable',
+    'Load checkpoint from',
+    'The previous best checkpoint',
 )
 SCORES = re.compile(r'(Iter|Epoch)\((val|test)\)')  # a line with all scores
 

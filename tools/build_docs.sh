@@ -3,7 +3,7 @@
 #
 #   bash tools/build_docs.sh
 #
-# VENV: path of the virtual environment (default .venv). PYTHON: interpreter, 3.10 or later.
+# VENV: path of the virtual environment (default .venv). PYTHON: interpreter, 3.10 to 3.12.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh

@@ -5,14 +5,14 @@
 find_python() {
     local candidate
     for candidate in ${PYTHON:-python3.12 python3.11 python3.10 python3 python}; do
-        if "$candidate" -c 'import sys; sys.exit(not sys.version_info >= (3, 10))' \
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
             2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "No Python 3.10 or later found (PYTHON=${PYTHON:-unset}); install one, or set PYTHON" \
-        "to its path" >&2
+    echo "No Python 3.10, 3.11 or 3.12 found (PYTHON=${PYTHON:-unset}); install one, and run" \
+        "PYTHON=/path/to/python3.12 bash $0" >&2
     return 1
 }
 
@@ -34,7 +34,7 @@ install_stack() {
     fi
     # shellcheck disable=SC1091
     source "$venv/bin/activate"
-    echo "Installing requirements/$stack.txt in $venv"
+    echo "Installing requirements/$stack.txt in $venv, which takes minutes the first time"
     # torch by itself first, so that an installed build for this machine is kept.
     pip install --quiet "$(grep '^torch==' "requirements/$stack.txt")"
     pip install --quiet --requirement "requirements/$stack.txt"

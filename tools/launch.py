@@ -53,6 +53,7 @@ def main() -> int:
         # second what the launchers of several nodes do.
         for name in ('multiprocessing.api', 'agent.server.api'):
             logging.getLogger(f'torch.distributed.elastic.{name}').setLevel(logging.CRITICAL)
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # torchrun does the same, with a warning
     os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', str(PATIENCE_S))
     args = run.parse_args(sys.argv[1:])
     args.signals_to_handle = 'SIGTERM,SIGHUP,SIGQUIT'

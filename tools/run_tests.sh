@@ -5,7 +5,7 @@
 #
 # Tests marked slow are left out; `-m slow` runs them alone.
 # STACK: openmmlab (default) or onedl. VENV: path of the environment (default .venv or .venv-onedl).
-# PYTHON: interpreter, 3.10 or later.
+# PYTHON: interpreter, 3.10 to 3.12.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh

@@ -192,6 +192,8 @@ def _advise(name: str, cfg: Config) -> str:
     paths = [path for setting in sorted(SETTINGS) for path in _find_key(name, cfg, setting)]
     if paths:
         return f'set {", ".join(paths[:3])} instead'
+    for guess in difflib.get_close_matches(name, SETTINGS, 1, 0.7):
+        return f'did you mean {guess}?'
     return 'remove it, or set the value that is meant'
 
 

@@ -1,9 +1,14 @@
 """Turn what mmengine raises for a mistake in a config into a user error."""
 
+import difflib
+import inspect
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import mmengine.runner
 
 from abaw_mm.errors import InvalidValueError, UserError
 
@@ -19,6 +24,7 @@ CONFIG_ERRORS = (
     TypeError,
     ValueError,
 )
+UNKNOWN_ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
 # What freezing more stages than there are raises in mmpretrain's backbones.
 FREEZING_ERRORS = (AttributeError, IndexError)
 
@@ -70,9 +76,28 @@ def _describe(error: Exception) -> str:
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # str() would add quotes
     if str(error):
-        # The key may come from a base config, as SGD's momentum for AdamW does.
-        inherited = 'unexpected keyword argument' in str(error)
-        advice = '; if the key is inherited, put _delete_=True into this dict' * inherited
-        return str(error) + advice
+        unknown = re.search(
+            r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'", str(error)
+        )
+        return str(error) + (_advise(error, *unknown.groups()) if unknown else '')
     frame = traceback.extract_tb(error.__traceback__)[-1]  # a bare assert: show its source
     return f'{type(error).__name__} in {frame.name}: {frame.line}'
+
+
+def _advise(error: Exception, owner: str | None, key: str) -> str:
+    """Name the argument that an unknown one may stand for, or the way to drop an inherited one."""
+    built = [
+        getattr(mmengine.runner, owner or '', None),  # a loop
+        *(frame.f_locals.get('obj_cls') for frame, _ in traceback.walk_tb(error.__traceback__)),
+    ]
+    names = {
+        name
+        for cls in filter(inspect.isclass, built)
+        for one in inspect.getmro(cls)
+        if '__init__' in vars(one)
+        for name in inspect.signature(vars(one)['__init__']).parameters
+    }
+    for closest in difflib.get_close_matches(key, names - {'self', 'args', 'kwargs'}, 1, 0.75):
+        return f'; did you mean {closest}?'
+    # The key may come from a base config, as SGD's momentum for AdamW does.
+    return '; if the key is inherited, put _delete_=True into this dict'

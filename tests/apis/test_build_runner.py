@@ -67,6 +67,8 @@ VIT = dict(_delete_=True, type='VisionTransformer', arch='deit-tiny', frozen_sta
             dict(optim_wrapper__optimizer=dict(type='AdamW', lr=1e-3)),
             "'(momentum|nesterov)'.*; if the key is inherited, put _delete_=True into this dict",
         ),
+        (dict(train_cfg__max_itres=3), "'max_itres'; did you mean max_iters\\?$"),
+        (dict(model__backbone__frozen_stage=1), "'frozen_stage'; did you mean frozen_stages\\?$"),
     ],
 )
 def test_mistake_is_reported_with_its_fix(repo, tiny, tmp_path, options, message):

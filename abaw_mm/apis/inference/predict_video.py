@@ -173,7 +173,7 @@ def _describe_source(reader: VideoReader, start: float | None, end: float | None
 def _describe_search(detector: str = 'mtcnn', min_face: int = 40, detect_every: int = 8) -> str:
     return (
         f'{detector}, at least {min_face} pixels high, searched every {detect_every} frames and '
-        'followed between'
+        'followed in between'
     )
 
 

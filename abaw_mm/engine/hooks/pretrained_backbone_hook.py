@@ -15,6 +15,10 @@ from abaw_mm.checks import check_arguments
 from abaw_mm.engine.unwrap_model import unwrap_model
 from abaw_mm.errors import InvalidValueError
 
+ADVICE = (
+    ' Set `checkpoint` at the top of the config, or `--cfg-options checkpoint=PATH`, to the '
+    'weights of a self-supervised backbone.'
+)
 META_KEY = 'random_backbone'  # in the meta of a checkpoint: the run started without weights
 
 
@@ -86,9 +90,9 @@ class PretrainedBackboneHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Warn in a test."""
-        self._warn(runner)
+        self._warn(runner, 'When this checkpoint was trained, the', advice='')
 
-    def _warn(self, runner: Runner, begin: str = 'The') -> None:
+    def _warn(self, runner: Runner, begin: str = 'The', advice: str = ADVICE) -> None:
         if not self.random or not self.warn:
             return
         backbone = getattr(unwrap_model(runner.model), 'backbone', None)
@@ -98,8 +102,7 @@ class PretrainedBackboneHook(Hook):
         )
         print_log(
             f'{begin} backbone started from random weights: {effect}, and the scores are not those '
-            'of the paper. Set `checkpoint` at the top of the config, or '
-            '`--cfg-options checkpoint=PATH`, to the weights of a self-supervised backbone.',
+            f'of the paper.{advice}',
             logger='current',
             level=logging.WARNING,
         )

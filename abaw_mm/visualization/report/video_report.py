@@ -1,6 +1,7 @@
 """Write the HTML report of a video: predictions over time, without labels."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -156,6 +157,7 @@ def make_video_report(
         face = dict(
             clip=clip,
             id=face_ids[clip],
+            name=_name_face(face_ids[clip], clip, name),
             frames=len(at),
             first=float(time[at[0]]),
             last=float(end[at[-1]]),
@@ -283,6 +285,16 @@ def _show_moment(
         frame=int(own.frame_no[row]) - 1,
         picture=None if picture is None else make_thumbnail(picture),
     )
+
+
+def _name_face(face_id: int, clip: str, name: str) -> str:
+    """Return the heading of a face, with the word that a drawn video shows beside its id.
+
+    >>> _name_face(1, 'talk_left', 'talk.mp4'), _name_face(0, 'talk', 'talk.mp4')
+    ('Face 1 (left)', 'Face 0')
+    """
+    place = clip.removeprefix(Path(name).stem).strip('_')
+    return f'Face {face_id}' + f' ({place})' * bool(place)
 
 
 def _list_units(faces: Sequence[dict]) -> list[tuple[int, str]]:

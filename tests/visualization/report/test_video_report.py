@@ -86,7 +86,7 @@ def test_pictures_steps_and_chain(video):
     chain = text.split('<table class="chain">')[1]
     assert 'MTCNN &lt;b&gt;' in chain and 'smooth box 1s' in chain and 'abababababab…' in chain
     for row, (_, number) in zip(rows, frames, strict=True):
-        assert f'frame {number - 1}</span>' in text
+        assert f'frame&nbsp;{number - 1}</span>' in text
         assert f'{100 * smooth.confidence[row]:.1f} %' in text
     assert STRANGE not in text and '<script' not in text and "default-src 'none'" in text
 
@@ -95,9 +95,9 @@ def test_part_of_a_video_keeps_its_frame_numbers(video):
     p, time = video
     later = replace(p, frame_no=p.frame_no + 100)
     text, other = make_page(p, time), make_page(later, time, first_frame=101)
-    numbers = [[int(x) for x in re.findall(r', frame (\d+)</span>', t)] for t in (text, other)]
+    numbers = [[int(x) for x in re.findall(r', frame&nbsp;(\d+)</span>', t)] for t in (text, other)]
     assert numbers[1] == [x + 100 for x in numbers[0]]
-    without = [re.sub(r', frame \d+</span>', '', t) for t in (text, other)]
+    without = [re.sub(r', frame&nbsp;\d+</span>', '', t) for t in (text, other)]
     assert without[0] == without[1]
 
 

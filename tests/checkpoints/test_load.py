@@ -204,6 +204,7 @@ def load_on_rank(url, number, hub):
     assert load_checkpoint_file(url)['w'] == number
 
 
+@pytest.mark.slow
 def test_ranks_use_the_version_of_rank_0(save_at, tmp_path, run_distributed):
     url = save_at('a.pth', 1, 1e9)
     run_distributed(load_on_rank, url, 1, str(tmp_path / 'cache'))

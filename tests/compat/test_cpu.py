@@ -220,6 +220,7 @@ def train_in_process(rank, port, work_dir):
     dist.barrier()  # a process that exits early aborts the other
 
 
+@pytest.mark.slow
 def test_training_on_two_cpu_processes(tmp_path):
     mp.spawn(train_in_process, (free_port(), str(tmp_path)), nprocs=2)
     check = load_checkpoint_file(tmp_path / 'iter_2.pth')

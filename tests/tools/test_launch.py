@@ -82,7 +82,12 @@ def run(*command, **env):
 
 
 @pytest.mark.parametrize(
-    ('node', 'listens'), [(0, False), pytest.param(1, False, marks=pytest.mark.slow), (1, True)]
+    ('node', 'listens'),
+    [
+        (0, False),
+        pytest.param(1, False, marks=pytest.mark.slow),
+        pytest.param(1, True, marks=pytest.mark.slow),
+    ],
 )
 def test_node_that_finds_no_other_ends_with_one_line(node, listens):
     with socket.socket() as other:

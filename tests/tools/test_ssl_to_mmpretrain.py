@@ -82,6 +82,7 @@ def test_output_has_the_layout_of_mmpretrain(run, tmp_path, moco, weights, suffi
         assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_loads_in_mmpretrain_without_abaw_mm(run, tmp_path, moco, weights):
     out = tmp_path / 'out.pth'
     assert run(moco, out)[0] == 0

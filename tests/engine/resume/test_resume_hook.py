@@ -88,6 +88,7 @@ def test_another_optimizer_is_refused(saved, current, message):
     ResumeHook().after_load_checkpoint(runner, checkpoint)
 
 
+@pytest.mark.slow
 def test_complete_run_warns_once(repo, tiny, tmp_path, logged_warnings):
     Runner.from_cfg(tiny_cfg(repo, tiny, tmp_path / 'run')).train()
     logged_warnings.clear()

@@ -76,9 +76,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # str() would add quotes
     if str(error):
-        unknown = re.search(
-            r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'", str(error)
-        )
+        unknown = UNKNOWN_ARGUMENT.search(str(error))
         return str(error) + (_advise(error, *unknown.groups()) if unknown else '')
     frame = traceback.extract_tb(error.__traceback__)[-1]  # a bare assert: show its source
     return f'{type(error).__name__} in {frame.name}: {frame.line}'

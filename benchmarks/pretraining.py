@@ -113,7 +113,7 @@ def make_pretraining(method: str, seed: int, folder: Path, args: argparse.Namesp
         options['data_preprocessor.warp'] = FREE
     changes = [f'{key}={value}' for key, value in options.items()]
     config = f'{CONFIGS}res18_{family}_mini.py'
-    flags = ['--amp', '--resume', '--work-dir', str(folder)]
+    flags = ['--resume', '--work-dir', str(folder)] + ['--amp'] * args.amp
     return ['tools/train.py', config, *flags, '--cfg-options', *changes]
 
 
@@ -286,6 +286,9 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds, from 0')
     parser.add_argument('--steps', type=int, default=5000)
     parser.add_argument('--threads', type=int, default=1, help='threads of a run')
+    parser.add_argument(
+        '--amp', action='store_true', help='bfloat16; slower on processors without AMX'
+    )
     parser.add_argument('--probe-only', action='store_true', help='leave out the fine-tuning')
     parser.add_argument('--report', action='store_true', help='only print the tables')
     args = parser.parse_args()

@@ -16,13 +16,15 @@ SMALL = (
 )
 
 
-def write_small_model(repo: Path, data_root: Path, folder: Path, base: str) -> tuple[str, str]:
+def write_small_model(
+    repo: Path, data_root: Path, folder: Path, base: str, small: str = SMALL
+) -> tuple[str, str]:
     """Write a config with a small network, and a checkpoint that fits it."""
     path = folder / 'small.py'
     path.write_text(
         f"_base_ = ['{os.path.relpath(repo / f'configs/{base}.py', folder)}']\n"
         f'test_dataloader = dict(num_workers=0, persistent_workers=False, '
-        f'dataset=dict(data_root={str(data_root)!r}))\n{SMALL}'
+        f'dataset=dict(data_root={str(data_root)!r}))\n{small}'
     )
     torch.manual_seed(0)
     cfg = compat.adapt_cfg_to_cpu(load_config(str(path)), 'none')

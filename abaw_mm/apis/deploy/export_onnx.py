@@ -247,8 +247,21 @@ def _write(job: _Job, path: Path) -> None:
             f'{job.info.config}: got a network that torch cannot export to ONNX '
             f'({summarize(error)}), expected another; see docs/onnx.md for those that were tried'
         ) from error
+    _check_axes(job, program)
     program.save(path, external_data=False)
     write_metadata(path, job.info)
+
+
+def _check_axes(job: _Job, program: Any) -> None:
+    """Check that what may have any length has not become a constant."""
+    for tensor in program.model.graph.inputs:
+        for axis, name in job.free.items():
+            if isinstance(tensor.shape[axis], int):
+                raise InvalidValueError(
+                    f'{job.info.config}: got a network that torch exports with a fixed {name} of '
+                    f'{tensor.shape[axis]}, expected any {name}; where its code takes len() of a '
+                    'tensor, use shape[0]'
+                )
 
 
 def _compare(job: _Job, path: Path, checkpoint: str) -> float:

@@ -19,6 +19,8 @@ from abaw_mm.apis.inference.crop_scorer import CropScorer
 from abaw_mm.apis.test import test as run_test
 from abaw_mm.errors import InvalidValueError, UserError
 from abaw_mm.evaluation import Predictions
+from abaw_mm.models.backbones import apvit
+from abaw_mm.models.backbones.apvit import keep_tokens
 from abaw_mm.models.deploy.onnx_network import OnnxNetwork
 from abaw_mm.structures.tasks import EXPRESSIONS
 
@@ -37,8 +39,8 @@ def root(tmp_path_factory):
     return root
 
 
-def write_model(request, root, folder, base):
-    files = write_small_model(request.path.parents[3], root, folder, base)
+def write_model(request, root, folder, base, **kwargs):
+    files = write_small_model(request.path.parents[3], root, folder, base, **kwargs)
     with open(files[0], 'a') as file:
         file.write('model.update(mixed_precision=False)\n')
     return files
@@ -77,6 +79,34 @@ def test_probabilities_are_those_of_the_checkpoint(model, exported, crops, numbe
     np.testing.assert_allclose(got.sum(1), 1, atol=1e-5)
     if number > 1:
         assert np.ptp(want, axis=0).max() > 0.01
+
+
+SMALL_APVIT = (
+    'model = dict(backbone=dict(embed_dims=32, keep_patches=20, keep_rates=(1.0, 0.9)), '
+    'head=dict(in_channels=32))\n'
+)
+
+
+@pytest.mark.slow
+def test_selected_patches_of_any_number_of_crops(
+    request, root, crops, tmp_path, run_tool, monkeypatch
+):
+    config, checkpoint = write_model(request, root, tmp_path, 'apvit_affwild2', small=SMALL_APVIT)
+    out = tmp_path / 'apvit.onnx'
+    assert run_tool('export_onnx.py', config, checkpoint, out)[0] == 0
+    scorer, network = CropScorer(config, checkpoint, device='cpu'), OnnxNetwork(str(out))
+    for number in 1, 5:
+        got = network.run(dict(crops=crops[:number]))['pred_score']
+        np.testing.assert_allclose(got, scorer(crops[:number]), atol=1e-5)
+    out.unlink()
+    monkeypatch.setattr(apvit, 'keep_tokens', keep_fixed_batch)
+    status, _, message = run_tool('export_onnx.py', config, checkpoint, out)
+    assert status == 1 and 'exports with a fixed N of 2, expected any N' in message
+    assert not out.exists()
+
+
+def keep_fixed_batch(tokens, scores, number):
+    return keep_tokens(tokens, scores, number).expand(len(tokens), -1, -1)
 
 
 def test_file_describes_its_network(model, exported):

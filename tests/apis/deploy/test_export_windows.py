@@ -22,6 +22,11 @@ for package in ('onnx', 'onnxruntime', 'onnxscript'):
 SMALL = {
     'temporal_tcn_affwild2': {'model.backbone.channels': 8},
     'transformer_features_affwild2': {'model.backbone.channels': 16},
+    'tcn_transformer_features_affwild2': {
+        'model.backbone.channels': 16,
+        'model.neck.in_channels': 16,
+        'model.neck.channels': 16,
+    },
     'gated_av_affwild2': {'model.backbone.channels': 8},
     'cross_attention_av_affwild2': {'model.backbone.channels': 16},
 }
@@ -88,7 +93,10 @@ def compute_expected(config, options, checkpoint, inputs):
     if '' in streams:
         streams, seen = streams[''], seen['']
     with torch.no_grad():
-        return model.head((model.backbone(streams, seen),)[-1:]).softmax(-1).numpy()
+        frames = model.backbone(streams, seen)
+        if model.with_neck:
+            frames = model.neck(frames, seen)
+        return model.head((frames,)).softmax(-1).numpy()
 
 
 @pytest.mark.slow

@@ -42,10 +42,10 @@ def test_ten_minutes_need_no_more_memory_than_ten_seconds(tmp_path):
     peaks = []
     for seconds in (10, 600):
         path = tmp_path / f'{seconds}.mp4'
-        pictures = make_pictures(100, 160, 120) * (seconds // 10)
-        write_video(path, pictures, rate=10, sound='aac', options={'preset': 'ultrafast'})
+        pictures = make_pictures(20, 160, 120) * (seconds // 10)
+        write_video(path, pictures, rate=2, sound='aac', options={'preset': 'ultrafast'})
         frames, peak = measure_peak(path, tmp_path / 'drawn.mp4')
-        assert frames == 10 * seconds
+        assert frames == 2 * seconds
         peaks.append(peak)
-    assert peaks[1] < peaks[0] + 50
+    assert peaks[1] < peaks[0] + 50  # the pixels of 1,200 frames take 69 MB
     print('peak memory in MB:', peaks)

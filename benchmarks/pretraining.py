@@ -55,6 +55,21 @@ METHODS = dict(
     simsiam='SimSiam',
     random='random weights',
 )
+# ContraWarping with the muscle warp and one factor changed, to find what matters on drawn faces.
+FACTORS = dict(
+    contrawarping_weight0={'model.head.loss.negative_weight': 0.0},  # BYOL in one direction
+    contrawarping_weight8={'model.head.loss.negative_weight': 8.0},
+    contrawarping_weight32={'model.head.loss.negative_weight': 32.0},
+    contrawarping_margin1={'model.head.loss.margin': 1.0},
+    contrawarping_strong={
+        'data_preprocessor.warp.strength': 0.1,
+        'data_preprocessor.warp.max_slope': 0.7,
+        'data_preprocessor.warp.prob': 0.6,
+    },
+    contrawarping_unshared={'model.shared_bn': False},
+    contrawarping_symmetric={'model.symmetric': True},
+    contrawarping_momentum={'model.base_momentum': 0.02},
+)
 # Eyes, nose and corners of the mouth, as fractions of the side: of the mean of faces_unlabelled,
 # and of the drawn face at rest with mean proportions.
 POINTS = dict(
@@ -105,8 +120,9 @@ def make_pretraining(method: str, seed: int, folder: Path, args: argparse.Namesp
         'train_dataloader.dataset.data_root': args.faces,
         'train_cfg.max_iters': args.steps,
     }
-    if method == 'contrawarping_muscle':
+    if method == 'contrawarping_muscle' or method in FACTORS:
         options['data_preprocessor.warp.points'] = POINTS[args.world]
+        options |= FACTORS.get(method, {})
     elif method == 'random':
         options |= {'optim_wrapper.optimizer.lr': 0.0, 'train_cfg.max_iters': STATISTICS}
     elif method == 'contrawarping_free':
@@ -249,25 +265,28 @@ def report(folder: Path, seeds: int) -> str:
     lines = []
     for kind in ('probe', 'finetuning'):
         counts: dict[str, dict[int, np.ndarray]] = {}
-        for method in METHODS:
+        for method in (*METHODS, *FACTORS):
             read = {
                 seed: read_predictions(folder / f'{method}_seed{seed}', kind)
                 for seed in range(seeds)
             }
-            counts[method] = {k: count_confusions(v) for k, v in read.items() if v is not None}
+            found = {k: count_confusions(v) for k, v in read.items() if v is not None}
+            if found or method in METHODS:
+                counts[method] = found
         lines += [f'| {kind} | seeds | macro-F1 |', '| --- | --- | --- |']
-        for method, name in METHODS.items():
-            scores = [float(macro_f1(one.sum(0))) for one in counts[method].values()]
+        for method, runs in counts.items():
+            scores = [float(macro_f1(one.sum(0))) for one in runs.values()]
             text = ', '.join(f'{score:.2f}' for score in scores) or 'not run'
-            lines.append(f'| {name} | {len(scores)} | {text} |')
+            lines.append(f'| {METHODS.get(method, method)} | {len(scores)} | {text} |')
         lines += ['', '| difference | seeds | mean | 95 % interval |', '| --- | --- | --- | --- |']
-        for one, other in itertools.combinations(METHODS, 2):
+        for one, other in itertools.combinations(counts, 2):
             both = sorted(counts[one].keys() & counts[other].keys())
             if both:
                 sides = ([counts[method][seed] for seed in both] for method in (one, other))
                 mean, low, high = compare(*sides)
                 cells = f'{len(both)} | {mean:+.2f} | {low:+.2f} to {high:+.2f}'
-                lines.append(f'| {METHODS[one]} - {METHODS[other]} | {cells} |')
+                names = ' - '.join(METHODS.get(method, method) for method in (one, other))
+                lines.append(f'| {names} | {cells} |')
         lines.append('')
     return '\n'.join(lines)
 
@@ -282,7 +301,7 @@ def main() -> None:
         '--data-root', default='data/affwild2_mini', help='root of the labelled frames'
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/pretraining'))
-    parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
+    parser.add_argument('--methods', nargs='+', choices=[*METHODS, *FACTORS], default=list(METHODS))
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds, from 0')
     parser.add_argument('--steps', type=int, default=5000)
     parser.add_argument('--threads', type=int, default=1, help='threads of a run')

@@ -1,7 +1,11 @@
 """Test that exported networks of frames give the predictions of their checkpoints."""
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +136,23 @@ def test_test_command_writes_the_same_scores(model, exported, tmp_path):
     assert got.clips == want.clips and len(got) == 10
     for name in want.columns:
         np.testing.assert_allclose(got[name], want[name], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_scores_of_one(repo, model, exported, tmp_path):
+    found = []
+    for processes in 1, 2:
+        out = tmp_path / f'{processes}.npz'
+        script, flags = repo / 'tools/dist_test.sh', ['--onnx', exported[0], '--out', str(out)]
+        command = ['bash', str(script), model[0], str(processes), *flags]
+        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+        environment = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1'}
+        subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+        found.append(Predictions.read(str(out)))
+    one, two = found
+    assert len(one) == len(two) == 10 and one.sha256 == two.sha256
+    for name in one.columns:
+        np.testing.assert_array_equal(two[name], one[name])
 
 
 def test_pictures_get_the_same_table(model, exported, faces, run_tool, tmp_path):

@@ -1,8 +1,6 @@
 """benchmarks/pretraining.py, which compares ways of pre-training: scores, intervals, and a run."""
 
 import argparse
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -22,13 +20,9 @@ METHOD_FILES = dict(
 
 
 @pytest.fixture(scope='module')
-def bench() -> ModuleType:
+def bench(load_tool) -> ModuleType:
     """Import benchmarks/pretraining.py."""
-    path = Path(__file__).parents[2] / 'benchmarks/pretraining.py'
-    spec = importlib.util.spec_from_file_location('benchmark_pretraining', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('../benchmarks/pretraining.py')
 
 
 def draw_predictions(accuracy, seed=0, frames=400):

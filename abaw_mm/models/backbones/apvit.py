@@ -159,9 +159,8 @@ class _PoolingTransformer(BaseModule):
         scores = spatial_attention(patches).flatten(1)
         tokens = patches.flatten(2).transpose(1, 2) + self.patch_pos_embed
         tokens = keep_tokens(tokens, scores, self.keep_patches)
-        cls = (self.cls_token + self.cls_pos_embed).expand(
-            tokens.shape[0], -1, -1
-        )  # len() is fixed in an export
+        # Not len(tokens), which would become a constant in an exported network.
+        cls = (self.cls_token + self.cls_pos_embed).expand(tokens.shape[0], -1, -1)
         x = self.blocks(torch.cat([cls, tokens], dim=1))
         return self.norm(x)[:, 0]
 

@@ -41,17 +41,19 @@ class Action:
 
 
 ACTIONS = (
-    Action('inner brow', ((0.22, -0.4),), ((0, -1),), 0.16, True),
-    Action('outer brow', ((0.72, -0.42),), ((0, -1),), 0.18, True),
-    Action('brows together', ((0.25, -0.38),), ((-0.7, 0.4),), 0.16, False),
-    Action('upper lid', ((0.5, -0.1),), ((0, -0.55),), 0.12, True),
-    Action('lower lid', ((0.5, 0.16),), ((0, -0.5),), 0.12, False),
-    Action('nose wing', ((0.24, 0.52),), ((0.3, -0.6),), 0.14, False),
-    Action('mouth corner up', ((0.42, 0.98), (0.55, 0.6)), ((0.6, -0.9), (0.1, -0.5)), 0.18, False),
-    Action('mouth corner down', ((0.42, 1.02),), ((0.1, 1),), 0.18, False),
-    Action('mouth corner out', ((0.42, 1.0),), ((1, 0),), 0.18, True),
-    Action('upper lip', ((0.1, 0.9),), ((0, -0.8),), 0.14, True),
-    Action('lower lip', ((0.1, 1.12), (0.12, 1.4)), ((0, 0.9), (0, 0.6)), 0.17, True),
+    Action('inner brow', ((0.22, -0.4),), ((0, -1),), 0.256, True),
+    Action('outer brow', ((0.72, -0.42),), ((0, -1),), 0.288, True),
+    Action('brows together', ((0.25, -0.38),), ((-0.7, 0.4),), 0.256, False),
+    Action('upper lid', ((0.5, -0.1),), ((0, -0.55),), 0.192, True),
+    Action('lower lid', ((0.5, 0.16),), ((0, -0.5),), 0.192, False),
+    Action('nose wing', ((0.24, 0.52),), ((0.3, -0.6),), 0.224, False),
+    Action(
+        'mouth corner up', ((0.42, 0.98), (0.55, 0.6)), ((0.6, -0.9), (0.1, -0.5)), 0.288, False
+    ),
+    Action('mouth corner down', ((0.42, 1.02),), ((0.1, 1),), 0.288, False),
+    Action('mouth corner out', ((0.42, 1.0),), ((1, 0),), 0.288, True),
+    Action('upper lip', ((0.1, 0.9),), ((0, -0.8),), 0.224, True),
+    Action('lower lip', ((0.1, 1.12), (0.12, 1.4)), ((0, 0.9), (0, 0.6)), 0.272, True),
 )
 
 
@@ -144,7 +146,7 @@ class RandomMuscleWarp(LocalWarp):
 
     Args:
         strength (float): Longest displacement, as a fraction of the shorter side, 0 to 1; 0 leaves
-            images unchanged. Defaults to 0.07.
+            images unchanged. Defaults to 0.1.
         prob (float): Probability of an action, 0 to 1. Every face has at least one. Defaults to
             0.35.
         coupling (float): Probability that both halves of a face move alike, 0 to 1. Defaults to
@@ -152,14 +154,14 @@ class RandomMuscleWarp(LocalWarp):
         points (tuple): Left eye, right eye, nose, left and right corner of the mouth of an aligned
             face, as fractions of width and height. ``tools/misc/measure_crops.py`` measures those
             of other crops. Defaults to ArcFace's.
-        fade (float): As in ``RandomLocalWarp``. Defaults to 0.1.
-        max_slope (float): As in ``RandomLocalWarp``. Defaults to 0.6.
+        fade (float): As in ``RandomLocalWarp``. Defaults to 0.3.
+        max_slope (float): As in ``RandomLocalWarp``. Defaults to 0.7.
 
     Raises:
         ValueError: If an argument is out of range.
 
     >>> field = RandomMuscleWarp().draw(2, 64, 64)
-    >>> field.shape, bool(field.norm(dim=-1).max() <= 0.07 * 64 + 1e-4)
+    >>> field.shape, bool(field.norm(dim=-1).max() <= 0.1 * 64 + 1e-4)
     (torch.Size([2, 64, 64, 2]), True)
     """
 
@@ -176,12 +178,12 @@ class RandomMuscleWarp(LocalWarp):
     )
     def __init__(
         self,
-        strength: float = 0.07,
+        strength: float = 0.1,
         prob: float = 0.35,
         coupling: float = 0.8,
         points: Sequence[Sequence[float]] = POINTS,
-        fade: float = 0.1,
-        max_slope: float = 0.6,
+        fade: float = 0.3,
+        max_slope: float = 0.7,
     ) -> None:
         super().__init__()
         _check_points(points)

@@ -185,10 +185,10 @@ def test_views_are_those_of_the_global_seed_and_differ_per_face():
 def test_landmarks_of_samples_place_the_warp():
     warp = MODELS.build(dict(type='RandomMuscleWarp'))
     amounts = torch.zeros(1, len(ACTIONS), 2)
-    amounts[0, [action.name for action in ACTIONS].index('mouth corner out')] = 1
-    samples = [DataSample(metainfo=dict(landmarks=np.array(warp.points) - [0, 0.25]))]
-    moved = warp.make_field(amounts, 48, 48, _stack_landmarks(samples))
-    torch.testing.assert_close(moved[:, 8:30], warp.make_field(amounts, 48, 48)[:, 20:42])
+    amounts[0, [action.name for action in ACTIONS].index('upper lid')] = 1
+    samples = [DataSample(metainfo=dict(landmarks=np.array(warp.points) - [0, 0.05]))]
+    moved = warp.make_field(amounts, 60, 60, _stack_landmarks(samples))
+    torch.testing.assert_close(moved[:, 7:37], warp.make_field(amounts, 60, 60)[:, 10:40])
     assert _stack_landmarks([DataSample()]) is None
 
 
@@ -240,8 +240,8 @@ def score_sharpness(plain, warped, seed=0):
     return roc_auc_score(labels, scores)
 
 
-def compare_sharpness(faces, warp, size=80):
-    preprocessor = build(size, warp=dict(type=warp))
+def compare_sharpness(faces, warp, size=80, **settings):
+    preprocessor = build(size, warp=dict(type=warp), **settings)
     torch.manual_seed(0)
     pairs = []
     for part in faces.split(100):
@@ -264,13 +264,16 @@ def test_sharpness_reveals_a_second_resampling():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('warp', WARPS)
-def test_sharpness_of_real_faces_does_not_reveal_the_warp(repo, warp):
+@pytest.mark.parametrize(
+    ('warp', 'softening'),
+    [('RandomLocalWarp', 0.015), ('RandomMuscleWarp', 0.04)],  # defaults of class and config
+)
+def test_sharpness_of_real_faces_does_not_reveal_the_warp(repo, warp, softening):
     folder = repo.parent / 'shared/faces_unlabelled'
     if not folder.is_dir():
         pytest.skip('no faces_unlabelled beside the repository')
     paths = sorted(folder.glob('*.jpg'))[:2000]
     pixels = np.stack([read_crop(str(path))[..., ::-1] for path in paths])
     faces = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
-    auc = compare_sharpness(faces, warp)
+    auc = compare_sharpness(faces, warp, warp_softening=softening)
     assert math.isclose(auc, 0.5, abs_tol=0.02)

@@ -58,17 +58,14 @@ METHODS = dict(
 # ContraWarping with the muscle warp and one factor changed, to find what matters on drawn faces.
 FACTORS = dict(
     contrawarping_weight0={'model.head.loss.negative_weight': 0.0},  # BYOL in one direction
-    contrawarping_weight8={'model.head.loss.negative_weight': 8.0},
-    contrawarping_weight32={'model.head.loss.negative_weight': 32.0},
+    contrawarping_weight05={'model.head.loss.negative_weight': 0.5},
+    contrawarping_weight2={'model.head.loss.negative_weight': 2.0},
     contrawarping_margin1={'model.head.loss.margin': 1.0},
-    contrawarping_strong={
-        'data_preprocessor.warp.strength': 0.1,
-        'data_preprocessor.warp.max_slope': 0.7,
-        'data_preprocessor.warp.prob': 0.6,
-    },
+    contrawarping_weak={'data_preprocessor.warp.strength': 0.05},
+    contrawarping_unsoftened={'data_preprocessor.warp_softening': 0.0},
     contrawarping_unshared={'model.shared_bn': False},
     contrawarping_symmetric={'model.symmetric': True},
-    contrawarping_momentum={'model.base_momentum': 0.02},
+    contrawarping_momentum={'model.base_momentum': 0.04},
 )
 # Eyes, nose and corners of the mouth, as fractions of the side: of the mean of faces_unlabelled,
 # and of the drawn face at rest with mean proportions.
@@ -126,7 +123,7 @@ def make_pretraining(method: str, seed: int, folder: Path, args: argparse.Namesp
     elif method == 'random':
         options |= {'optim_wrapper.optimizer.lr': 0.0, 'train_cfg.max_iters': STATISTICS}
     elif method == 'contrawarping_free':
-        options['data_preprocessor.warp'] = FREE
+        options |= {'data_preprocessor.warp': FREE, 'data_preprocessor.warp_softening': 0.015}
     changes = [f'{key}={value}' for key, value in options.items()]
     config = f'{CONFIGS}res18_{family}_mini.py'
     flags = ['--resume', '--work-dir', str(folder)] + ['--amp'] * args.amp
@@ -306,7 +303,9 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=5000)
     parser.add_argument('--threads', type=int, default=1, help='threads of a run')
     parser.add_argument(
-        '--amp', action='store_true', help='bfloat16; slower on processors without AMX'
+        '--amp',
+        action='store_true',
+        help='bfloat16; slower on processors without instructions for it',
     )
     parser.add_argument('--probe-only', action='store_true', help='leave out the fine-tuning')
     parser.add_argument('--report', action='store_true', help='only print the tables')

@@ -20,7 +20,7 @@ import abaw_mm  # noqa: F401  patches what the import of mmpretrain needs
 
 # isort: split
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
@@ -39,9 +39,8 @@ def read_config(args: argparse.Namespace) -> Config:
     """Read the config of ContraWarping with the muscle warp."""
     cfg = Config.fromfile(ROOT / CONFIGS / 'res18_contrawarping_mini.py')
     cfg.merge_from_dict(PRETRAINING)
-    cfg.data_preprocessor.warp.update(
-        points=ast.literal_eval(POINTS[args.world]), strength=args.strength
-    )
+    cfg.data_preprocessor.warp.points = ast.literal_eval(POINTS[args.world])
+    cfg.merge_from_dict(args.cfg_options)
     return cfg
 
 
@@ -129,7 +128,7 @@ def main() -> None:
     parser.add_argument('--held-out', required=True, help='folder of other faces')
     parser.add_argument('--checkpoints', nargs='*', default=[], help='checkpoints of ContraWarping')
     parser.add_argument('--limit', type=int, default=20_000, help='number of faces to train on')
-    parser.add_argument('--strength', type=float, default=0.07, help='strength of the muscle warp')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='as usual')
     parser.add_argument('--steps', type=int, default=750)
     parser.add_argument('--interval', type=int, default=150)
     parser.add_argument('--seed', type=int, default=0)

@@ -15,8 +15,8 @@ _base_ = ['res18_byol_faces.py']
 
 checkpoint = None
 
-data_preprocessor = dict(warp=dict(type='RandomMuscleWarp', strength=0.07))
+data_preprocessor = dict(warp=dict(type='RandomMuscleWarp', strength=0.1), warp_softening=0.04)
 model = dict(
     type='ContraWarping',
-    head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=2.0, margin=0.3)),
+    head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=1.0, margin=0.5)),
 )

@@ -16,17 +16,16 @@ def contrawarping_loss(
     """Compute the positive and the negative term of ContraWarping.
 
     The positive term is BYOL's (arXiv 2006.07733, Eq. 2): the sum of ``2 - 2 cos(prediction of one
-    view, target of the other)`` over one or both directions. The negative term is a triplet loss:
-    ``max(0, cos(warped prediction of the first view, target of the second) - cos(prediction of the
-    first view, target of the second) + margin)``. The paper does not give its form;
-    docs/pretraining.md explains this choice.
+    view, target of the other)`` over one or both directions. The negative term pushes the
+    predictions of the plain and the warped first view apart until their distance on the unit
+    sphere, ``sqrt(2 - 2 cos)``, is the margin: ``max(0, margin - distance)``. The paper does not
+    give its form; docs/pretraining.md explains this choice.
 
     Args:
         agreements: Cosines (N,) between the prediction of one view and the target of the other, for
             the first view and, in BYOL's symmetric form, for the second one.
-        warped: Cosine (N,) between the prediction of the warped first view and the target of the
-            second view.
-        margin: Required difference of the two cosines, 0 to 2.
+        warped: Cosine (N,) between the predictions of the plain and the warped first view.
+        margin: Required distance, 0 to 2.
 
     Returns:
         tuple: The positive and the negative term, scalars.
@@ -34,18 +33,18 @@ def contrawarping_loss(
     >>> one, zero = torch.ones(1), torch.zeros(1)
     >>> contrawarping_loss([one, one], zero, 0.5)
     (tensor(0.), tensor(0.))
-    >>> contrawarping_loss([one], one, 0.5)  # warped equals plain
-    (tensor(0.), tensor(0.5000))
+    >>> contrawarping_loss([one], torch.tensor([1 - 0.4**2 / 2]), 0.5)[1]
+    tensor(0.1000)
     """
     positive = torch.stack([2 - 2 * agreement for agreement in agreements]).sum(0)
-    negative = (warped - agreements[0] + margin).clamp(min=0)
-    return positive.mean(), negative.mean()
+    # The square root has no gradient at 0.
+    distance = (2 - 2 * warped).clamp(min=1e-6).sqrt()
+    return positive.mean(), (margin - distance).clamp(min=0).mean()
 
 
-def cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Compute the cosines (N,) of predictions and targets (N, D); targets get no gradient."""
-    # In float32: half precision has too few digits near 1.
-    return F.cosine_similarity(prediction.float(), target.detach().float(), dim=-1)
+def cosine(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Compute the cosines (N,) of features (N, D), in float32: half has too few digits near 1."""
+    return F.cosine_similarity(one.float(), other.float(), dim=-1)
 
 
 @MODELS.register_module()
@@ -54,16 +53,16 @@ class ContraWarpingLoss(nn.Module):
 
     Args:
         negative_weight (float): Weight of the negative term, non-negative; 0 gives BYOL. Defaults
-            to 2.0.
-        margin (float): Required difference between the cosines of the plain and the warped view,
-            0 to 2. Defaults to 0.3.
+            to 1.0.
+        margin (float): Required distance between the predictions of the plain and the warped view
+            on the unit sphere, 0 to 2. Defaults to 0.5.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
     @check_arguments('model.head.loss', negative_weight=at_least(0), margin=between(0, 2))
-    def __init__(self, negative_weight: float = 2.0, margin: float = 0.3) -> None:
+    def __init__(self, negative_weight: float = 1.0, margin: float = 0.5) -> None:
         super().__init__()
         self.negative_weight = negative_weight
         self.margin = margin

@@ -17,9 +17,9 @@ class ContraWarping(BYOL):
     """Learn expressions from unlabelled faces (arXiv 2303.09034; Sec. 3.1, Fig. 3).
 
     Two global transformations of a face are pulled together as in BYOL. The first of them, warped
-    locally, is the negative: it has the same identity, pose and light, but another expression. Its
-    prediction by the online network is pushed away from the target network's feature of the second
-    view. ``FaceViewDataPreprocessor`` makes the three views.
+    locally, is the negative: it has the same identity, pose and light, but another expression. The
+    online network's predictions of the first view and of the warped one are pushed apart.
+    ``FaceViewDataPreprocessor`` makes the three views.
 
     Args:
         backbone (dict): Config of the backbone.
@@ -87,7 +87,7 @@ class ContraWarping(BYOL):
             others = (view_2, view_1)[: len(plain)]
             targets = [self.target_net(view)[0] for view in others]
         agreements = [cosine(*pair) for pair in zip(predictions, targets, strict=True)]
-        return self.head.loss_module(agreements, cosine(warped_prediction, targets[0]))
+        return self.head.loss_module(agreements, cosine(predictions[0], warped_prediction))
 
     def predict_latents(self, views: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         """Compute the predictions (N, D) of the online network for each view."""

@@ -8,8 +8,8 @@
 
 ``trained`` trains the network of benchmarks/pretraining.py on plain and warped first views with
 binary cross entropy, and reports the AUC on held-out faces: what single faces reveal of the warp.
-``order`` reports, for checkpoints of ContraWarping, in how many held-out faces the warped view is
-further from the other view than the plain one is.
+``order`` reports, for checkpoints of ContraWarping, the distance of the predictions of plain and
+warped views of held-out faces, and how many warped views are further from the other view.
 """
 
 import argparse
@@ -98,22 +98,27 @@ def score(network: nn.Module, layer: nn.Module, views: nn.Module, faces: torch.T
 
 @torch.no_grad()
 def order(cfg: Config, args: argparse.Namespace) -> Iterator[str]:
-    """Compare the cosines of plain and warped views with the target's feature of the other view."""
+    """Report how far the predictions of plain and warped views are apart.
+
+    Also compares the cosines of both with the target's feature of the other view.
+    """
     faces = load_faces(cfg, args.held_out, HELD_OUT)
     for path in args.checkpoints:
         torch.manual_seed(1)
         model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
         model.load_state_dict(load_checkpoint_file(path)['state_dict'])
         model.eval()
-        rows = []
+        rows, apart = [], []
         for part in faces.flip(1).split(BATCH):
             view_1, view_2, warped = model.data_preprocessor.make_views(part)
             target = model.target_net(view_2)[0]
             latents = model.predict_latents([view_1, warped])
             rows.append(torch.stack([F.cosine_similarity(one, target) for one in latents]))
+            apart.append((2 - 2 * F.cosine_similarity(*latents)).clamp(min=0).sqrt())
         plain, warped = torch.cat(rows, 1)
         yield (
-            f'{path}: cosine {plain.mean():.3f}, decrease {(plain - warped).mean():.4f}, '
+            f'{path}: distance {torch.cat(apart).mean():.3f}, cosine {plain.mean():.3f}, '
+            f'decrease {(plain - warped).mean():.4f}, '
             f'pairs {100 * (warped < plain).float().mean():.1f} %'
         )
 

@@ -123,7 +123,7 @@ def make_pretraining(method: str, seed: int, folder: Path, args: argparse.Namesp
     elif method == 'random':
         options |= {'optim_wrapper.optimizer.lr': 0.0, 'train_cfg.max_iters': STATISTICS}
     elif method == 'contrawarping_free':
-        options |= {'data_preprocessor.warp': FREE, 'data_preprocessor.warp_softening': 0.015}
+        options['data_preprocessor.warp'] = FREE
     changes = [f'{key}={value}' for key, value in options.items()]
     config = f'{CONFIGS}res18_{family}_mini.py'
     flags = ['--resume', '--work-dir', str(folder)] + ['--amp'] * args.amp

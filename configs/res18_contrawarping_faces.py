@@ -15,7 +15,7 @@ _base_ = ['res18_byol_faces.py']
 
 checkpoint = None
 
-data_preprocessor = dict(warp=dict(type='RandomMuscleWarp', strength=0.1), warp_softening=0.04)
+data_preprocessor = dict(warp=dict(type='RandomMuscleWarp', strength=0.1))
 model = dict(
     type='ContraWarping',
     head=dict(loss=dict(type='ContraWarpingLoss', negative_weight=1.0, margin=0.5)),

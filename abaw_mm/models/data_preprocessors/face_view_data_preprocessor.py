@@ -44,10 +44,10 @@ class FaceViewDataPreprocessor(BaseDataPreprocessor):
         blur_prob (float): Probability of a blur. Defaults to 0.5.
         warp (dict, optional): Config of ``RandomLocalWarp`` or ``RandomMuscleWarp``. None makes no
             warped view, for BYOL and SimSiam.
-        warp_softening (float): Weight of the neighbours in a slight blur of the warped view, 0 to
-            0.25 (:func:`~abaw_mm.models.data_preprocessors.face_views.soften`). Where a warp
-            squeezes, it adds more fine detail than it removes where it stretches; this offsets the
-            gain of faces. Defaults to 0.015, for the default free warp; 0.04 suits the muscle warp.
+        warp_softening (float, optional): Weight of the neighbours in a slight blur of the warped
+            view, 0 to 0.25 (:func:`~abaw_mm.models.data_preprocessors.face_views.soften`). Where a
+            warp squeezes, it adds more fine detail than it removes where it stretches; this offsets
+            the gain of faces. Defaults to the ``softening`` of the warp.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -86,7 +86,7 @@ class FaceViewDataPreprocessor(BaseDataPreprocessor):
         blur_sigma: tuple[float, float] = (0.1, 1.0),
         blur_prob: float = 0.5,
         warp: dict | None = None,
-        warp_softening: float = 0.015,
+        warp_softening: float | None = None,
     ) -> None:
         super().__init__(non_blocking=True)
         # Not persistent, so that checkpoints stay those of mmpretrain.
@@ -98,7 +98,8 @@ class FaceViewDataPreprocessor(BaseDataPreprocessor):
         self.colour = (jitter, jitter_prob, grey_prob)
         self.blur = (blur_sigma, blur_prob)
         self.warp = None if warp is None else MODELS.build(warp)
-        self.warp_softening = warp_softening
+        default = 0.0 if self.warp is None else self.warp.softening
+        self.warp_softening = default if warp_softening is None else warp_softening
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Make the network's input.

@@ -37,7 +37,7 @@ def contrawarping_loss(
     tensor(0.1000)
     """
     positive = torch.stack([2 - 2 * agreement for agreement in agreements]).sum(0)
-    # The square root has no gradient at 0.
+    # The gradient of the square root is infinite at 0.
     distance = (2 - 2 * warped).clamp(min=1e-6).sqrt()
     return positive.mean(), (margin - distance).clamp(min=0).mean()
 

@@ -18,10 +18,13 @@ class LocalWarp(nn.Module, ABC):
     Attributes:
         settings (tuple[str]): Names of the arguments, which are attributes, for the log.
         uses_landmarks (bool): Whether the fields depend on where the parts of a face are.
+        softening (float): The ``warp_softening`` of ``FaceViewDataPreprocessor`` that hides the
+            warp's gain of fine detail, for the defaults of the warp and real faces.
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
     uses_landmarks: ClassVar[bool] = False
+    softening: ClassVar[float] = 0.0
 
     @abstractmethod
     def draw(

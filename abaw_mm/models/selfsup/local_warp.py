@@ -114,6 +114,7 @@ class RandomLocalWarp(LocalWarp):
     True
     """
 
+    softening = 0.015
     settings = ('num_points', 'radius', 'strength', 'ellipse', 'fade', 'max_slope')
 
     @check_arguments(

@@ -166,6 +166,7 @@ class RandomMuscleWarp(LocalWarp):
     """
 
     uses_landmarks = True
+    softening = 0.04
     settings = ('strength', 'prob', 'coupling', 'points', 'fade', 'max_slope')
 
     @check_arguments(

@@ -2,13 +2,16 @@
 
 import csv
 import time
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from compose_video import compose, draw_faces, stay
+from conftest import write_clip
 from small_model import write_small_model
 
+from abaw_mm.apis import export_onnx
 from abaw_mm.apis.inference import predict_camera as module
 from abaw_mm.apis.inference.predict_camera import predict_camera
 from abaw_mm.errors import FileAccessError, MissingPackageError
@@ -57,6 +60,27 @@ def test_files_of_a_camera(model, images, tmp_path):
     with av.open(str(tmp_path / 'camera_drawn.mp4')) as container:
         drawn = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     np.testing.assert_allclose(drawn, times, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_exported_network_gives_the_scores_of_the_checkpoint(model, images, tmp_path):
+    for package in ('onnx', 'onnxruntime', 'onnxscript'):
+        pytest.importorskip(package)
+    config, checkpoint = model
+    write_clip(Path(config).parent, 'Validation_Set', 'a', list(range(8)), size=112)
+    network = str(tmp_path / 'small.onnx')
+    export_onnx(config, checkpoint, network)
+    scores = []
+    for source in (
+        dict(checkpoint=checkpoint, cfg_options={'model.mixed_precision': False}),
+        dict(checkpoint=None, onnx=network),
+    ):
+        camera = PlayedCapture(images[:1] * 8, 0.02)  # any of them may be dropped
+        result = predict_camera(config, camera=camera, out=str(tmp_path), **source)
+        scores.append(result.predictions['pred_score'][0])
+    want, got = scores
+    assert want.std() > 0.01
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_slow_computer_drops_frames_and_stays_up_to_date(model, images, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
@@ -41,7 +42,10 @@ class FinishValidationHook(Hook):
         for hook in hooks:  # which forgets it, and would not save the step of the next best again
             hook.last_ckpt = _name_checkpoint(hook, runner)
         if _is_due(runner) and runner.message_hub.runtime_info.get(VALIDATED) != runner.iter:
-            print_log(f'Validating iteration {runner.iter} first, as it was not', logger='current')
+            print_log(
+                f'Validating iteration {runner.iter} first: the stopped run had not finished that',
+                logger='current',
+            )
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -65,7 +69,7 @@ class FinishValidationHook(Hook):
             return
         if is_main_process():
             for path in set(self._later_best) - set(current):
-                os.remove(path)
+                Path(path).unlink(missing_ok=True)
         self._later_best.clear()
 
 
@@ -87,7 +91,7 @@ def _list_later_best(hook: CheckpointHook, runner: Runner) -> list[str]:
     if not hook.save_best or not os.path.isdir(hook.out_dir):
         return []
     keys = '|'.join(re.escape(key.replace('/', '_')) for key in hook.key_indicators)
-    name = re.escape(hook.filename_tmpl.format('NUMBER')).replace('NUMBER', r'(\d+)')
+    name = r'(\d+)'.join(map(re.escape, re.split(r'\{[^}]*\}', hook.filename_tmpl)))
     found = ((re.fullmatch(f'best_(?:{keys})_{name}', f), f) for f in os.listdir(hook.out_dir))
     now = _count_steps(hook, runner)
     return [

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
@@ -38,16 +39,21 @@ class ResumeHook(Hook):
 
     The momenta get the memory layout of the current parameters, and the optimizer uses the kernels
     of the current config (:func:`adapt_optimizer`). The state of a disabled loss scaler, as of a
-    run in bfloat16, is dropped, so that the run can continue in float16. Best checkpoints outside
-    the work dir are dropped, since mmengine would delete them (:func:`keep_own_best`).
+    run in bfloat16, is dropped, so that the run can continue in float16. Best checkpoints of other
+    folders and metrics are dropped, since mmengine would delete them or compare scores of two
+    metrics (:func:`keep_own_best`).
+
+    Raises:
+        InvalidValueError: If the checkpoint has no state of an optimizer, or that of another one.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Drop what a resumed run must not keep; raise if the optimizer is another one."""
-        if runner._resume:
-            _check_optimizer(runner, checkpoint.get('optimizer', {}))
-            _drop_other_best(runner, checkpoint)
-        if runner._resume and not checkpoint.get('optimizer', {}).get('loss_scaler', True):
+        if not runner._resume:
+            return
+        _check_optimizer(runner, checkpoint.get('optimizer'))
+        _drop_other_best(runner, checkpoint)
+        if not checkpoint['optimizer'].get('loss_scaler', True):
             del checkpoint['optimizer']['loss_scaler']
 
     def before_train(self, runner: Runner) -> None:
@@ -60,11 +66,17 @@ class ResumeHook(Hook):
             _warn_of_complete_run(runner)
 
 
-def _check_optimizer(runner: Runner, state: dict) -> None:
+def _check_optimizer(runner: Runner, state: Any) -> None:
     """Raise InvalidValueError if a checkpoint's optimizer has other settings than the current one.
 
     Its type is not stored with its state. Adam and AdamW have the same settings and state.
     """
+    if not isinstance(state, dict):
+        raise InvalidValueError(
+            f'--resume: {runner._load_from} has no state of the optimizer, as best_*.pth and '
+            'weights of others, expected iter_*.pth or epoch_*.pth of a run; start a new run from '
+            'its weights with --cfg-options load_from=CHECKPOINT'
+        )
     groups = state.get('param_groups')
     if not groups or not isinstance(runner.optim_wrapper, OptimWrapper):
         return
@@ -89,11 +101,18 @@ def _drop_other_best(runner: Runner, checkpoint: dict) -> None:
     folder = find_checkpoint_folder(runner.work_dir, None if hook is None else hook.out_dir)
     state = checkpoint.get('message_hub')
     info = state.get('runtime_info') if isinstance(state, dict) else None
-    dropped = keep_own_best(info, folder) if isinstance(info, dict) else []
+    metrics = getattr(hook, 'key_indicators', [])
+    if 'auto' in metrics:  # the first metric of the next validation
+        metrics = []
+    dropped = keep_own_best(info, folder, metrics) if isinstance(info, dict) else []
     if dropped:
+        for name in dropped:  # of which mmengine would warn
+            state.get('resumed_keys', {}).pop(name, None)
+        kind = ' or '.join(metrics)
         print_log(
             f'--resume: {", ".join(dropped)} of the checkpoint are dropped: they name no best '
-            f'checkpoint in {folder}, so that the next score is the best one',
+            f'checkpoint{" by " + kind if kind else ""} in {folder}, so that the next score is the '
+            'best one',
             logger='current',
             level=logging.WARNING,
         )

@@ -33,7 +33,11 @@ EFFECTS = {
     'checkpoint': 'ignored: the weights are those of the resumed checkpoint',
     'randomness.seed': 'ignored: a resumed run keeps its seed; set train_dataloader.sampler.seed',
 }
-PROGRESS = {'last_step', '_global_step', '_last_value'}  # of a scheduler; the rest is its schedule
+# Of a scheduler; the rest is its schedule. The last three are of ReduceOnPlateauLR.
+PROGRESS = {
+    *('last_step', '_global_step', '_last_value'),
+    *('best', 'num_bad_epochs', 'cooldown_counter'),
+}
 KERNELS = {'params', 'param_names', 'fused', 'foreach'}  # of a parameter group
 
 

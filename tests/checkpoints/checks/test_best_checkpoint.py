@@ -46,6 +46,16 @@ def test_own_best_is_kept_and_another_is_dropped(folders, suffix):
     assert keep(own, 'high') == (None, dict(iter=2))
 
 
+def test_best_of_another_metric_is_dropped(folders):
+    run, _ = folders
+    path = str(run / 'best_f1_iter_2.pth')
+    for metrics, kept in (['f1'], True), (['loss', 'f1'], True), (['f'], False), (['a/f1'], False):
+        info = dict(best_ckpt=path, best_score=0.5)
+        dropped = keep_own_best(info, str(run), metrics)
+        assert dropped == ([] if kept else ['best_ckpt', 'best_score'])
+        assert info == (dict(best_ckpt=path, best_score=0.5) if kept else {})
+
+
 def test_steps_to_delete_are_numbers(tmp_path):
     info = dict(keep_ckpt_ids=[1, 2])
     assert keep_own_best(info, str(tmp_path)) == [] and info == dict(keep_ckpt_ids=[1, 2])

@@ -96,17 +96,22 @@ def test_lost_validation_of_a_complete_run_is_made_up_once(
 
 
 @pytest.mark.slow
-def test_best_checkpoints_of_later_steps_are_removed_with_the_next_best(repo, tiny, tmp_path):
+@pytest.mark.parametrize('template', ['iter_{}.pth', 'iter_{:06d}.pth'])
+def test_best_checkpoints_of_later_steps_are_removed_with_the_next_best(
+    repo, tiny, tmp_path, template
+):
     """A run that goes on from an older checkpoint ends with one best file, and leaves others."""
-    cfg = tiny_cfg(repo, tiny, tmp_path)
+    options = {'default_hooks.checkpoint.filename_tmpl': template}
+    cfg = tiny_cfg(repo, tiny, tmp_path, **options)
     Runner.from_cfg(cfg).train()
-    lose_validation(tmp_path / 'iter_1.pth')
-    later = tmp_path / 'best_affwild2_macro_f1_iter_7.pth'
-    others = ['best_mine.pth', 'best_affwild2_macro_f1_iter_7_copy.pth', 'best_loss_iter_7.pth']
+    first, seventh = template.format(1), template.format(7)
+    lose_validation(tmp_path / first)
+    later = tmp_path / f'best_affwild2_macro_f1_{seventh}'
+    others = ['best_mine.pth', f'best_affwild2_macro_f1_{seventh}_copy', f'best_loss_{seventh}']
     for path in (later, *(tmp_path / name for name in others)):
         path.write_bytes(b'')
-    cfg.update(resume=True, load_from=str(tmp_path / 'iter_1.pth'))
+    cfg.update(resume=True, load_from=str(tmp_path / first))
     Runner.from_cfg(cfg).train()
     assert sorted(path.name for path in tmp_path.glob('best_*')) == sorted(
-        [*others, 'best_affwild2_macro_f1_iter_1.pth']
+        [*others, f'best_affwild2_macro_f1_{first}']
     )

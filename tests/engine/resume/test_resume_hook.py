@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from abaw_mm.engine.resume import ResumeHook
+from abaw_mm.errors import InvalidValueError
 
 LAYOUTS = dict(plain=torch.contiguous_format, fast=torch.channels_last)
 
@@ -86,6 +87,37 @@ def test_another_optimizer_is_refused(saved, current, message):
     ResumeHook().after_load_checkpoint(runner, dict(optimizer=optimizer.state_dict()))
     runner._resume = False  # load_from
     ResumeHook().after_load_checkpoint(runner, checkpoint)
+
+
+def test_weights_without_an_optimizer_are_no_run_to_resume():
+    runner = SimpleNamespace(_resume=True, _load_from='best_f1_iter_2.pth')
+    with pytest.raises(InvalidValueError, match='--resume: best_f1_iter_2.pth has no state of the'):
+        ResumeHook().after_load_checkpoint(runner, dict(state_dict={}))
+    runner._resume = False  # load_from
+    ResumeHook().after_load_checkpoint(runner, dict(state_dict={}))
+
+
+@pytest.mark.slow
+def test_best_score_of_another_metric_is_not_compared(repo, tiny, tmp_path, logged_warnings):
+    accuracy = {'default_hooks.checkpoint.save_best': 'affwild2/accuracy'}
+    cfg = tiny_cfg(repo, tiny, tmp_path, **accuracy)
+    Runner.from_cfg(cfg).train()
+    assert (tmp_path / 'best_affwild2_accuracy_iter_1.pth').is_file()
+    state = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
+    state['message_hub']['runtime_info']['best_score'] = 1000.0  # above any macro-F1
+    torch.save(state, tmp_path / 'iter_1.pth')
+    logged_warnings.clear()
+    cfg.default_hooks.checkpoint.save_best = 'affwild2/macro_f1'
+    cfg.train_cfg.max_iters = 2
+    cfg.update(resume=True, load_from=str(tmp_path / 'iter_1.pth'))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    best = tmp_path / 'best_affwild2_macro_f1_iter_2.pth'
+    assert runner.message_hub.get_info('best_ckpt') == str(best) and best.is_file()
+    [line] = [line for line in logged_warnings if 'are dropped' in line]
+    assert 'best_ckpt, best_score' in line or 'best_score, best_ckpt' in line
+    assert f'no best checkpoint by affwild2/macro_f1 in {tmp_path}' in line
+    assert not [line for line in logged_warnings if 'resumed key' in line]
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from tiny_run import tiny_cfg
 from toy_runner import toy_cfg, train_toy
 
 from abaw_mm.engine.resume.resumed_config_hook import flatten_config
@@ -72,6 +74,23 @@ def test_other_schedule_continues_as_an_unbroken_run_with_it(tmp_path, schedule)
     whole = train(tmp_path / 'whole', 8, **options)
     train(tmp_path / 'run', 4)
     assert train(tmp_path / 'run', 8, resume='iter_4.pth', **options) == whole[4:]
+
+
+@pytest.mark.slow
+def test_plateau_schedule_continues_as_an_unbroken_run(repo, tiny, tmp_path):
+    """Its progress in the checkpoint (best score, bad validations) is not another schedule."""
+    options = {'default_hooks.checkpoint.max_keep_ckpts': -1}
+    cfg = tiny_cfg(repo, tiny, tmp_path, max_iters=3, **options)
+    cfg.param_scheduler = [
+        dict(type='ReduceOnPlateauLR', monitor='affwild2/macro_f1', rule='greater', patience=0)
+    ]
+    ends = []
+    for resume in None, str(tmp_path / 'iter_1.pth'):
+        cfg.update(resume=resume is not None, load_from=resume)
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        ends.append((runner.param_schedulers[0].state_dict(), runner.optim_wrapper.get_lr()))
+    assert ends[1] == ends[0] and ends[0][0]['best'] > 0
 
 
 def test_unchanged_config_continues_without_a_list(tmp_path, logged_warnings):

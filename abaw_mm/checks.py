@@ -13,6 +13,7 @@ from typing import Any
 
 from abaw_mm.errors import InvalidTypeError, InvalidValueError
 
+MAX_SEED = 2**32 - 1  # of NumPy
 MAX_SHOWN = 60  # characters of a wrong value that a message shows
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 

@@ -374,6 +374,12 @@ def read_json(path: str | os.PathLike, expected: str, fix: str) -> dict[str, Any
     return content
 
 
+def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
+    """Write a JSON file atomically; values that JSON does not know are written as text."""
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps(content, indent=1, default=str) + '\n')
+
+
 def _make_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object as a dict; of two equal names, ``json`` would keep the last."""
     content = dict(pairs)

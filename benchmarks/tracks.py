@@ -21,10 +21,9 @@ import abaw_mm  # noqa: F401  patches what the import of mmpretrain needs
 import numpy as np
 from pretraining import run
 
-from abaw_mm.cli import write_json
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_tracks import score_track
-from abaw_mm.files import atomic_write
+from abaw_mm.files import atomic_write, write_json
 
 CONFIG = 'benchmarks/configs/res18_srp_mtl_mini.py'
 NETWORKS = dict(

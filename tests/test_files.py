@@ -1,12 +1,14 @@
 """A file has its old content or its new content, never a part; a damaged file is refused."""
 
 import hashlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from abaw_mm.files import (
     read_text,
     remove_drafts,
     sha256,
+    write_json,
 )
 
 
@@ -178,3 +181,9 @@ def test_folder_is_checked_before_it_is_needed(tmp_path):
         FileAccessError, match=f'--out: got {tmp_path}/file/a, .* {tmp_path}/file is'
     ):
         check_folder(tmp_path / 'file/a', '--out')
+
+
+def test_json_ends_with_a_newline(tmp_path):
+    write_json(tmp_path / 'a/b.json', dict(x=[1], path=Path('c')))
+    text = (tmp_path / 'a/b.json').read_text()
+    assert json.loads(text) == dict(x=[1], path='c') and text.endswith('}\n')

@@ -20,6 +20,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import Progress
 
+from abaw_mm.apis.config import find_config
 from abaw_mm.cli import (
     CommandParser,
     absent_argument,
@@ -28,11 +29,11 @@ from abaw_mm.cli import (
     make_console,
     make_table,
     report_errors,
-    write_json,
 )
 from abaw_mm.datasets.verify.read_download import require_annotations
 from abaw_mm.errors import MissingFileError
 from abaw_mm.evaluation.predictions.score_tracks import SCORES
+from abaw_mm.files import write_json
 from abaw_mm.paper.cross_validation import (
     CrossValidation,
     find_track,
@@ -53,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         fold_arguments(),
         cfg_options_argument('train_cfg.max_iters=4000'),
     )
-    parser.add_argument('config', type=Path, help='path of the config')
+    parser.add_argument('config', help='path of the config, or the name of one of ours')
     parser.add_argument('--work-dir', required=True, help='folder for all results')
     parser.add_argument('--nproc', type=int, default=1, help='processes per training; default: 1')
     parser.add_argument('--data-root', help='data root; default: that of the config')
@@ -96,8 +97,7 @@ def predict_test_set(validation: CrossValidation, path: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not done yet, and print the scores."""
     args = parse_args(argv)
-    if not args.config.is_file():
-        raise MissingFileError(f'{args.config}: no such file, expected a config; correct the path')
+    args.config = Path(find_config(args.config))
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     data_root, task = args.data_root or cfg.train_dataloader.dataset.data_root, find_track(cfg)

@@ -4,7 +4,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from abaw_mm.apis.check_classes import check_classes
+from abaw_mm.apis.checks.check_classes import check_classes
+from abaw_mm.apis.checks.check_training import check_training
 from abaw_mm.apis.config import count_batch
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.quiet_runner import QuietRunner
@@ -50,6 +51,7 @@ def _build_training(runner: Runner) -> None:
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     runner.val_loop  # noqa: B018  the property builds it
+    check_training(runner)
 
 
 def _scale_learning_rate(runner: Runner) -> None:

@@ -5,15 +5,15 @@ import logging
 import os
 from pathlib import Path
 
-import mmengine.dist
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger, print_log
 
-from abaw_mm.apis.check_settings import check_settings
+from abaw_mm.apis.checks.check_settings import check_settings
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.quiet_runner import print_for_people
+from abaw_mm.checks import MAX_SEED
 from abaw_mm.compat.cpu import LAUNCHERS, init_dist, set_dist_environment
 from abaw_mm.compat.end_with_parent import end_with_parent
 from abaw_mm.engine.processes.comparison import compare_processes
@@ -23,7 +23,6 @@ from abaw_mm.errors import InvalidValueError, MissingFileError
 from abaw_mm.model_index import find_config_root
 
 SUFFIXES = ('.py', '.yml', '.yaml', '.json')  # of mmengine's configs
-MAX_SEED = 2**32 - 1  # of NumPy
 
 
 def load_config(
@@ -67,7 +66,7 @@ def load_config(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
-    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
     set_dist_environment(launcher, dist_cfg.get('port'))
     with meet_processes(launcher):
         init_dist(launcher, **dist_cfg)
@@ -88,8 +87,6 @@ def start_processes(launcher: str) -> None:
     """
     _prepare_process(launcher)
     init_dist(launcher)
-    if launcher != 'none' and not mmengine.dist.is_distributed():
-        mmengine.dist.init_dist(launcher)
 
 
 def find_config(config: str) -> str:
@@ -129,7 +126,7 @@ def _prepare_process(launcher: str) -> None:
 
 
 def _check_seed(cfg: Config) -> None:
-    seed = cfg.get('randomness', {}).get('seed')
+    seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and (not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
         raise InvalidValueError(
             f'randomness.seed={seed!r}: expected an integer in 0..{MAX_SEED}, or None for a random '

@@ -17,7 +17,7 @@ from abaw_mm.engine.processes.digests import describe_files
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import DumpPredictions
 from abaw_mm.evaluation.predictions.class_balance import ClassBalance
-from abaw_mm.files import atomic_write
+from abaw_mm.files import atomic_write, check_folder
 from abaw_mm.models.efficient_conv_bn import enable_efficient_conv_bn_eval
 from abaw_mm.structures import uses_frame_batches
 
@@ -173,6 +173,8 @@ def _check_out(out: str | None, out_item: str) -> None:
             f'--out: got {out!r}, expected a file for metrics that ends in one of '
             f'{", ".join(METRIC_FILES)}; change --out'
         )
+    if out is not None and is_main_process():
+        check_folder(Path(out).parent, '--out')
 
 
 def use_plain_pipeline(cfg: Config) -> None:

@@ -66,10 +66,15 @@ def train(
         MissingPackageError: If TensorBoard is requested and not installed.
     """
     cfg = load_config(config, launcher, work_dir, cfg_options)
-    check_checkpoint_path(cfg.get('checkpoint'))
-    _set_start(cfg, resume)
+    resume = _set_start(cfg, resume)
+    # A resumed run has the weights of its checkpoint, and the other file may be gone.
+    start = dict(load_from=cfg.get('load_from'))
+    if not cfg.get('resume'):
+        start['checkpoint'] = cfg.get('checkpoint')
+    for setting, path in start.items():
+        check_checkpoint_path(path, setting)
     compare_processes(
-        lambda: describe_files(checkpoint=cfg.get('checkpoint'), load_from=cfg.get('load_from')),
+        lambda: describe_files(**start),
         'all nodes need the same checkpoints: share the work dir, or copy them',
     )
     if amp and cfg.optim_wrapper.get('type') != 'AutoAmpOptimWrapper':
@@ -82,40 +87,48 @@ def train(
     if tensorboard:
         _add_tensorboard(cfg)
     set_loader_flags(cfg, pin_memory, persistent_workers)
-    with detach_workers():
+    # The Runner writes the config into the work dir, which must not be that of another run.
+    with lock_run_folder(cfg.work_dir, '--work-dir'), detach_workers():
         runner = build_runner(cfg, verbose)
-    enable_efficient_conv_bn_eval(runner.model, runner.cfg)
-    log_batch(cfg)
-    if resume == 'auto' and not cfg.resume:
-        print_log(
-            f'--resume: no checkpoint in {cfg.work_dir} yet, the run starts from the beginning',
-            logger='current',
-            level=logging.WARNING,
-        )
-    stop = StopHook()
-    runner.register_hook(stop)
-    with lock_run_folder(cfg.work_dir, '--work-dir'), detach_workers(), stop.handle_errors(runner):
-        model = runner.train()
+        enable_efficient_conv_bn_eval(runner.model, runner.cfg)
+        log_batch(cfg)
+        if resume == 'auto' and not cfg.resume:
+            print_log(
+                f'--resume: no checkpoint in {cfg.work_dir} yet, the run starts from the beginning',
+                logger='current',
+                level=logging.WARNING,
+            )
+        stop = StopHook()
+        runner.register_hook(stop)
+        with stop.handle_errors(runner):
+            model = runner.train()
     barrier()  # a process that exits early would abort those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current')
     return unwrap_model(model)
 
 
-def _set_start(cfg: Config, resume: str | None) -> None:
-    """Set ``load_from`` and ``resume`` of the config."""
+def _set_start(cfg: Config, resume: str | None) -> str | None:
+    """Set ``load_from`` and ``resume`` of the config; return what to resume, also of the config."""
+    if resume is None and cfg.get('resume') and not cfg.get('load_from'):
+        resume = 'auto'
     if resume == 'auto':
-        latest = find_latest(cfg.work_dir, cfg.default_hooks.checkpoint.get('out_dir'))
+        latest = find_latest(cfg.work_dir, _get_checkpoint_hook(cfg).get('out_dir'))
         cfg.resume = latest is not None
         if cfg.resume:
             cfg.load_from = latest
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
-    check_checkpoint_path(cfg.get('load_from'), 'load_from')
+    return resume
+
+
+def _get_checkpoint_hook(cfg: Config) -> dict:
+    """Return the config of the checkpoint hook, which None turns off."""
+    return cfg.get('default_hooks', {}).get('checkpoint') or {}
 
 
 def _remove_validation(cfg: Config) -> None:
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    cfg.default_hooks.checkpoint.pop('save_best', None)
+    _get_checkpoint_hook(cfg).pop('save_best', None)
     if 'probe' in cfg.default_hooks:
         cfg.default_hooks.probe.interval = 0
 
@@ -136,6 +149,7 @@ def _add_tensorboard(cfg: Config) -> None:
             '--tensorboard: TensorBoard is not installed; install it with '
             '`pip install tensorboard`, or leave the flag out'
         )
+    cfg.visualizer = cfg.get('visualizer') or dict(type='Visualizer')
     backends = cfg.visualizer.setdefault('vis_backends', [])
     if not any(backend['type'] == 'TensorboardVisBackend' for backend in backends):
         cfg.visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]

@@ -103,9 +103,12 @@ def check_checkpoint_path(filename: str | None, setting: str = 'checkpoint') -> 
         setting (str): The setting or argument that holds the path, for the message.
 
     Raises:
+        InvalidValueError: If it is no path.
         MissingFileError: If there is no such file.
     """
-    if not filename or '://' in filename or os.path.isfile(filename):
+    if filename is not None and not isinstance(filename, str):
+        raise InvalidValueError(f'{setting}={filename!r}: expected the path of one checkpoint')
+    if not filename or '://' in filename or Path(filename).expanduser().is_file():
         return
     advice = 'correct the path'
     if setting == 'checkpoint':

@@ -32,7 +32,7 @@ from .command_parser import CommandParser
 from .report_errors import report_errors
 from .run_names import make_names
 from .run_parser import RunParser
-from .tables import make_console, make_table, write_json
+from .tables import make_console, make_table
 
 __all__ = [
     'CommandParser',
@@ -54,5 +54,4 @@ __all__ = [
     'start_index_argument',
     'template_argument',
     'width_argument',
-    'write_json',
 ]

@@ -7,6 +7,7 @@
 
 import argparse
 import ast
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,16 @@ class _CfgOptions(DictAction):
 
     @staticmethod
     def _parse_iterable(val: str) -> Any:
-        """Parse a value; ``dict(type='CCC')`` and ``{'type': 'CCC'}`` as Python does."""
+        """Parse a value; dicts and lists with dicts or quotes as Python does.
+
+        mmengine removes all spaces. A value with spaces is a text, such as a path.
+        """
         if val.startswith(('dict(', '{')):
-            return parse_dict(val)
+            return parse_literal(val)
+        if val.startswith(('[', '(')) and re.search('dict\\(|[{"\']', val):
+            return parse_literal(val)
+        if re.search(r'[^\s,]\s+[^\s,]', val) and not val.startswith(('[', '(')):
+            return val
         return DictAction._parse_iterable(val)
 
     def __call__(
@@ -53,21 +61,21 @@ class _CfgOptions(DictAction):
             raise argparse.ArgumentError(self, f'{error}; quote a value with brackets') from error
 
 
-def parse_dict(text: str) -> dict:
-    """Parse a dict of literals, written as ``dict(key=value)`` or ``{'key': value}``.
+def parse_literal(text: str) -> Any:
+    """Parse literals, and dicts of them that are written as ``dict(key=value)``.
 
     Raises:
-        ValueError: If it is no such dict.
+        InvalidValueError: If the text is something else.
 
-    >>> parse_dict("dict(type='CrossEntropyLoss', pos_weight=[1.0, 2.0], init=dict(std=0.1))")
+    >>> parse_literal("dict(type='CrossEntropyLoss', pos_weight=[1.0, 2.0], init=dict(std=0.1))")
     {'type': 'CrossEntropyLoss', 'pos_weight': [1.0, 2.0], 'init': {'std': 0.1}}
     """
     try:
         return _evaluate(ast.parse(text, mode='eval').body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InvalidValueError(
-            f"got {text!r}, expected a dict of literals such as dict(type='CCC'); quote the value "
-            'for the shell, and strings in it with the other quotes'
+            f"got {text!r}, expected literals such as dict(type='CCC') or ['a', 'b']; quote the "
+            'value for the shell, and strings in it with the other quotes'
         ) from error
 
 

@@ -99,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, argv: list[str]) -> int:
     """Run a command in this process, or in several with ``--nproc``, and return its status."""
     script = str(find_config_root() / COMMANDS[name])
+    if name in LAUNCHED:
+        argv = [part for word in argv for part in _split(word)]
     if name in LAUNCHED and '--nproc' in argv:
         at = argv.index('--nproc')
         if not ''.join(argv[at + 1 : at + 2]).isdigit():
@@ -115,6 +117,11 @@ def run(name: str, argv: list[str]) -> int:
     finally:
         sys.argv = before
         sys.path.remove(str(Path(script).parent))
+
+
+def _split(word: str) -> list[str]:
+    """Split ``--nproc=2``, as argparse does."""
+    return word.split('=', 1) if word.startswith('--nproc=') else [word]
 
 
 def _load(script: str) -> ModuleType:

@@ -1,6 +1,5 @@
 """Print tables and messages, and write figures as JSON."""
 
-import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TextIO
@@ -9,8 +8,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from abaw_mm.files import atomic_write
 
 PLAIN_WIDTH = 150  # columns of a table where the output is no terminal
 
@@ -50,9 +47,3 @@ def make_table(
     for row in rows:
         table.add_row(*(Text('-' if cell is None else str(cell)) for cell in row))
     return table
-
-
-def write_json(path: str, figures: Any) -> None:
-    """Write figures to a JSON file, atomically."""
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(figures, indent=1) + '\n')

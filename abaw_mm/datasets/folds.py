@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abaw_mm.checks import MAX_SEED
 from abaw_mm.datasets.annotations import raw_video
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import atomic_write
@@ -87,13 +88,16 @@ def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) ->
         list: Sorted validation clips of each fold. Clips without labels are left out.
 
     Raises:
-        ValueError: If there are fewer than two folds, or more than raw videos with labels.
+        InvalidValueError: If there are fewer than two folds, or more than raw videos with labels or
+            than frames of the largest class, or the seed is out of range.
 
     Example:
         >>> labels = {f'video{i}': np.array([0, 1, i % 2, -1]) for i in range(6)}
         >>> [len(fold) for fold in split_folds(labels, 3)]
         [2, 2, 2]
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise InvalidValueError(f'--seed: got {seed}, expected an integer in 0..{MAX_SEED}')
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
     frames = {clip: label[label != UNLABELLED] for clip, label in sorted(labels.items())}
@@ -105,12 +109,18 @@ def split_folds(labels: dict[str, np.ndarray], num_folds: int, seed: int = 0) ->
             f'--folds: got {num_folds}, expected 2 to {len(videos)}, the number of raw videos '
             '(clips without _left and _right) with labels'
         )
+    strata = np.concatenate(list(frames.values()))
+    most = int(np.unique(strata, return_counts=True)[1].max())
+    if num_folds > most:
+        raise InvalidValueError(
+            f'--folds: got {num_folds}, expected at most {most}, the frames of the largest class'
+        )
     clip_id = np.repeat(np.arange(len(clips)), [len(label) for label in frames.values()])
     video_id = np.array([videos.index(raw_video(clip)) for clip in clips])[clip_id]
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # if a class is missing in a fold; the tool reports it
-        splits = splitter.split(clip_id, np.concatenate(list(frames.values())), video_id)
+        splits = splitter.split(clip_id, strata, video_id)
         return [[clips[i] for i in np.unique(clip_id[rows])] for _, rows in splits]
 
 

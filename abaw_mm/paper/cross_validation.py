@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.datasets.annotations.clip_names import read_clip_names
 from abaw_mm.datasets.folds import find_strata, split_folds, write_fold_lists
 from abaw_mm.datasets.frame_index import FrameReader
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.postprocessing.ensemble import average
 from abaw_mm.evaluation.predictions.score_tracks import SCORES, score_annotated
@@ -152,11 +155,14 @@ def make_cross_validation(
         cfg_options (dict, optional): Overrides of the config.
 
     Raises:
-        ValueError: If the annotations are of another track than the config, or there are fewer raw
-            videos than folds.
+        MissingFileError: If ``checkpoint`` of the config does not exist.
+        InvalidValueError: If the annotations are of another track than the config, there are fewer
+            raw videos than folds, or the work dir has other folds.
+        WorkDirInUseError: If another sweep uses the work dir.
     """
     cfg = Config.fromfile(str(config))
     cfg.merge_from_dict(cfg_options or {})
+    check_checkpoint_path(cfg.get('checkpoint'))
     reader = FrameReader(
         [str(folder) for folder in ann_folders],
         data_root='',
@@ -167,7 +173,9 @@ def make_cross_validation(
         task=find_track(cfg),
     )
     folds = split_folds(find_strata(reader.read_annotations()), num_folds, seed)
-    lists = write_fold_lists(folds, work_dir.path / 'folds')
+    with work_dir.lock():
+        _check_recorded(folds, work_dir)
+        lists = write_fold_lists(folds, work_dir.path / 'folds')
     annotations = [str(folder.absolute()) for folder in ann_folders]
     trainings = {}
     for number, (train, val) in enumerate(lists):
@@ -189,6 +197,17 @@ def make_cross_validation(
     )
 
 
+def _check_recorded(folds: Sequence[Sequence[str]], work_dir: WorkDir) -> None:
+    """Raise if an earlier cross-validation in the folder had other clips in a fold."""
+    for number, clips in enumerate(folds):
+        path = work_dir.path / 'folds' / f'fold{number}of{len(folds)}_val.txt'
+        if path.is_file() and read_clip_names(str(path), '--work-dir') != list(clips):
+            raise InvalidValueError(
+                f'--work-dir {work_dir.path} holds results of other folds: {path.name} has other '
+                'clips; give the recorded --seed and annotations, or another --work-dir'
+            )
+
+
 def find_track(cfg: Config) -> str:
     """Return the track that a config trains for."""
     return cfg.train_dataloader.dataset.get('task', 'expr')
@@ -197,7 +216,7 @@ def find_track(cfg: Config) -> str:
 def merge_folds(folds: Sequence[Predictions], config: str) -> Predictions:
     """Merge the predictions of all folds into one table, in which each row is once.
 
-    Rows of the multi-task track that repeat a frame stay apart; ``sample_idx`` numbers them anew.
+    Rows of the multi-task track that repeat a frame stay apart; ``sample_idx`` renumbers them.
     """
     first = folds[0]
     is_repeated, parts, start = first.task == 'mtl', [], 0

@@ -16,9 +16,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
+from abaw_mm.apis.checks.check_settings import check_settings
+from abaw_mm.checkpoints.download import is_url
+from abaw_mm.checkpoints.load import find_checkpoint_file
 from abaw_mm.datasets import ClipFeatureDataset
 from abaw_mm.errors import TRACEBACK, InvalidValueError, MissingFileError, shorten
-from abaw_mm.files import atomic_write, read_json, sha256
+from abaw_mm.files import atomic_write, read_json, sha256, write_json
 from abaw_mm.paper.rows import TRAININGS, Training
 from abaw_mm.paper.work_dir import (
     WorkDir,
@@ -26,7 +29,6 @@ from abaw_mm.paper.work_dir import (
     find_error,
     find_last_checkpoint,
     read_step_times,
-    write_json,
 )
 from abaw_mm.structures import uses_frame_batches
 
@@ -81,7 +83,8 @@ class Sweep:
         work_dir (WorkDir): Folder for all files of the sweep.
         names (Sequence[str]): Keys of ``trainings`` to run.
         seeds (int): Runs per training, at least 1; their seeds are 0 to ``seeds - 1``.
-        init (dict[str, str]): Name of pre-trained weights to their path, or to ``'random'``.
+        init (dict[str, str]): Name of pre-trained weights to their path or URL, or to
+            ``'random'``.
         data_root (str, optional): Data root of all datasets. Defaults to that of the configs.
         budget (str): ``'full'``, or ``'mini'`` for two CPU cores. Defaults to ``'full'``.
         processes (int): Processes per run, at least 1.
@@ -109,7 +112,7 @@ class Sweep:
         _check_choices(self.budget, self.seeds, self.processes)
         _check_init(self.init, {training.init for training in self.trainings.values()})
         self.init = {
-            name: path if path == RANDOM else os.path.abspath(path)
+            name: path if path == RANDOM or is_url(path) else os.path.abspath(path)
             for name, path in self.init.items()
         }
         self.configs: dict[str, Config] = {}
@@ -166,6 +169,7 @@ class Sweep:
         with _world_size(self.processes):
             cfg = Config.fromfile(str(self._config_path(training)))
         cfg.merge_from_dict(self.make_options(name))
+        check_settings(cfg, self.cfg_options)
         init = self.init[training.init]
         cfg.checkpoint = None if init == RANDOM else init
         iters = cfg.train_cfg.max_iters
@@ -193,7 +197,8 @@ class Sweep:
         recorded = self.work_dir.read_settings()
         self.configs = {name: self.make_config(name) for name in self.runnable}
         self.weights = recorded.get('weights', {}) | {
-            name: RANDOM if path == RANDOM else sha256(path) for name, path in self.init.items()
+            name: RANDOM if path == RANDOM else sha256(find_checkpoint_file(path))
+            for name, path in self.init.items()
         }
         if self.configs:
             self.data = count_data(next(iter(self.configs.values())))
@@ -428,7 +433,7 @@ def _check_init(init: Mapping[str, str], known: set[str]) -> None:
             f'--init: got the name {shorten(unknown)}, expected one of {", ".join(sorted(known))}'
         )
     for name, path in init.items():
-        if path != RANDOM and not os.path.isfile(path):
+        if path != RANDOM and not is_url(path) and not os.path.isfile(path):
             raise MissingFileError(
                 f'--init {name}={path}: no such file, expected a checkpoint; correct the path, or '
                 f'give {name}={RANDOM} to start from random weights'

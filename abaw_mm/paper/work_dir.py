@@ -5,14 +5,13 @@ import json
 import os
 import re
 import socket
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from abaw_mm.errors import InvalidValueError, UserError, shorten_text
-from abaw_mm.files import DAMAGED, atomic_write, read_json
+from abaw_mm.files import DAMAGED, check_zip, read_json
 
 # Values of the files that other modules compute with, under dotted keys.
 NUMBER, TEXT = (int, float), (str,)
@@ -133,12 +132,6 @@ def _read(path: Path, types: dict[str, tuple], fix: str = REPEAT) -> dict | None
     return content
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file atomically."""
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, default=str) + '\n')
-
-
 def find_error(log: str) -> str:
     """Return the line of a log that names the error.
 
@@ -167,19 +160,13 @@ def find_last_checkpoint(folder: Path) -> Path | None:
     """
     paths = sorted(folder.glob('iter_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
     for path in reversed(paths):
-        if _is_whole(path):
+        try:
+            check_zip(path)
+        except DAMAGED:
+            path.unlink()
+        else:
             return path
-        path.unlink()
     return None
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether all members of a checkpoint fit the checksums of the archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except DAMAGED:
-        return False
 
 
 def read_step_times(folder: Path) -> dict[int, float]:

@@ -69,6 +69,18 @@ VIT = dict(_delete_=True, type='VisionTransformer', arch='deit-tiny', frozen_sta
         ),
         (dict(train_cfg__max_itres=3), "'max_itres'; did you mean max_iters\\?$"),
         (dict(model__backbone__frozen_stage=1), "'frozen_stage'; did you mean frozen_stages\\?$"),
+        (
+            dict(default_hooks__checkpoint__save_best='macro_f1'),
+            "save_best: got 'macro_f1', expected a score .* begin with 'affwild2/'; add that",
+        ),
+        (
+            dict(optim_wrapper__paramwise_cfg=dict(custom_keys={'bakbone': dict(lr_mult=0.1)})),
+            "custom_keys: got 'bakbone', expected a part of .*; did you mean backbone",
+        ),
+        (
+            dict(optim_wrapper__paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mul=0.1)})),
+            "custom_keys: got 'backbone' with lr_mul; did you mean lr_mult\\?",
+        ),
     ],
 )
 def test_mistake_is_reported_with_its_fix(repo, tiny, tmp_path, options, message):

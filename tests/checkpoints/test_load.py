@@ -27,6 +27,7 @@ from abaw_mm.checkpoints import (
     unwrap_state_dict,
 )
 from abaw_mm.checkpoints.load import get_loaded_sha256
+from abaw_mm.errors import InvalidValueError
 
 
 def save(content, path, zipped=True):
@@ -72,7 +73,7 @@ def test_file_without_a_checkpoint_is_refused(tmp_path):
         load_checkpoint_file(path)
 
 
-def test_missing_checkpoint_path_is_named(tmp_path):
+def test_missing_checkpoint_path_is_named(tmp_path, monkeypatch):
     (tmp_path / 'a.pth').touch()
     for given in (None, '', 'https://example.org/a.pth', str(tmp_path / 'a.pth')):
         check_checkpoint_path(given)
@@ -80,6 +81,10 @@ def test_missing_checkpoint_path_is_named(tmp_path):
         check_checkpoint_path('gone.pth')
     with pytest.raises(FileNotFoundError, match="CHECKPOINT='gone.pth': .*; correct the path$"):
         check_checkpoint_path('gone.pth', 'CHECKPOINT')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    check_checkpoint_path('~/a.pth')
+    with pytest.raises(InvalidValueError, match=r"checkpoint=\['a', 'b.pth'\]: expected the path"):
+        check_checkpoint_path(['a', 'b.pth'])  # an override with a comma
 
 
 def test_unwrap_state_dict():

@@ -20,9 +20,9 @@ def test_help_shows_docstring_parents_and_exit_statuses(capsys):
         ('amp', "got 'amp', expected KEY=VALUE"),
         ('=3', "got '=3', expected KEY=VALUE"),
         ('x=[1,(2]', 'quote a value with brackets'),
-        ('x=dict(a=1', "got 'dict(a=1', expected a dict of literals"),
-        ('x=dict(a=open)', "got 'dict(a=open)', expected a dict of literals"),
-        ('x=dict(**a)', 'expected a dict of literals'),
+        ('x=dict(a=1', "got 'dict(a=1', expected literals such as dict"),
+        ('x=dict(a=open)', "got 'dict(a=open)', expected literals such as dict"),
+        ('x=dict(**a)', 'expected literals such as dict'),
     ],
 )
 def test_wrong_override_is_a_wrong_argument(capsys, value, message):
@@ -45,6 +45,26 @@ def test_override_may_be_a_dict(text, value):
     parser = CommandParser('x', cfg_options_argument('a=1'))
     args = parser.parse_args(['--cfg-options', f'model.head.weights={text}', 'a=[1,2]'])
     assert args.cfg_options == {'model.head.weights': value, 'a': [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('/data/Aff Wild2', '/data/Aff Wild2'),
+        ('my weights/a, b.pth', 'my weights/a, b.pth'),
+        ('["/a b","c"]', ['/a b', 'c']),
+        ('[dict(type="EMAHook", momentum=0.1)]', [dict(type='EMAHook', momentum=0.1)]),
+        ("({'a': 1}, 2)", ({'a': 1}, 2)),
+        ('1, 2', [1, 2]),
+        ('(256)', (256,)),
+        ('[a, b]', ['a', 'b']),
+    ],
+)
+def test_override_keeps_spaces_of_a_text_and_dicts_in_lists(text, value):
+    args = CommandParser('x', cfg_options_argument('a=1')).parse_args(
+        ['--cfg-options', f'a={text}']
+    )
+    assert args.cfg_options == {'a': value}
 
 
 def test_wrong_arguments_of_several_processes_are_recorded_for_the_launcher(

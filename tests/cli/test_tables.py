@@ -1,9 +1,8 @@
 """Tables and JSON as the commands write them."""
 
 import io
-import json
 
-from abaw_mm.cli import make_console, make_table, write_json
+from abaw_mm.cli import make_console, make_table
 
 
 def test_table_is_plain_markdown():
@@ -33,9 +32,3 @@ def test_names_in_a_table_are_complete():
     text = stream.getvalue()
     assert text.count(':100:') == 3 and '[b]' in text
     assert text.count('x') == 400 and text.count('a |') == text.count('b |') == 1
-
-
-def test_json_ends_with_a_newline(tmp_path):
-    write_json(str(tmp_path / 'a/b.json'), dict(x=[1]))
-    text = (tmp_path / 'a/b.json').read_text()
-    assert json.loads(text) == dict(x=[1]) and text.endswith('}\n')

@@ -83,10 +83,13 @@ def test_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, logged
 def test_second_training_in_a_work_dir_is_refused(tmp_path, hold):
     config = write_config(tmp_path, workers=0)
     holder = hold(tmp_path / 'run')
+    recorded = tmp_path / 'run' / config.name
+    recorded.write_text('of the running training')
     for resume in (None, 'auto'):
         with pytest.raises(FileAccessError, match=f'--work-dir: .*in use by process {holder.pid} '):
             train(str(config), work_dir=str(tmp_path / 'run'), resume=resume)
     assert not list((tmp_path / 'run').rglob('*.json'))  # nothing was logged
+    assert recorded.read_text() == 'of the running training'
     short = {'train_cfg.max_iters': 1}
     train(str(config), work_dir=str(tmp_path / 'other'), cfg_options=short)
     holder.kill()

@@ -12,6 +12,7 @@ from test_sweep import TRAIN
 from abaw_mm.datasets.annotations import read_annotation_folder
 from abaw_mm.evaluation import Predictions
 from abaw_mm.paper.cross_validation import merge_folds, score_folds
+from abaw_mm.paper.work_dir import WorkDir
 
 LABELS = {f'v{i}': [0, 1, 2, 3, 4, 5, 6, 7, -1][i % 3 :] for i in range(6)}
 # A replacement for tools/test.py that takes milliseconds: frame n of a clip has class n % 8.
@@ -98,7 +99,7 @@ def test_one_command_trains_predicts_and_scores_all_folds(tools, tmp_path, run_t
     flags = ['--work-dir', work_dir, '--folds', 3, '--data-root', tmp_path / 'affwild2']
     command = (tools / 'cross_validate.py', config, *flags, '--cfg-options')
     status, _, error = run_tool(*command, 'train_cfg.max_iters=20', 'checkpoint=gone.pth')
-    assert status == 1 and 'checkpoint=gone.pth: no such file' in error
+    assert status == 1 and "checkpoint='gone.pth': no such file" in error
     status, out, error = run_tool(*command, 'train_cfg.max_iters=20')
     assert status == 0, error
     read = Predictions.read(work_dir / 'out_of_fold.npz')
@@ -130,6 +131,18 @@ def test_one_command_trains_predicts_and_scores_all_folds(tools, tmp_path, run_t
     assert json.loads((work_dir / 'scores.json').read_text()) == scores
     status, _, error = run_tool(*command, 'train_cfg.max_iters=40')
     assert status == 1 and 'holds results of other settings' in error
+
+    status, _, error = run_tool(*command, 'frame_stride=5')
+    assert status == 1 and 'nothing reads frame_stride' in error
+    listed = work_dir / 'folds/fold0of3_val.txt'
+    listed.write_text('\n'.join(reversed(listed.read_text().split())) + '\n')
+    before = listed.read_text()
+    status, _, error = run_tool(*command, 'train_cfg.max_iters=20')
+    assert status == 1 and 'other folds: fold0of3_val.txt has other clips; give the rec' in error
+    assert listed.read_text() == before
+    with WorkDir(work_dir, []).lock():
+        status, _, error = run_tool(*command, 'train_cfg.max_iters=20')
+    assert status == 1 and 'in use by the sweep' in error
 
 
 @pytest.mark.slow

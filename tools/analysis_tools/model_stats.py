@@ -21,8 +21,8 @@ from abaw_mm.cli import (
     make_console,
     make_table,
     report_errors,
-    write_json,
 )
+from abaw_mm.files import write_json
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -25,7 +25,6 @@ from abaw_mm.cli import (
     make_console,
     make_table,
     report_errors,
-    write_json,
 )
 from abaw_mm.engine.processes.scaling import (
     Cluster,
@@ -33,6 +32,7 @@ from abaw_mm.engine.processes.scaling import (
     count_gradient_bytes,
     find_useful_gpus,
 )
+from abaw_mm.files import write_json
 
 GPUS = (1, 2, 4, 8, 16, 32, 64)
 FIXED, SCALED, ACCUMULATED, COMPRESSED = (

@@ -28,7 +28,6 @@ from abaw_mm.cli import (
     make_table,
     report_errors,
     start_index_argument,
-    write_json,
 )
 from abaw_mm.datasets.annotations import number_lines, read_annotation_folder, read_multi_task
 from abaw_mm.errors import InvalidValueError, shorten
@@ -37,7 +36,7 @@ from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predi
 from abaw_mm.evaluation.predictions.score_tracks import score_track
 from abaw_mm.evaluation.submission.fill_tracks import make_filler
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
-from abaw_mm.files import atomic_write, read_text
+from abaw_mm.files import atomic_write, read_text, write_json
 from abaw_mm.structures import FrameTable
 from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip

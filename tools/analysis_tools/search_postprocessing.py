@@ -26,7 +26,6 @@ from abaw_mm.cli import (
     make_table,
     report_errors,
     width_argument,
-    write_json,
 )
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.postprocessing.search_postprocessing import (
@@ -41,6 +40,7 @@ from abaw_mm.evaluation.postprocessing.search_postprocessing import (
 )
 from abaw_mm.evaluation.postprocessing.smoothing import METHODS
 from abaw_mm.evaluation.predictions.score_tracks import SCORES
+from abaw_mm.files import write_json
 
 GATES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 

@@ -27,9 +27,9 @@ from abaw_mm.cli import (
     make_table,
     report_errors,
     template_argument,
-    write_json,
 )
 from abaw_mm.datasets.verify.check_download import Download, check_download, find_download
+from abaw_mm.files import write_json
 from abaw_mm.progress import show_progress
 from abaw_mm.structures.tasks import TASKS
 

@@ -57,12 +57,13 @@ class PretrainedBackboneHook(Hook):
             return
         model = unwrap_model(runner.model)
         checkpoint = runner.cfg.get('checkpoint')
-        check_checkpoint_path(checkpoint)
-        if checkpoint:
-            module = _get_module(model, self.module)
-            module.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
-        elif not runner._resume:
-            _import_pretrained(model)
+        if not runner._resume:  # which has the weights of its own checkpoint
+            check_checkpoint_path(checkpoint)
+            if checkpoint:
+                module = _get_module(model, self.module)
+                module.init_cfg = dict(type='SSLPretrained', checkpoint=checkpoint)
+            else:
+                _import_pretrained(model)
         self.random = not (
             checkpoint
             or any(_has_weights(module) for module in (model, getattr(model, 'backbone', None)))

@@ -42,9 +42,10 @@ def describe_program(cfg: Config) -> dict[str, str]:
 
 def describe_files(**paths: str | None) -> dict[str, str]:
     """Describe files by their checksums, others such as a URL by their names."""
+    found = {name: path and os.path.expanduser(path) for name, path in paths.items()}
     return {
         name: f'SHA-256 {sha256(path)[:SHOWN]}' if path and os.path.isfile(path) else f'{path}'
-        for name, path in paths.items()
+        for name, path in found.items()
     }
 
 

@@ -105,7 +105,7 @@ def _drop_other_best(runner: Runner, checkpoint: dict) -> None:
     if 'auto' in metrics:  # the first metric of the next validation
         metrics = []
     dropped = keep_own_best(info, folder, metrics) if isinstance(info, dict) else []
-    if dropped:
+    if dropped and isinstance(state, dict):
         for name in dropped:  # of which mmengine would warn
             state.get('resumed_keys', {}).pop(name, None)
         kind = ' or '.join(metrics)

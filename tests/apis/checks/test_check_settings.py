@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from abaw_mm.apis import load_config
-from abaw_mm.apis.check_settings import check_settings, find_closest_setting
+from abaw_mm.apis.checks.check_settings import check_settings, find_closest_setting
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.paper.sweep import format_config
 
@@ -162,6 +162,9 @@ def test_misspelt_setting_in_yaml_is_an_error(tmp_path):
         ('default_hooks.checkpoint.intervall', r'did you mean default_hooks\.checkpoint\.interval'),
         ('env_cfg.dist_cfg.timeoutt', r'did you mean env_cfg\.dist_cfg\.timeout'),
         ('env_cfg.mp_cfg.start_method', r'did you mean env_cfg\.mp_cfg\.mp_start_method'),
+        ('randomness.sed', r'did you mean randomness\.seed'),
+        ('optim_wrapper.clip_grad.max_norms', r'did you mean optim_wrapper\.clip_grad\.max_norm'),
+        ('optim_wrapper.paramwise_cfg.norm_decay_mul', r'did you mean .*norm_decay_mult'),
     ],
 )
 def test_override_without_effect_is_an_error(tmp_path, key, advice):
@@ -169,6 +172,12 @@ def test_override_without_effect_is_an_error(tmp_path, key, advice):
     with pytest.raises(InvalidValueError, match=f'{key}.*: nothing reads .*{advice}'):
         load_config(path, cfg_options={key: 3})
     load_config(path, cfg_options={'randomness.seed': 3, 'auto_scale_lr.base_batch_size': 8})
+
+
+@pytest.mark.parametrize('key', ['auto_scale_lr', 'randomness', 'env_cfg', 'custom_imports'])
+def test_value_in_place_of_a_dict_is_an_error(tmp_path, key):
+    with pytest.raises(InvalidValueError, match=f'{key}: got True, expected a dict'):
+        load_config(write_config(tmp_path, BASE), cfg_options={key: True})
 
 
 def test_find_unused_parameters_beside_a_wrapper_is_an_error(tmp_path):

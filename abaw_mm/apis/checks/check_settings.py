@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from torch.distributed import init_process_group
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from abaw_mm.errors import InvalidValueError
 
@@ -84,6 +85,18 @@ KEYS = {
     'env_cfg.dist_cfg': {
         *inspect.signature(init_process_group).parameters,
         *('init_backend', 'port'),
+    },
+    'randomness': {'seed', 'deterministic', 'diff_rank_seed'},
+    'optim_wrapper.clip_grad': {
+        *inspect.signature(clip_grad_norm_).parameters,
+        *inspect.signature(clip_grad_value_).parameters,
+        'type',
+    }
+    - {'parameters'},
+    'optim_wrapper.paramwise_cfg': {
+        *('bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys'),
+        *('dcn_offset_lr_mult', 'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult'),
+        'layer_decay_rate',  # of mmpretrain's constructor
     },
     # The hook keeps unknown arguments for Runner.save_checkpoint, which is called much later.
     'default_hooks.checkpoint': {
@@ -169,6 +182,8 @@ def _check_keys(cfg: Config) -> None:
         node: Any = cfg
         for part in setting.split('.'):
             node = node.get(part) if isinstance(node, Mapping | Config) else None
+        if not isinstance(node, Mapping | None):
+            raise InvalidValueError(f'{setting}: got {node!r}, expected a dict')
         if isinstance(node, Mapping) and node.get('type', 'CheckpointHook') != 'CheckpointHook':
             continue  # a hook with other arguments
         for key in set(node or ()) - known:

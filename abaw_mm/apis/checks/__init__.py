@@ -1,0 +1,1 @@
+"""Check what a config names, before and after its parts are built."""

@@ -20,6 +20,7 @@ QUALITY = {'crf': '20', 'preset': 'veryfast'}  # of x264
 SUFFIXES = ('.mp4', '.mov')  # formats that keep exact time stamps
 BT709 = 1  # FFmpeg's number of the colours of HD video
 TV_RANGE = 1  # FFmpeg's number of levels from 16 to 235
+LAYOUTS = {1: 'mono', 2: 'stereo'}  # of sound that only says how many channels it has
 MAX_LEAD = 2.0  # seconds until the first picture; players show nothing before it
 MAX_TAIL = 2.0  # seconds of the last picture; else the sound after it is left out
 
@@ -155,21 +156,31 @@ class DrawnVideo:
             stream = source.streams.best('audio')
             if stream is None:
                 return
-            codec = stream.codec_context.codec.canonical_name
+            codec, layout = stream.codec_context.codec.canonical_name, stream.codec_context.layout
+            problem = ''
             if codec not in self._container.supported_codecs:
+                problem = codec
+            elif layout.name.endswith('channels') and layout.nb_channels not in LAYOUTS:
+                problem = f'{layout.name} whose places are unknown'
+            if problem:
                 print_log(
                     f'{self.out}: the sound of {path} is left out, since {self.out.suffix} cannot '
-                    f'hold {codec}',
+                    f'hold {problem}',
                     logger='current',
                     level=logging.WARNING,
                 )
                 return
             copy = self._container.add_stream_from_template(stream)
-            shift = round(self._shift / stream.time_base)
+            if layout.name.endswith('channels'):  # AVI and Matroska do not say which ones
+                copy.codec_context.layout = LAYOUTS[layout.nb_channels]
+            shift, last = round(self._shift / stream.time_base), None
             with suppress(self._av.error.FFmpegError):  # damaged: keep the sound until there
                 for packet in source.demux(stream):
                     if packet.dts is None or packet.is_corrupt:
                         continue  # the end, or damaged
+                    if last is not None and packet.dts <= last:
+                        return  # another recording begins, which the format cannot hold
+                    last = packet.dts
                     packet.pts -= shift
                     packet.dts -= shift
                     if not shift or packet.pts >= 0:

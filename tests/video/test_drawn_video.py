@@ -1,6 +1,7 @@
 """Test the videos that are written: time stamps, sound, interruptions."""
 
 import errno
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from compose_video import find_video, make_pictures, write_video
 
-from abaw_mm.errors import FileAccessError, InvalidValueError
+from abaw_mm.errors import DamagedVideoError, FileAccessError, InvalidValueError
 from abaw_mm.video.decode import VideoReader
 from abaw_mm.video.drawn_video import DrawnVideo
 
@@ -153,6 +154,36 @@ def test_sound_that_mp4_cannot_hold_is_left_out(tmp_path, logged_warnings):
     copy(VideoReader(path), out)
     assert len(list(VideoReader(out))) == 10 and not read_sound(out)
     assert len(logged_warnings) == 1 and 'cannot hold adpcm_ms' in logged_warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('file', 'options'),
+    [
+        ('a.avi', dict(codec='mjpeg', pix_fmt='yuvj420p', time_base=Fraction(1, 30))),
+        ('a.mkv', dict(time_base=Fraction(1, 1000))),
+    ],
+)
+def test_stereo_sound_without_the_order_of_its_channels_is_kept(tmp_path, file, options):
+    path, out = tmp_path / file, tmp_path / 'drawn.mp4'
+    write_video(path, make_pictures(10), sound='pcm_s16le', **options)
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.layout.name == '2 channels'
+    copy(VideoReader(path), out)
+    sound = read_sound(path)
+    assert b''.join(data for _, data in read_sound(out)) == b''.join(data for _, data in sound)
+
+
+def test_joined_recordings_keep_their_pictures_and_the_sound_of_the_first(tmp_path):
+    path, joined, out = tmp_path / 'a.ts', tmp_path / 'joined.ts', tmp_path / 'drawn.mp4'
+    write_video(path, make_pictures(14), time_base=Fraction(1, 90000), sound='aac')
+    joined.write_bytes(2 * path.read_bytes())
+    frames = []
+    with DrawnVideo(out, like=VideoReader(joined)) as video, suppress(DamagedVideoError):
+        for frame in VideoReader(joined):
+            video.write(frame.time, frame.image)
+            frames.append(frame.time)
+    np.testing.assert_allclose([f.time for f in VideoReader(out)], frames, atol=1e-4)
+    assert 0 < len(read_sound(out)) <= len(read_sound(path))
 
 
 def test_other_suffixes_are_refused(tmp_path):

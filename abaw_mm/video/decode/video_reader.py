@@ -23,6 +23,7 @@ from abaw_mm.video.decode.decode_frames import (
     read_length,
 )
 from abaw_mm.video.decode.find_key_frame import KeyFrame, find_key_frame
+from abaw_mm.video.decode.frame_clock import FrameClock
 from abaw_mm.video.decode.turn_picture import read_rotation, square_pixels, turn_picture
 from abaw_mm.video.import_av import import_av
 from abaw_mm.video.video_frame import VideoFrame
@@ -42,10 +43,9 @@ class VideoReader:
 
     **Time.** The time of a frame is its presentation time stamp times the time base of the stream,
     which ``ffprobe`` prints as ``pts_time``. A stream that starts at 1.4 s, as MPEG-TS streams do,
-    starts at 1.4 s here. Edit lists are applied as in players: frames that they cut do not count. A
-    frame without a presentation time stamp has its decoding time stamp, as in FFmpeg. Times
-    increase: a frame whose stamp is missing or does not increase follows the frame before at the
-    mean rate.
+    starts at 1.4 s here. Edit lists are applied as in players: frames that they cut do not count.
+    Times increase; :class:`~abaw_mm.video.decode.frame_clock.FrameClock` says what happens where
+    stamps are missing, repeat or go back.
 
     **Pictures.** Rotations and flips of the container are applied. Pixels that are not square are
     stretched to squares, as in players. Interlaced frames are not split. If the resolution changes
@@ -86,6 +86,7 @@ class VideoReader:
             self.time_base = stream.time_base
             self.rate = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.duration = read_length(stream)
+            self._is_avi = container.format.name == 'avi'
             if self.duration is None and container.duration:
                 self.duration = container.duration / 1e6
             self._num_frames = stream.frames
@@ -100,7 +101,7 @@ class VideoReader:
         self._matrix = read_rotation(first)
         self._size = square_pixels(first.width, first.height, aspect)
         self.width, self.height = self._size if self._matrix[0, 0] else self._size[::-1]
-        self._first_time = self._next_time(first, None)
+        self._first_time = self._make_clock().read(first)
 
     @property
     def num_frames(self) -> int | None:
@@ -186,7 +187,7 @@ class VideoReader:
     def _read_timed(self, key: KeyFrame | None = None) -> Iterator[tuple[int, float, Any]]:
         """Yield number, time and PyAV's frame of all frames, or of those from a key frame on."""
         first = 0 if key is None else key.index
-        index, time = first, None
+        index, time, clock = first, 0.0, self._make_clock()
         damage = Damage('')
         for options, is_parallel in PASSES if self._options is STRICT else PASSES[-1:]:
             is_rest = options is not self._options  # of what was decoded before the damage
@@ -195,7 +196,7 @@ class VideoReader:
                 for frame in islice(frames, index - first, None):
                     if is_rest and (frame.pts is None or frame.pts >= damage.stop):
                         break
-                    time = self._next_time(frame, time)
+                    time = clock.read(frame)
                     yield index, time, frame
                     index += 1
                 if not is_rest:
@@ -204,14 +205,10 @@ class VideoReader:
                 damage = damage if is_rest else error
                 if not error.in_codec:
                     break
-        raise DamagedVideoError(self.path, index, time or 0.0, str(damage)) from damage
+        raise DamagedVideoError(self.path, index, time, str(damage)) from damage
 
-    def _next_time(self, frame: Any, before: float | None) -> float:
-        stamp = frame.dts if frame.pts is None else frame.pts
-        time = None if stamp is None else float(stamp * self.time_base)
-        if before is None:
-            return time or 0.0
-        return before + float(1 / self.rate) if time is None or time <= before else time
+    def _make_clock(self) -> FrameClock:
+        return FrameClock(self.time_base, self.rate, self._is_avi)
 
     def _decode(
         self, options: dict[str, str], is_parallel: bool, key: KeyFrame | None = None

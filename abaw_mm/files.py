@@ -238,6 +238,18 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def walk_files(folder: str | os.PathLike) -> Iterator[str]:
+    """Yield the paths of the files in a folder, at any depth, without hidden files and folders.
+
+    Links are followed.
+    """
+    for path, folders, names in os.walk(os.fspath(folder), followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        for name in names:
+            if not name.startswith('.') and os.path.isfile(found := os.path.join(path, name)):
+                yield found
+
+
 def sha256(path: str | os.PathLike) -> str:
     """Compute the SHA-256 checksum of a file, as ``sha256sum`` prints it."""
     with open(path, 'rb') as file:

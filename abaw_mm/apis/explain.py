@@ -12,17 +12,17 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS, DefaultScope
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
 from mmpretrain.registry import DATASETS, TRANSFORMS
+from PIL import Image
 
 from abaw_mm.apis.config import load_config
 from abaw_mm.apis.config_errors import convert_config_errors
 from abaw_mm.apis.load_classifier import load_classifier, name_classes
 from abaw_mm.checkpoints.load import check_checkpoint_path
+from abaw_mm.datasets.crops.read_picture import find_pictures
 from abaw_mm.datasets.unwrap_datasets import find_frame_datasets
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.visualization.attention.attention_maps import attention_maps
 from abaw_mm.visualization.attention.explained_face import ExplainedFace
-
-IMAGES = ('.jpg', '.jpeg', '.png')
 
 
 def explain(
@@ -38,8 +38,8 @@ def explain(
     Args:
         config (str): Path of the config.
         checkpoint (str): Path or URL of its checkpoint.
-        sources (Sequence[str]): Images, folders of images, and clips of the config's validation
-            set. Faces of clips come with their labels.
+        sources (Sequence[str]): Images, folders of images with their subfolders, and clips of the
+            config's validation set. Faces of clips come with their labels.
         class_name (str, optional): Class to explain. Defaults to the predicted class of each face.
         num_frames (int): Number of evenly spaced frames to take from each clip and folder; all, if
             there are fewer.
@@ -128,14 +128,9 @@ def find_faces(loader: dict, sources: Sequence[str], num_frames: int) -> list[di
         if path.is_file():
             infos.append(_make_info(path))
         elif path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
-            if not found:
-                raise MissingFileError(
-                    f'{source}: got a folder without images, expected files that end in '
-                    f'{", ".join(IMAGES)}; name another folder'
-                )
-            infos += [_make_info(found[i]) for i in space_evenly(len(found), num_frames)]
-        elif path.suffix.lower() in IMAGES or os.sep in source:
+            found = find_pictures([path])
+            infos += [_make_info(Path(found[i])) for i in space_evenly(len(found), num_frames)]
+        elif path.suffix.lower() in Image.registered_extensions() or os.sep in source:
             raise MissingFileError(
                 f'{source}: got no such file or folder, expected an image (.jpg, .png), a folder '
                 "of images, or a clip of the config's validation set; correct the path"

@@ -71,7 +71,7 @@ def get_frame_times(times: np.ndarray, frame_no: np.ndarray, start_index: int = 
     if len(rows) and beyond.max() * max(step, 1 / 120) > MAX_BEYOND:
         raise InvalidValueError(
             f'got frame numbers up to {rows.max() + start_index}, expected at most '
-            f'{len(times) - 1 + start_index}, the frames of the video; is it another video, or '
-            'cut off? Get it again, or move it away to mask its clips'
+            f'{len(times) - 1 + start_index}, the frames of the video, which is another one or cut '
+            'off; get it again, or move it away to mask its clips'
         )
     return times[np.minimum(rows, len(times) - 1)] + beyond * step

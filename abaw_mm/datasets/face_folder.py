@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from abaw_mm.datasets.affwild2 import NEAREST, STOP
 from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError
 from abaw_mm.datasets.kept_images import KeptImages, count_bytes, fits_memory
 from abaw_mm.errors import InvalidValueError, MissingFileError
-from abaw_mm.files import read_json
+from abaw_mm.files import read_json, walk_files
 
 
 @DATASETS.register_module()
 class FaceFolderDataset(CustomDataset):
-    """All images under a folder, at any depth, as mmpretrain's ``CustomDataset`` reads them.
+    """All images under a folder, at any depth, without hidden files and folders.
 
     Any set of faces works. Of Aff-Wild2's ``cropped_aligned`` it uses all crops, including those
     of frames labelled -1 and of the test set. A data info is ``img_path`` alone.
@@ -67,14 +66,18 @@ class FaceFolderDataset(CustomDataset):
     def load_data_list(self) -> list[dict]:
         """Find the images; log one summary line."""
         folder = self.img_prefix or self.data_root
-        if not any(map(self.is_valid_file, _walk_files(folder))):
+        if not any(map(self.is_valid_file, walk_files(folder))):
             got = 'no image in the folder' if os.path.isdir(folder) else 'no folder'
             raise MissingFileError(
                 f'FaceFolderDataset: got {got} {folder!r}, expected faces '
                 f'({", ".join(sorted(self.extensions))}) at any depth under it; set '
                 'train_dataloader.dataset.data_root'
             )
-        data_list = super().load_data_list()
+        data_list = [
+            info
+            for info in super().load_data_list()
+            if not _is_hidden(os.path.relpath(info['img_path'], folder))
+        ]
         if self.landmarks is not None:
             _add_landmarks(data_list, folder, self.landmarks)
         print_log(f'FaceFolderDataset {folder}: {len(data_list)} faces', logger='current')
@@ -87,9 +90,8 @@ class FaceFolderDataset(CustomDataset):
         super().full_init()
         if not self.keep:
             return
-        try:
-            shape = self._run_transforms(self.get_data_info(0), slice(self.keep))['img'].shape
-        except UnreadableFrameError:
+        shape = self._find_shape()
+        if shape is None:
             return
         size = count_bytes(len(self), shape)
         if fits_memory(size):
@@ -99,6 +101,17 @@ class FaceFolderDataset(CustomDataset):
             f'FaceFolderDataset: {size / 2**30:.2g} GiB of decoded faces, {action}',
             logger='current',
         )
+
+    def _find_shape(self) -> tuple[int, ...] | None:
+        """Return the shape of the first face that can be read, None without any."""
+        for index in range(len(self)):
+            try:
+                return self._run_transforms(self.get_data_info(index), slice(self.keep))[
+                    'img'
+                ].shape
+            except UnreadableFrameError:
+                continue
+        return None
 
     def _run_transforms(self, results: dict, part: slice) -> Any:
         for transform in self.pipeline.transforms[part]:
@@ -132,6 +145,10 @@ class FaceFolderDataset(CustomDataset):
             return None
 
 
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith('.') for part in path.split(os.sep))
+
+
 def _add_landmarks(data_list: list[dict], folder: str, path: str) -> None:
     """Add ``landmarks`` (5, 2) float32 to each face."""
     expected = 'five points per face, as fractions of width and height (-1 to 2)'
@@ -147,9 +164,3 @@ def _add_landmarks(data_list: list[dict], folder: str, path: str) -> None:
             valid = False
         if not valid:
             raise InvalidValueError(f'{path}: got no points of {name}, expected {expected}; {fix}')
-
-
-def _walk_files(folder: str) -> Iterator[str]:
-    """Yield the names of all files, at any depth; follows links, as mmengine does."""
-    for _, _, names in os.walk(folder, followlinks=True):
-        yield from names

@@ -98,7 +98,7 @@ def test_frame_batches_give_the_same_maps(repo, tiny, tmp_path, files):
             "with labelled frames .*'5-60-1920x1080-1', 'video11_right'",
         ),
         (['gone.jpg'], {}, FileNotFoundError, 'gone.jpg: got no such file or folder'),
-        (['EMPTY'], {}, FileNotFoundError, 'got a folder without images, expected .*jpg'),
+        (['EMPTY'], {}, FileNotFoundError, 'got a folder without pictures, expected .*jpg'),
         (
             [CLIP],
             dict(class_name='Joy'),

@@ -36,6 +36,15 @@ def test_finds_images_at_any_depth(faces):
     assert 'gt_label' not in dataset.get_data_info(0)
 
 
+def test_hidden_folders_and_files_are_left_out(faces):
+    for name in ('.thumbnails/a.jpg', 'deep/.trash/b.jpg', 'deep/._d.jpeg'):
+        path = faces / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((faces / 'a.jpg').read_bytes())
+    dataset = FaceFolderDataset(data_root=f'{faces}/')
+    assert paths(dataset, faces) == {'a.jpg', 'b.png', 'deep/er/c.JPG', 'deep/d.jpeg'}
+
+
 def test_takes_unlabelled_crops_of_affwild2(tiny):
     root = tiny / 'cropped_aligned'
     dataset = FaceFolderDataset(data_root=str(root))
@@ -94,6 +103,14 @@ def test_faces_that_do_not_fit_are_not_kept(faces, monkeypatch):
     monkeypatch.setattr('abaw_mm.datasets.face_folder.fits_memory', lambda size: False)
     dataset = FaceFolderDataset(data_root=str(faces), pipeline=KEEP, keep=2)
     assert dataset._kept is None and dataset[0]['img'].shape == (8, 8, 3)
+
+
+def test_faces_are_kept_although_the_first_cannot_be_read(faces):
+    (faces / 'a.jpg').write_bytes(b'')
+    options = dict(data_root=str(faces), pipeline=KEEP, keep=2, unreadable='nearest')
+    dataset = FaceFolderDataset(**options)
+    assert [dataset[i]['img'].shape for i in range(4)] == [(8, 8, 3)] * 4
+    assert dataset._kept.is_kept.sum() == 3
 
 
 def test_kept_faces_of_another_size_are_refused(faces):

@@ -68,6 +68,17 @@ def test_points_follow_the_alignment_and_reach_the_warp(
     np.testing.assert_allclose(drawn, np.sort(list(points.values()), axis=0), rtol=1e-6)
 
 
+def test_face_that_cannot_be_read_is_one_without_a_face(faces, tmp_path, run_tool):
+    (faces / 'broken.jpg').write_bytes(b'')
+    for name in ('c.png', 'deep/b.png', 'noise.png'):
+        (faces / name).unlink()
+    status, printed, error = run_tool(TOOL, faces, tmp_path / 'points.json')
+    assert status == 0 and 'points of 2 faces; 1 not found' in printed
+    assert 'broken.jpg: an empty file, taken as without a face' in error
+    points = json.loads((tmp_path / 'points.json').read_text())
+    assert points['broken.jpg'] == points['a.png']
+
+
 def test_folder_without_a_face_writes_nothing(tmp_path, run_tool):
     pytest.importorskip('facenet_pytorch')
     (tmp_path / 'grey').mkdir()

@@ -187,6 +187,24 @@ def test_camera_needs_no_video(load_tool):
     assert args['camera'] == 1 and 'videos' not in args
 
 
+def test_persons_with_names_of_another_video_keep_its_crops(model, video, tmp_path, run_tool):
+    """A video that cannot be written does not keep the others from it."""
+    short = tmp_path / 'short.mp4'
+    write_video(short, make_pictures(2, 320, 240), [0, 512])
+    names = [tmp_path / name for name in ('take.mp4', 'take_left.mp4', 'other.mp4')]
+    for name in names:
+        name.write_bytes(video.read_bytes())
+    one = compose(draw_faces(1, seed=1), [stay(12, 160, 120, 140)]).images
+    write_video(names[1], one, STAMPS, options={'g': '1', 'bf': '0'})
+    args = [*model, names[0], short, *names[1:], '--out', tmp_path / 'out', '--start', 0.05]
+    status, _, error = run_tool('predict_video.py', *args, '--crops')
+    assert status == 1 and f"{names[1]}: got 'take_left' as names of persons" in error
+    assert f'{short}: got no frame at or after 0.05 s' in error
+    crops = sorted(path.name for path in (tmp_path / 'out/cropped_aligned').iterdir())
+    assert crops == ['other_left', 'other_right', 'take_left', 'take_right']
+    assert not (tmp_path / 'out/take_left.csv').exists()
+
+
 @pytest.mark.parametrize(
     ('args', 'message'),
     [

@@ -5,26 +5,28 @@
     bash tools/dist_train.sh configs/res18_contrawarping_faces.py 1 \\
         --cfg-options train_dataloader.dataset.landmarks=landmarks.json
 
-A face that is not found gets the median points of the others. See docs/pretraining.md.
+A face that is not found or cannot be read gets the median points of the others. See
+docs/pretraining.md.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import numpy as np
 
 from abaw_mm.cli import CommandParser, report_errors
 from abaw_mm.datasets import FaceFolderDataset
-from abaw_mm.datasets.crops.load_face_crop import read_crop
+from abaw_mm.datasets.crops.load_face_crop import UnreadableFrameError, read_crop
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.files import open_atomic
 from abaw_mm.progress import show_progress
 from abaw_mm.video.faces import POINTS
 from abaw_mm.video.find.build_finder import build_finder
+from abaw_mm.video.find.face_finder import FaceFinder
 from abaw_mm.video.find.measure_points import find_points
 
 MIN_FACE = 0.5  # of the shorter side of an image
@@ -50,14 +52,21 @@ def find_landmarks(dataset: FaceFolderDataset, detector: str) -> dict[str, np.nd
     with show_progress('Finding faces', lambda line: print(line, file=sys.stderr)) as progress:
         for index in range(len(dataset)):
             path = dataset.get_data_info(index)['img_path']
-            image = read_crop(path)
-            height, width = image.shape[:2]
-            finder = build(max(12, round(MIN_FACE * min(height, width))))
-            found = find_points(finder, image[:, :, ::-1])
-            name = os.path.relpath(path, dataset.data_root)
-            points[name] = None if found is None else found / [width, height]
+            points[os.path.relpath(path, dataset.data_root)] = _find_in_image(path, build)
             progress(index + 1, len(dataset))
     return points
+
+
+def _find_in_image(path: str, build: Callable[[int], FaceFinder]) -> np.ndarray | None:
+    try:
+        image = read_crop(path)
+    except UnreadableFrameError as error:
+        print(f'{path}: {error.reason}, taken as without a face', file=sys.stderr)
+        return None
+    height, width = image.shape[:2]
+    finder = build(max(12, round(MIN_FACE * min(height, width))))
+    found = find_points(finder, image[:, :, ::-1])
+    return None if found is None else found / [width, height]
 
 
 @report_errors

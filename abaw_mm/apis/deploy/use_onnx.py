@@ -72,14 +72,15 @@ def check_network(info: NetworkInfo, path: str, cfg: Config, overrides: Iterable
                 f'--cfg-options {key}=...: the model of the config has no effect with --onnx; '
                 'leave it out'
             )
-    dataset = cfg.test_dataloader.dataset
+    loader = cfg.get('test_dataloader') or {}
+    dataset = loader.get('dataset') or {}
     kinds = {True: 'single frames', False: 'windows of features'}
     found: dict[str, tuple[Any, Any]] = {
         'inputs': (kinds[info.preprocessing is not None], kinds[is_of_frames(cfg)]),
         'track': (info.task, dataset.get('task', 'expr')),
     }
     if info.classes:  # the other tracks have none
-        names = get_classes(cfg.test_dataloader) or info.classes
+        names = (dataset and get_classes(loader)) or info.classes
         found['classes'] = info.classes, tuple(names)
     if info.preprocessing is not None and found['inputs'][0] == found['inputs'][1]:
         wanted = read_preprocessing(cfg, info.preprocessing.size)

@@ -87,7 +87,7 @@ class CropScorer:
             for target in get_targets(self.task)
         }
         self.config = Path(cfg.filename).stem
-        self.device = str(next(self.model.parameters()).device)
+        self.device = (device or 'cpu') if onnx else str(next(self.model.parameters()).device)
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from abaw_mm.apis.config import load_config
 from abaw_mm.apis.inference.video_inferencer import ScoredFrame, VideoExpressionInferencer
 from abaw_mm.apis.inference.video_result import CAMERA, VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, write_video_result
@@ -53,11 +52,12 @@ def predict_camera(
         MissingPackageError: If there is no display for a window.
     """
     inferencer = VideoExpressionInferencer(
-        load_config(config, cfg_options=cfg_options),
+        config,
         checkpoint,
         device=device,
         onnx=onnx,
         template=ARCFACE if template is None else read_template(template),
+        cfg_options=cfg_options,
         **detection,
     )
     scorer = inferencer.scorer

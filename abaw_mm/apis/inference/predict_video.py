@@ -7,7 +7,6 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from abaw_mm.apis.config import load_config
 from abaw_mm.apis.inference.video_inferencer import BATCH, VideoExpressionInferencer
 from abaw_mm.apis.inference.video_result import VideoResult
 from abaw_mm.apis.inference.write_video_result import NOTHING, Outputs, write_video_result
@@ -69,8 +68,9 @@ def predict_video(
 
     Raises:
         MissingFileError: If the config, the checkpoint or a video does not exist.
-        InvalidValueError: If an argument is out of range, or a video is damaged. What was read
-            before the damage, and the other videos, are written first.
+        InvalidValueError: If an argument is out of range, or a video is damaged, has no frame
+            between ``start`` and ``end``, or persons with the names of those of another one. What
+            was read before the damage, and the other videos, are written first.
         KeyboardInterrupt: If Ctrl-C ended a video early. What was read until then is written first.
     """
     _check_arguments(videos, batch_size)
@@ -85,14 +85,15 @@ def predict_video(
     _check_detection(recorded, detection, folder)
     points = ARCFACE if template is None else read_template(template)
     inferencer = VideoExpressionInferencer(
-        load_config(config, cfg_options=cfg_options),
+        config,
         checkpoint,
         device=device,
         onnx=onnx,
         template=points,
+        cfg_options=cfg_options,
         **detection,
     )
-    results, damages = [], []
+    results, errors, persons = [], [], set[str]()
     for reader in readers:
         tracks = recorded.get(reader.path)
         if tracks is not None:
@@ -100,7 +101,13 @@ def predict_video(
                 f'{reader.path}: using the faces of {_name_tracks(folder, reader)}',
                 logger='current',
             )
-        (result,) = inferencer.forward((reader, batch_size), tracks, faces, smoothing)
+        try:
+            (result,) = inferencer.forward((reader, batch_size), tracks, faces, smoothing)
+            if outputs.crops:
+                _check_persons(result, persons)
+        except InvalidValueError as error:  # no frame between start and end, tracks of another one
+            errors.append(str(error))
+            continue
         chain = dict(
             video=_describe_source(reader, start, end),
             faces=_describe_search(**detection),
@@ -117,11 +124,11 @@ def predict_video(
         )
         results.append(result)
         if isinstance(result.stopped_by, InvalidValueError):
-            damages.append(str(result.stopped_by))
+            errors.append(str(result.stopped_by))
         elif result.stopped_by is not None:
             raise result.stopped_by
-    if damages:
-        raise InvalidValueError('\n'.join(damages))
+    if errors:
+        raise InvalidValueError('\n'.join(errors))
     return results
 
 
@@ -140,6 +147,18 @@ def _check_arguments(videos: Sequence[str], batch_size: int) -> None:
             f'got several videos with the name {shorten(twice)}, expected different names, which '
             'become those of the files; run the command once for each, with another --out'
         )
+
+
+def _check_persons(result: VideoResult, known: set[str]) -> None:
+    """Raise if persons have the names of those of another video, and add them to these."""
+    twice = sorted(known.intersection(result.tracks.clips))
+    if twice:
+        raise InvalidValueError(
+            f'{result.path}: got {shorten(twice)} as names of persons, whose crops another video '
+            'has written, expected different names; run the command for this video alone, with '
+            'another --out'
+        )
+    known.update(result.tracks.clips)
 
 
 def _check_name(video: Path) -> None:

@@ -76,7 +76,8 @@ class VideoExpressionInferencer(BaseInferencer):
     Args:
         model (str | Config): Path of the config of a classifier of frames, or a loaded config.
         weights (str, optional): Path or URL of its checkpoint.
-        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available.
+        device (str, optional): Device, such as ``'cuda:0'``. Defaults to CUDA if available; for an
+            exported network to the CPU.
         detector (str): Face detector, see :func:`build_finder`. Defaults to ``'mtcnn'``.
         min_face (int): Height of the smallest face in pixels. Defaults to 40.
         detect_every (int): Frames from one search of the whole picture to the next, see
@@ -85,6 +86,7 @@ class VideoExpressionInferencer(BaseInferencer):
             ArcFace.
         show_progress (bool): Whether to show a bar with the time left. Defaults to True.
         onnx (str, optional): Exported network instead of the checkpoint.
+        cfg_options (dict, optional): Overrides of the config.
 
     Raises:
         MissingFileError: If the config or the checkpoint does not exist.
@@ -116,9 +118,12 @@ class VideoExpressionInferencer(BaseInferencer):
         template: FaceTemplate = ARCFACE,
         show_progress: bool = True,
         onnx: str | None = None,
+        cfg_options: dict | None = None,
     ) -> None:
-        cfg = model if isinstance(model, Config) else load_config(os.fspath(model))
-        self.scorer = CropScorer(cfg, weights, device, onnx=onnx)
+        cfg = model
+        if not isinstance(cfg, Config):
+            cfg = load_config(os.fspath(cfg), cfg_options=cfg_options)
+        self.scorer = CropScorer(cfg, weights, device, cfg_options, onnx)
         self.split, self.width = self.scorer.split, sum(self.scorer.widths.values())
         self.finder = build_finder(detector, min_face, self.scorer.device)
         self.detect_every = detect_every

@@ -38,7 +38,8 @@ class Outputs:
     """What is written besides the table, the predictions and the tracks.
 
     Args:
-        drawn (bool): The video with boxes, what is predicted and a timeline, ``<stem>.mp4``.
+        drawn (bool): The video with boxes, what is predicted and a timeline,
+            ``<stem>_drawn.mp4``.
         crops (bool): Aligned faces, ``cropped_aligned/<person>/00001.jpg``.
         report (bool): An HTML page, ``<stem>.html``.
     """

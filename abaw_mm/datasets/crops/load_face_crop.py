@@ -10,7 +10,7 @@ import simplejpeg
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmpretrain.registry import TRANSFORMS
-from PIL import Image
+from PIL import Image, ImageOps
 
 from abaw_mm.checks import check_arguments
 from abaw_mm.errors import InvalidValueError
@@ -18,6 +18,8 @@ from abaw_mm.files import DAMAGED, summarize
 
 JPEG = b'\xff\xd8'  # first bytes of a JPEG file
 PNG = b'\x89PNG\r\n\x1a\n'
+EXIF, ORIENTATION = b'Exif\x00\x00', 0x0112  # start of the block, tag in it
+MAX_HEADER = 1 << 16  # bytes in which the block begins
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow also runs PostScript
 DEEP = ('I', 'F')  # first letters of Pillow's modes with more than 8 bits, which it cannot convert
 MAX_PIXELS = 1 << 26  # of an image; a damaged header could ask for gigabytes
@@ -36,8 +38,8 @@ class UnreadableFrameError(InvalidValueError):
 def read_crop(path: str, backend_args: dict | None = None) -> np.ndarray:
     """Read and decode an image file.
 
-    OpenCV returns a wrong image for damaged data; this function raises. Unlike OpenCV it ignores
-    the EXIF orientation; crops have none.
+    OpenCV returns a wrong image for damaged data; this function raises. The orientation of EXIF is
+    applied, as OpenCV does.
 
     Args:
         path: A file, or any other path that mmengine's ``fileio`` reads, such as ``lmdb://...``.
@@ -67,7 +69,7 @@ def _decode(data: bytes) -> np.ndarray:
         raise ValueError('an empty file')
     if data.startswith(JPEG):
         _check_size(*simplejpeg.decode_jpeg_header(data)[:2])
-        return simplejpeg.decode_jpeg(data, 'BGR', strict=True)
+        return turn_upright(simplejpeg.decode_jpeg(data, 'BGR', strict=True), data)
     if data.startswith(PNG):
         if data[24:25] == b'\x10':  # the bit depth, in the first chunk; Pillow drops the lower 8
             raise ValueError('an image of more than 8 bits (a PNG of 16)')
@@ -76,7 +78,19 @@ def _decode(data: bytes) -> np.ndarray:
         _check_size(*image.size)
         if image.mode.startswith(DEEP):
             raise ValueError(f'an image of more than 8 bits (mode {image.mode})')
+        image = ImageOps.exif_transpose(image)
         return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
+
+
+def turn_upright(pixels: np.ndarray, data: bytes) -> np.ndarray:
+    """Apply the orientation of a JPEG file's EXIF to its pixels, (H, W, 3) uint8."""
+    if data.find(EXIF, 0, MAX_HEADER) < 0:
+        return pixels
+    with Image.open(io.BytesIO(data), formats=('JPEG',)) as image:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    turned = Image.fromarray(pixels)
+    turned.getexif()[ORIENTATION] = orientation
+    return np.array(ImageOps.exif_transpose(turned))
 
 
 def _check_size(one: int, other: int) -> None:
@@ -103,8 +117,8 @@ def _make_error(path: str, error: Exception) -> UnreadableFrameError:
     # Pillow's messages contain the address of the buffer.
     reason = re.sub(r' <_io.*>', '', summarize(error))
     unreadable = UnreadableFrameError(
-        f'{path}: got {reason}, expected a whole image; download it again '
-        '(tools/misc/verify_affwild2.py --decode finds all such files), or train without them: '
+        f'{path}: got {reason}, expected a whole image; get it again '
+        '(tools/misc/verify_affwild2.py --decode finds all such crops), or train without them: '
         "train_dataloader.dataset.unreadable='nearest'"
     )
     unreadable.reason = reason

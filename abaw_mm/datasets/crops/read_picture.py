@@ -11,14 +11,13 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from abaw_mm.datasets.crops.load_face_crop import PNG, UnreadableFrameError, check_png
+from abaw_mm.datasets.crops.load_face_crop import PNG, UnreadableFrameError, check_png, turn_upright
 from abaw_mm.errors import MissingFileError
-from abaw_mm.files import DAMAGED, summarize
+from abaw_mm.files import DAMAGED, summarize, walk_files
 
 # Pillow runs Ghostscript for EPS, and has no decoder of its own for the others.
 LEFT_OUT = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'MPEG', 'WMF')
 PHONE = ('.heic', '.heif')  # found in folders, so that they are reported
-ORIENTATION = 0x0112  # tag of EXIF
 MAX_16 = 65535
 
 
@@ -33,7 +32,7 @@ def find_pictures(sources: Iterable[str | os.PathLike]) -> list[str]:
 
     Args:
         sources (Iterable[str]): Files, and folders, which are searched with their subfolders for
-            files with the suffix of a picture. Hidden files are left out.
+            files with the suffix of a picture. Hidden files and folders are left out.
 
     Returns:
         list[str]: Paths in the order of the sources, those of a folder sorted; each once.
@@ -45,7 +44,7 @@ def find_pictures(sources: Iterable[str | os.PathLike]) -> list[str]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            pictures = sorted(str(p) for p in path.rglob('*') if _is_picture(p))
+            pictures = sorted(filter(_is_picture, walk_files(path)))
             if not pictures:
                 raise MissingFileError(
                     f'{source}: got a folder without pictures, expected files such as .jpg or '
@@ -62,17 +61,16 @@ def find_pictures(sources: Iterable[str | os.PathLike]) -> list[str]:
     return list(found)
 
 
-def _is_picture(path: Path) -> bool:
-    suffix, known = path.suffix.lower(), Image.registered_extensions()
-    is_known = suffix in PHONE or known.get(suffix) in _find_formats()
-    return is_known and not path.name.startswith('.') and path.is_file()
+def _is_picture(path: str) -> bool:
+    suffix, known = Path(path).suffix.lower(), Image.registered_extensions()
+    return suffix in PHONE or known.get(suffix) in _find_formats()
 
 
 def read_picture(path: str | os.PathLike) -> np.ndarray:
     """Read the first picture of a file of any format that Pillow decodes, upright.
 
     Pixels of JPEG files are those of :func:`read_crop`. The orientation of EXIF is applied. 16 bits
-    per channel are scaled to 8; transparent pixels are laid on white.
+    per channel are scaled to 8; transparent pixels are composited on white.
 
     Args:
         path: The file.
@@ -98,10 +96,7 @@ def _decode(data: bytes) -> np.ndarray:
         raise ValueError('an empty file')
     with Image.open(io.BytesIO(data), formats=_find_formats()) as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
-            orientation = image.getexif().get(ORIENTATION, 1)
-            upright = Image.fromarray(simplejpeg.decode_jpeg(data, 'RGB', strict=True))
-            upright.getexif()[ORIENTATION] = orientation
-            return np.array(ImageOps.exif_transpose(upright))
+            return turn_upright(simplejpeg.decode_jpeg(data, 'RGB', strict=True), data)
         if data.startswith(PNG):
             check_png(data)
         image.load()

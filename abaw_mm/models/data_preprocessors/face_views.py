@@ -20,7 +20,6 @@ def draw_affine(
     aspect: tuple[float, float],
     flip_prob: float,
     device: torch.device | str = 'cpu',
-    generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """Draw rotations, crops and flips as affine maps from the view to the face.
 
@@ -36,7 +35,6 @@ def draw_affine(
         aspect: Range of width / height of a box.
         flip_prob: Probability of a horizontal flip.
         device: Device of the maps.
-        generator: Random generator of that device. Defaults to torch's global one.
 
     Returns:
         Tensor: (N, 2, 3), for coordinates from -1 to 1 as in ``F.affine_grid``.
@@ -46,7 +44,7 @@ def draw_affine(
     True
     """
     height, width = size
-    numbers = torch.rand(7, batch, generator=generator, device=device)
+    numbers = torch.rand(7, batch, device=device)
     angle = math.radians(rotation) * (2 * numbers[0] - 1) * (numbers[1] < rotation_prob)
     area_drawn = (area[0] + (area[1] - area[0]) * numbers[2]) * (height * width)
     low, high = map(math.log, aspect)
@@ -110,7 +108,6 @@ def draw_colour(
     jitter_prob: float,
     grey_prob: float,
     device: torch.device | str = 'cpu',
-    generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw changes of brightness, contrast, saturation and hue.
 
@@ -121,12 +118,11 @@ def draw_colour(
         jitter_prob: Probability of a change.
         grey_prob: Probability of a grey image.
         device: Device.
-        generator: Random generator of that device. Defaults to torch's global one.
 
     Returns:
         tuple: Colour matrices (N, 3, 3) and contrasts (N,), for :func:`apply_colour`.
     """
-    numbers = torch.rand(6, batch, generator=generator, device=device)
+    numbers = torch.rand(6, batch, device=device)
     change = (2 * numbers[:4] - 1) * numbers.new_tensor(jitter)[:, None]
     change = change * (numbers[4] < jitter_prob)
     brightness, contrast, saturation = (1 + change[:3]).clamp(min=0)
@@ -163,10 +159,9 @@ def draw_sigma(
     sigma: tuple[float, float],
     prob: float,
     device: torch.device | str = 'cpu',
-    generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """Draw standard deviations of a Gaussian blur, (N,) in pixels; 0 is no blur."""
-    numbers = torch.rand(2, batch, generator=generator, device=device)
+    numbers = torch.rand(2, batch, device=device)
     return (sigma[0] + (sigma[1] - sigma[0]) * numbers[0]) * (numbers[1] < prob)
 
 

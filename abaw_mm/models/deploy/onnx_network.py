@@ -174,7 +174,7 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _choose_providers(onnxruntime: Any, device: str | None) -> list[str]:
+def _choose_providers(onnxruntime: Any, device: str | None) -> list[Any]:
     if not (device or 'cpu').startswith('cuda'):
         return ['CPUExecutionProvider']
     if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
@@ -182,4 +182,5 @@ def _choose_providers(onnxruntime: Any, device: str | None) -> list[str]:
             f'--device: got {device!r}, which this onnxruntime cannot use, expected cpu; or '
             'install onnxruntime-gpu'
         )
-    return ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    options = dict(device_id=torch.device(str(device)).index or 0)
+    return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -71,7 +72,8 @@ class LocalWarp(nn.Module, ABC):
 
     def transform(self, results: dict) -> dict:
         """Warp ``results['img']``, (H, W, C) uint8, in a pipeline."""
-        image = torch.from_numpy(results['img']).permute(2, 0, 1)[None].float()
+        pixels = np.ascontiguousarray(results['img'])  # which a flip is not
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
         warped = self(image)[0].round().to(torch.uint8)
         results['img'] = warped.permute(1, 2, 0).numpy()
         return results

@@ -77,24 +77,6 @@ def draw_text(
     mask = _render(text, size)
     left = x - mask.shape[1] if align == 'right' else x
     top = y - mask.shape[0] // 2
-    blend(image, left, top, mask, colour)
-
-
-def fill(
-    image: np.ndarray, box: tuple[int, int, int, int], colour: Colour, opacity: float = 1.0
-) -> None:
-    """Fill a rectangle (left, top, right, bottom) in place."""
-    left, top, right, bottom = box
-    if right > left and bottom > top:
-        if opacity == 1:
-            image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = colour
-        else:
-            mask = np.full((bottom - top, right - left, 1), opacity, np.float32)
-            blend(image, left, top, mask, colour)
-
-
-def blend(image: np.ndarray, left: int, top: int, mask: np.ndarray, colour: Colour) -> None:
-    """Blend a colour into a picture in place, where a mask (H, W, 1) in 0-1 is."""
     height, width = image.shape[:2]
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(top + mask.shape[0], height), min(left + mask.shape[1], width)
@@ -102,3 +84,9 @@ def blend(image: np.ndarray, left: int, top: int, mask: np.ndarray, colour: Colo
         mask = mask[y0 - top : y1 - top, x0 - left : x1 - left]
         part = image[y0:y1, x0:x1]
         part[:] = part + mask * (np.array(colour, np.float32) - part) + 0.5
+
+
+def fill(image: np.ndarray, box: tuple[int, int, int, int], colour: Colour) -> None:
+    """Fill a rectangle (left, top, right, bottom) in place."""
+    left, top, right, bottom = (max(edge, 0) for edge in box)
+    image[top:bottom, left:right] = colour

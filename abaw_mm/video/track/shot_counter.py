@@ -9,6 +9,9 @@ from abaw_mm.video.video_frame import VideoFrame
 
 THUMBNAIL = (32, 18)  # width and height, in pixels
 BINS = 4  # of the histogram, per colour
+# Share of the colours, and one minus the correlation of brightness, that a cut changes.
+# Neighbouring frames of one shot rarely reach 0.15.
+LIMIT = 0.35
 MAX_FLASH = 0.5  # seconds
 
 
@@ -26,11 +29,11 @@ class _Look(NamedTuple):
         pattern = (grey - grey.mean()) / (grey.std() + 2)  # noise on a plain picture is no pattern
         return cls(histogram / histogram.sum(), pattern)
 
-    def differs(self, other: '_Look', limit: float) -> bool:
-        """Return whether colours and pattern both differ by more than a limit, 0 to 1."""
+    def differs(self, other: '_Look') -> bool:
+        """Return whether colours and pattern both differ by more than the limit."""
         colours = 1 - np.minimum(self.histogram, other.histogram).sum()
         pattern = 1 - (self.pattern * other.pattern).mean()
-        return bool(colours > limit and pattern > limit)
+        return bool(min(colours, pattern) > LIMIT)
 
 
 class ShotCounter:
@@ -40,14 +43,9 @@ class ShotCounter:
     next. A camera that pans keeps the colours, a flash keeps the pattern. A flash that leaves
     nothing of the picture looks like a cut, and is undone when the picture returns within half a
     second.
-
-    Args:
-        limit (float): Share of the colours, and one minus the correlation of brightness, that must
-            change. Defaults to 0.35; neighbouring frames of one shot rarely reach 0.15.
     """
 
-    def __init__(self, limit: float = 0.35) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self._shot, self._shots = 0, 1
         self._look: _Look | None = None
         self._before: tuple[int, _Look, float] | None = None  # the shot before the last cut
@@ -55,14 +53,14 @@ class ShotCounter:
     def update(self, frame: VideoFrame) -> int:
         """Return the number of the shot of the next frame, from 0."""
         last, self._look = self._look, _Look.of(frame.image)
-        if last is None or not self._look.differs(last, self.limit):
+        if last is None or not self._look.differs(last):
             return self._shot
         before = self._before
         self._before = (self._shot, last, frame.time)
         if (
             before is not None
             and frame.time - before[2] <= MAX_FLASH
-            and not self._look.differs(before[1], self.limit)
+            and not self._look.differs(before[1])
         ):
             self._shot = before[0]
         else:

@@ -122,7 +122,6 @@ def make_video_report(
     first_frame: int = 1,
     pictures: Mapping[tuple[str, int], np.ndarray] | None = None,
     chain: Mapping[str, str] | None = None,
-    colours: Sequence[str] = PALETTE,
 ) -> str:
     """Render the report of a video.
 
@@ -138,12 +137,11 @@ def make_video_report(
             uint8 RGB: those of :func:`find_moments`. The page leaves out missing ones.
         chain (Mapping, optional): Name of a step to its settings, such as ``{'faces': 'MTCNN'}``,
             in the order of the steps. Model and smoothing are added.
-        colours (Sequence[str]): Colours of the classes; further classes start again.
 
     Returns:
         str: An HTML page that loads nothing else.
     """
-    colours = [colours[i % len(colours)] for i in range(len(predictions.classes))]
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(predictions.classes))]
     end = find_ends(time)
     limits = (float(time[0]), float(end[-1])) if len(time) else (0.0, 0.0)
     targets = get_targets(predictions.task)

@@ -20,6 +20,7 @@ from abaw_mm.apis.config import load_config
 from abaw_mm.apis.deploy import export_onnx as module
 from abaw_mm.apis.deploy.read_preprocessing import read_preprocessing
 from abaw_mm.apis.inference.crop_scorer import CropScorer
+from abaw_mm.apis.inference.video_inferencer import VideoExpressionInferencer
 from abaw_mm.apis.test import test as run_test
 from abaw_mm.errors import InvalidValueError, UserError
 from abaw_mm.evaluation import Predictions
@@ -173,6 +174,16 @@ def test_crops_of_another_size_are_refused(model, exported, tmp_path):
     Image.new('RGB', (100, 100)).save(tmp_path / 'a.png')
     with pytest.raises(InvalidValueError, match=r'got crops \(1, 100, 100, 3\) .*expected crops'):
         predict_images(model[0], None, [tmp_path / 'a.png'], onnx=exported[0])
+
+
+def test_other_configs_and_options_are_refused_before_a_video(repo, model, exported):
+    with pytest.raises(InvalidValueError, match=r'model\.backbone\.depth.*no effect with --onnx'):
+        VideoExpressionInferencer(
+            model[0], None, onnx=exported[0], cfg_options={'model.backbone.depth': 50}
+        )
+    pretraining = str(repo / 'configs/res18_contrawarping_faces.py')  # has no test set
+    with pytest.raises(InvalidValueError, match='with the inputs single frames'):
+        CropScorer(pretraining, None, onnx=exported[0])
 
 
 @pytest.mark.parametrize(

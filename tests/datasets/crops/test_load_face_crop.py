@@ -39,6 +39,17 @@ def test_pixels_equal_mmcv(image, suffix, mode):
     assert ours == stock
 
 
+def test_orientation_of_exif_is_applied_as_by_mmcv(image):
+    path, exif = image('.jpg'), Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as picture:
+        picture.crop((0, 0, 48, 32)).save(path, exif=exif)
+    info = dict(img_path=str(path))
+    ours, stock = (load(dict(info))['img'] for load in (LoadFaceCrop(), LoadImageFromFile()))
+    assert ours.shape == (48, 32, 3)
+    np.testing.assert_array_equal(ours, stock)
+
+
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [

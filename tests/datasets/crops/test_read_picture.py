@@ -46,6 +46,7 @@ def test_orientation_of_exif_is_applied(tmp_path, pixels, suffix, orientation):
     found = read_picture(path)
     assert found.shape == pixels.shape and found.dtype == np.uint8
     np.testing.assert_allclose(found[4::8, 4::8].astype(int), pixels[4::8, 4::8], atol=9)
+    np.testing.assert_array_equal(read_crop(str(path))[..., ::-1], found)  # as in training
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,9 @@ def test_other_pictures_are_refused(tmp_path):
 
 
 def test_pictures_of_folders(tmp_path):
-    for name in ('b.JPG', 'a/2.png', 'a/10.webp', 'a/._2.png', 'a/x.txt', 'a/phone.heic', 'c.eps'):
+    pictures = ('b.JPG', 'a/2.png', 'a/10.webp', 'a/phone.heic')
+    others = ('a/._2.png', 'a/x.txt', 'c.eps', '.thumbnails/b.jpg', 'a/.ipynb_checkpoints/2.png')
+    for name in pictures + others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     folder = [str(tmp_path / name) for name in ('a/10.webp', 'a/2.png', 'a/phone.heic')]

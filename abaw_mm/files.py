@@ -223,6 +223,10 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         FileAccessError: If it exists and is not empty.
     """
     folder = Path(path)
+    if not folder.name:  # the present folder, which cannot be replaced
+        raise FileAccessError(
+            f'--out: got {path}, expected the name of a new folder, such as {folder / "out"}'
+        )
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise FileAccessError(
             f'--out: {folder} already exists, expected a new or empty folder; remove it or give '

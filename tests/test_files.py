@@ -17,6 +17,7 @@ from abaw_mm.errors import FileAccessError, InvalidValueError, MissingFileError
 from abaw_mm.files import (
     atomic_write,
     check_folder,
+    new_folder,
     open_atomic,
     read_json,
     read_npz,
@@ -181,6 +182,12 @@ def test_folder_is_checked_before_it_is_needed(tmp_path):
         FileAccessError, match=f'--out: got {tmp_path}/file/a, .* {tmp_path}/file is'
     ):
         check_folder(tmp_path / 'file/a', '--out')
+
+
+def test_present_folder_is_no_new_one():
+    with pytest.raises(FileAccessError, match='got ., expected the name of a new folder'):
+        with new_folder('.'):
+            pass
 
 
 def test_json_ends_with_a_newline(tmp_path):

@@ -47,7 +47,7 @@ def _get_allowed_method(owner: Any, name: str) -> Callable:
 
 
 # What a checkpoint may refer to besides tensors, as pairs of an object and its name in the file:
-# the state of mmengine's Runner, and stand-ins for NumPy's constructors.
+# the state of mmengine's Runner, and replacements of NumPy's constructors.
 SAFE_GLOBALS: list[Any] = [
     (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_ONE_CYCLE, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),

@@ -196,7 +196,10 @@ def smoothing_arguments(width: int = 0) -> argparse.ArgumentParser:
     """``--method``, ``--width`` and ``--hold``, with a default width in frames."""
     parent = argparse.ArgumentParser(add_help=False)
     parent.add_argument(
-        '--method', choices=METHODS, default='box', help='smoothing filter (default: %(default)s)'
+        '--method',
+        choices=METHODS,
+        default='box' if width else None,
+        help='smoothing filter (default: box)',
     )
     parent.add_argument(
         '--width',

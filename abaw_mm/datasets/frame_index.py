@@ -1,6 +1,7 @@
 """Join annotations and crops into the index of a dataset's frames."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -16,6 +17,7 @@ from abaw_mm.datasets.annotations import (
     read_frame_list,
     read_multi_task,
 )
+from abaw_mm.datasets.annotations.clip_names import check_known_clips
 from abaw_mm.datasets.pseudo_labels import count_pseudo_labels
 from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.structures import FrameTable, chain_tables
@@ -263,6 +265,12 @@ class FrameReader:
             return names
         for path in self.ann_files:
             if self.is_labelled and not os.path.isdir(path):
+                if os.path.isfile(path):
+                    raise InvalidValueError(
+                        f'{self.owner}: ann_file: got the file {path!r} among folders, expected '
+                        "folders of <clip>.txt; of the challenge's list of frames give the path "
+                        'alone, not in a list'
+                    )
                 raise MissingFileError(
                     f'{self.owner}: no folder or file {path!r}, expected a folder of <clip>.txt '
                     "(or several), or the challenge's list of frames; set data_root, and ann_file "
@@ -279,8 +287,12 @@ class FrameReader:
         clips = self.read_clip_names()
         if self.task == 'mtl':
             files = [read_multi_task(path, self.filename_tmpl) for path in self.ann_files]
+            _check_disjoint(files, self.ann_files)
             table = chain_tables(files)
-            return table if clips is None else table.select_clips(sorted(set(clips)))
+            if clips is None:
+                return table
+            check_known_clips(clips, table.clips, self.ann_file)
+            return table.select_clips(sorted(set(clips)))
         (target,) = self.targets
         lines = read_annotation_folder(self.ann_file, clips, self.task)
         return number_lines(self.start_index, **{target.column: lines})
@@ -288,6 +300,11 @@ class FrameReader:
     def read_list(self) -> FrameTable:
         """Read the challenge's list of frames."""
         clips = self.read_clip_names()
+        if len(self.ann_files) > 1:
+            raise InvalidValueError(
+                f'{self.owner}: ann_file: got {len(self.ann_files)} lists of frames, expected one; '
+                'predict each by itself'
+            )
         return read_frame_list(self.ann_files[0], self.filename_tmpl, clips, task=self.task)
 
     def read(self, list_crops: ListCrops) -> FrameIndex:
@@ -344,6 +361,17 @@ def _check_multi_task_files(paths: Sequence[str], owner: str) -> None:
                 f'annotations/{FOLDERS["mtl"]}/training_set_annotations.txt (or several), or the '
                 "challenge's list of frames; set data_root, and ann_file relative to it"
             )
+
+
+def _check_disjoint(files: Sequence[FrameTable], paths: Sequence[str]) -> None:
+    """Raise if a clip is in several files, whose rows would be counted twice."""
+    counts = Counter(clip for file in files for clip in file.clips)
+    twice = sorted(clip for clip, count in counts.items() if count > 1)
+    if twice:
+        raise InvalidValueError(
+            f'ann_file: got the clips {shorten(twice)} in several files of {", ".join(paths)}, '
+            'expected each in one; remove a file'
+        )
 
 
 def join_paths(data_root: str, path: str | Sequence[str]) -> str | list[str]:

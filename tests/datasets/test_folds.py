@@ -5,6 +5,7 @@ import pytest
 
 from abaw_mm.datasets.annotations import raw_video
 from abaw_mm.datasets.folds import find_strata, split_folds
+from abaw_mm.errors import InvalidValueError
 from abaw_mm.structures import FrameTable
 
 
@@ -62,6 +63,16 @@ def test_folds_depend_on_the_seed_only(labels):
 def test_rejects_number_of_folds(labels, num_folds):
     with pytest.raises(ValueError, match=f'--folds: got {num_folds}, expected 2 to 30, the number'):
         split_folds(labels, num_folds)
+
+
+def test_rejects_seeds_and_folds_that_cannot_be_split(labels):
+    with pytest.raises(InvalidValueError, match='--seed: got -1, expected an integer in 0..429496'):
+        split_folds(labels, 4, seed=-1)
+    few = {f'v{i}': np.array([i]) for i in range(4)}
+    with pytest.raises(
+        InvalidValueError, match='--folds: got 4, expected at most 1, the frames of'
+    ):
+        split_folds(few, 4)
 
 
 def test_strata_of_each_track():

@@ -231,6 +231,17 @@ def test_files_of_another_track_are_refused(demo, task, ann_file, error, message
         load(demo, task, ann_file=f'annotations/{ann_file}')
 
 
+def test_clips_of_the_multi_task_track_are_those_that_were_asked_for(demo):
+    path = f'annotations/{FILES["mtl"]}'
+    with pytest.raises(InvalidValueError, match="clips: got 'gone', not found in .*training_set"):
+        load(demo, 'mtl', clips=['gone'])
+    with pytest.raises(InvalidValueError, match='in several files of .*expected each in one'):
+        load(demo, 'mtl', ann_file=[path, path])
+    lists = [LISTS['mtl']] * 2
+    with pytest.raises(InvalidValueError, match='ann_file: got 2 lists of frames, expected one'):
+        load(demo, 'mtl', ann_file=lists, test_mode=True)
+
+
 @pytest.mark.parametrize('task', FILES)
 def test_summary_counts_what_was_read(demo, task, caplog):
     kept = len(read_plainly(demo, task))

@@ -55,6 +55,12 @@ def test_mean_smoothing_and_prior(folder, run_tool):
     before, after = (Predictions.read(name)['pred_score'] for name in ('0.npz', 'tau.npz'))
     odds = (after[:, 0] / after[:, 1]) / (before[:, 0] / before[:, 1])
     np.testing.assert_allclose(odds, 2 / 11, rtol=1e-4)  # 11 frames of Neutral, 2 of Anger
+    content = dict(np.load('0.npz'))
+    score = content['pred_score'][:, :7] / content['pred_score'][:, :7].sum(1, keepdims=True)
+    content.update(pred_score=score, classes=content['classes'][:7])
+    np.savez('7.npz', **content)
+    status, _, error = run_tool(TOOL, '7.npz', '--out', 'tau.npz', *prior)
+    assert status == 1 and 'got the shares of 8 classes for predictions of 7' in error
 
 
 def test_widths_in_seconds(folder, run_tool):
@@ -98,7 +104,7 @@ def test_search_reports_the_gain_on_clips_left_out(folder, run_tool):
     (stage,) = figures['stages']
     assert stage['scores'][0][0] == ['box', 0] and len(stage['scores']) == 5
     gain = figures['held_out'] - figures['before']
-    assert gain > 5 and f'gain on clips left out: {gain:+.2f}' in out
+    assert gain > 5 and f'held-out gain: {gain:+.2f}' in out
     assert figures['claimed'] == pytest.approx(75)  # 6 of the 8 classes are present
 
 
@@ -138,6 +144,7 @@ def test_weights_gate_and_bias(folder, run_tool):
         (['--out', 'x.npz', '--gate', 0.5], 2, '--gate and --gate-with: got one of them'),
         (['--out', 'x.npz', '--weights', 1, 2], 1, '--weights: got [1.0, 2.0] for 1 files'),
         (['--out', 'x.json'], 1, 'ends in one of .npz'),
+        (['--out', 'x.npz', '--method', 'gaussian'], 2, '--method: has no effect without --width'),
         (['smooth.npz', '--out', 'x.npz'], 1, "mean with smooth.npz: got predictions after 'smoo"),
     ],
 )

@@ -134,7 +134,7 @@ def test_commands_find_and_record_thresholds(run_tool, tmp_path, monkeypatch):
     search = ('analysis_tools/search_postprocessing.py', 'p.npz', '--steps', 'threshold')
     status, out, err = run_tool(*search, '--folds', 3, '--json', 'found.json')
     assert status in (0, None), err
-    assert 'gain on clips left out: +' in out and 'chosen on all clips: --threshold' in out
+    assert 'held-out gain: +' in out and 'chosen on all clips: --threshold' in out
     flags = json.loads((tmp_path / 'found.json').read_text())['flags'].split()
     post = ('analysis_tools/postprocess_predictions.py', 'p.npz', '--out', 'q.npz')
     status, out, err = run_tool(*post, *flags)

@@ -228,7 +228,7 @@ def test_commands_of_submission_md(trained, monkeypatch, run_tool):
             assert status == 0, error
             out += printed
     assert 'all labelled' in out and 'predictions.txt: in order' in out
-    assert 'gain on clips left out: ' in out and 'smooth.npz: 14 frames' in out
+    assert 'held-out gain: ' in out and 'smooth.npz: 14 frames' in out
     rows = (root / 'predictions.txt').read_text().splitlines()
     lines = (root / 'predictions/Validation_Set 0_left.txt').read_text().splitlines()
     assert len(rows) == len(lines) == 16 and rows[5].startswith('Validation_Set 0_left/00005.jpg,')

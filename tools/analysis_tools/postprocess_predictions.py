@@ -62,6 +62,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.gate is None) != (args.gate_with is None):
         parser.error('--gate and --gate-with: got one of them, expected both')
+    if args.method is not None and not args.width:
+        parser.error('--method: has no effect without --width; give a width')
+    args.method = args.method or 'box'
     if args.prior_from and not args.tau:
         parser.error('--prior-from: got no --tau, expected a value above 0, usually up to 1')
     return args

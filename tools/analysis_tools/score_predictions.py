@@ -29,14 +29,19 @@ from abaw_mm.cli import (
     report_errors,
     start_index_argument,
 )
-from abaw_mm.datasets.annotations import number_lines, read_annotation_folder, read_multi_task
+from abaw_mm.datasets.annotations import (
+    number_lines,
+    read_annotation_folder,
+    read_clip_names,
+    read_multi_task,
+)
 from abaw_mm.errors import InvalidValueError, shorten
 from abaw_mm.evaluation import Predictions
 from abaw_mm.evaluation.predictions.score_predictions import Scores, score_predictions
 from abaw_mm.evaluation.predictions.score_tracks import score_track
 from abaw_mm.evaluation.submission.fill_tracks import make_filler
 from abaw_mm.evaluation.submission.gap_filler import GapFiller
-from abaw_mm.files import atomic_write, read_text, write_json
+from abaw_mm.files import atomic_write, write_json
 from abaw_mm.structures import FrameTable
 from abaw_mm.structures.tasks import UNLABELLED
 from abaw_mm.visualization.report.clip_bootstrap import confusion_per_clip
@@ -50,9 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--ann-file', nargs='+', metavar='DIR', help='folders of annotations of the tested set'
     )
-    parser.add_argument(
-        '--clips', type=Path, help='file with one clip per line: the fold that was tested'
-    )
+    parser.add_argument('--clips', help='file with one clip per line: the fold that was tested')
     parser.add_argument(
         '--csv',
         type=Path,
@@ -60,8 +63,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='folder for clips.csv and confusion.csv, of the labelled frames with a crop',
     )
     args = parser.parse_args(argv)
-    if args.clips and not args.ann_file:
-        parser.error('--clips: got no --ann-file, expected the folder with these clips')
+    needs = dict(clips=args.clips, empty_clip=args.empty_clip, fill=args.fill != 'interpolate')
+    for name, is_given in needs.items():
+        if is_given and not args.ann_file:
+            flag = f'--{name.replace("_", "-")}'
+            parser.error(f'{flag}: has no effect without --ann-file; give the annotations')
     return args
 
 
@@ -114,10 +120,7 @@ def read_track(args: argparse.Namespace, task: str) -> FrameTable | None:
     """Read the annotations of the VA, the AU or the multi-task track."""
     if not args.ann_file:
         return None
-    clips = None
-    if args.clips:
-        lines = read_text(args.clips, 'one name of a clip per line').split('\n')
-        clips = [line for line in lines if line]
+    clips = read_clip_names(args.clips, '--clips')
     if task == 'mtl':
         if len(args.ann_file) > 1:
             raise InvalidValueError(
@@ -128,12 +131,27 @@ def read_track(args: argparse.Namespace, task: str) -> FrameTable | None:
     return number_lines(args.start_index, **{task: values})
 
 
-def print_track(args: argparse.Namespace, predictions: Predictions) -> None:
-    """Print the scores of another track than that of expressions."""
-    if args.csv:
-        raise InvalidValueError(
-            f'--csv: got predictions of the track {predictions.task!r}, expected expressions'
-        )
+def score_expressions(args: argparse.Namespace, predictions: Predictions) -> tuple[Scores, Table]:
+    """Score expressions; returns the scores and their table."""
+    labels = None
+    if args.ann_file:
+        labels = read_annotation_folder(args.ann_file, read_clip_names(args.clips, '--clips'))
+    filler = GapFiller(args.fill, args.start_class, args.empty_clip)
+    scores = score_predictions(predictions, labels, filler, args.start_index, args.absent)
+    return scores, make_score_table(scores, predictions.classes)
+
+
+def score_other(args: argparse.Namespace, predictions: Predictions) -> tuple[Scores, Table]:
+    """Score another track than that of expressions; returns the scores and their table."""
+    for flag, is_given in (
+        ('--csv', args.csv is not None),
+        ('--absent', args.absent != 'zero' and predictions.task == 'va'),
+    ):
+        if is_given:
+            raise InvalidValueError(
+                f'{flag}: got it for predictions of the track {predictions.task!r}, where it has '
+                'no effect; remove it'
+            )
     filler = make_filler(predictions.task, args.fill, args.start_class, args.empty_clip)
     annotations = read_track(args, predictions.task)
     scores = score_track(predictions, annotations, filler, args.absent)
@@ -146,16 +164,7 @@ def print_track(args: argparse.Namespace, predictions: Predictions) -> None:
         if isinstance(value, float):
             cells = [f'{x:.4f}' for x in cells]
         rows.append((name, *cells))
-    console = make_console()
-    console.print(f'source: {predictions.source}')
-    console.print(make_table(('score', *parts), rows))
-    if scores.all_labelled is not None:
-        console.print(
-            f'{scores.num_filled} labelled frames without a prediction, filled by {args.fill!r}'
-        )
-    if args.json:
-        source = {name: getattr(predictions, name) for name in ('config', 'sha256', 'steps')}
-        write_json(args.json, asdict(scores) | source)
+    return scores, make_table(('score', *parts), rows)
 
 
 @report_errors
@@ -163,18 +172,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures."""
     args = parse_args(argv)
     predictions = Predictions.read(args.predictions)
-    if predictions.task != 'expr':
-        print_track(args, predictions)
-        return
-    labels = None
-    if args.ann_file:
-        clips = args.clips and read_text(args.clips, 'one name of a clip per line').split('\n')
-        labels = read_annotation_folder(args.ann_file, [c for c in clips if c] if clips else None)
-    filler = GapFiller(args.fill, args.start_class, args.empty_clip)
-    scores = score_predictions(predictions, labels, filler, args.start_index, args.absent)
+    score = score_expressions if predictions.task == 'expr' else score_other
+    scores, table = score(args, predictions)
     console = make_console()
     console.print(f'source: {predictions.source}')
-    console.print(make_score_table(scores, predictions.classes))
+    console.print(table)
     if scores.all_labelled is None:
         console.print('note: --ann-file adds the figure on all labelled frames')
     else:

@@ -94,20 +94,19 @@ def print_result(result: SearchResult, console: Console, task: str) -> None:
         (stage.step, *(f'{x - before:+{digits}}' for x in (stage.claimed, stage.held_out)))
         for stage in result.stages
     ]
+    console.print(make_table(('steps up to', 'in-sample gain', 'held-out gain'), rows))
     console.print(
-        make_table(('steps up to', 'gain on the clips that chose', 'gain on clips left out'), rows)
+        f'{name} before {before:{digits}}; in-sample {result.claimed:{digits}}; '
+        f'held-out {result.held_out:{digits}}'
     )
     console.print(
-        f'{name} before {before:{digits}}; on the clips that chose {result.claimed:{digits}}; '
-        f'on clips left out {result.held_out:{digits}}'
-    )
-    console.print(
-        f'gain on clips left out: {result.held_out - before:+{digits}} '
+        f'held-out gain: {result.held_out - before:+{digits}} '
         f'({len(result.stages[-1].by_fold)} folds); report this one'
     )
     console.print(f'chosen on all clips: {result.choice.flags or "none"}', soft_wrap=True)
     for choice, times in Counter(result.stages[-1].by_fold).most_common():
-        console.print(f'chosen by {times} folds: {choice.flags or "none"}', soft_wrap=True)
+        folds = f'{times} fold{"s" * (times > 1)}'
+        console.print(f'chosen by {folds}: {choice.flags or "none"}', soft_wrap=True)
 
 
 @report_errors

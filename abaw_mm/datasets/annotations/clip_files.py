@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from abaw_mm.datasets.annotations.clip_names import check_known_clips
 from abaw_mm.datasets.annotations.expression import read_labels
 from abaw_mm.datasets.annotations.headers import FOLDERS
 from abaw_mm.datasets.annotations.values import read_action_units, read_valence_arousal
-from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
+from abaw_mm.errors import InvalidValueError, MissingFileError
 from abaw_mm.structures import FrameTable, check_clip_names
 
 PathOrPaths = str | os.PathLike | Sequence[str | os.PathLike]
@@ -71,12 +72,7 @@ def read_annotation_folder(
     """
     files = find_annotation_files(folder, task)
     if clips is not None:
-        unknown = sorted(set(clips) - set(files))
-        if unknown:
-            raise InvalidValueError(
-                f'clips: got {shorten(unknown)}, not found in {folder}, expected names such as '
-                f'{shorten(list(files)[:3])} (without .txt); correct the list of clips'
-            )
+        check_known_clips(clips, list(files), folder)
         files = {clip: files[clip] for clip in sorted(set(clips))}
     return {clip: READERS[task](path) for clip, path in files.items()}
 

@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from abaw_mm.errors import InvalidValueError, MissingFileError
+from abaw_mm.errors import InvalidValueError, MissingFileError, shorten
 from abaw_mm.files import read_text
 
 
@@ -47,3 +47,22 @@ def read_clip_names(clips: Sequence[str] | str | None, owner: str) -> list[str] 
             'all'
         )
     return list(names)
+
+
+def check_known_clips(clips: Iterable[str], known: Sequence[str], source: object) -> None:
+    """Check that annotations have the clips that are wanted.
+
+    Args:
+        clips (Iterable[str]): Names of the wanted clips.
+        known (Sequence[str]): Names of the clips there are.
+        source: Where these are from, for the message.
+
+    Raises:
+        InvalidValueError: If a clip is unknown.
+    """
+    unknown = sorted(set(clips) - set(known))
+    if unknown:
+        raise InvalidValueError(
+            f'clips: got {shorten(unknown)}, not found in {source}, expected names such as '
+            f'{shorten(known[:3])} (without .txt); correct the list of clips'
+        )

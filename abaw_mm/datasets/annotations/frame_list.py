@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from abaw_mm.datasets.annotations.clip_names import check_known_clips
 from abaw_mm.datasets.annotations.headers import LIST_HEADERS, find_track, normalise_header
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import InvalidValueError, shorten, shorten_text
+from abaw_mm.errors import InvalidValueError, shorten_text
 from abaw_mm.files import read_text
 from abaw_mm.structures import FrameTable, check_clip_names
 
@@ -115,12 +116,7 @@ def _check_listed_frames(
     may_repeat: bool,
 ) -> None:
     """Raise ValueError if a wanted clip is not listed, or a frame is listed twice."""
-    unknown = (wanted or set()) - set(table.clips)
-    if unknown:
-        raise InvalidValueError(
-            f'clips: got {shorten(sorted(unknown))}, not found in {path}, expected clips of the '
-            'list; correct the list of clips'
-        )
+    check_known_clips(wanted or (), table.clips, path)
     twice = table.find_duplicates()
     if len(twice) and not may_repeat:
         clip = table.clips[table.clip_id[twice[0]]]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from abaw_mm.datasets.annotations.clip_names import check_known_clips
 from abaw_mm.datasets.annotations.headers import find_track, normalise_header, refuse_header
 from abaw_mm.datasets.annotations.values import parse_numbers
 from abaw_mm.datasets.crops.crop_folder import FilenameTemplate
-from abaw_mm.errors import InvalidValueError, shorten, shorten_text
+from abaw_mm.errors import InvalidValueError, shorten_text
 from abaw_mm.files import read_text
 from abaw_mm.structures import FrameTable, check_clip_names
 from abaw_mm.structures.tasks import (
@@ -72,7 +73,7 @@ def read_multi_task(
     check_clip_names(set(names), path)
     table = FrameTable.from_rows(names, numbers, **columns)
     if clips is not None:
-        _check_clips(path, table, clips)
+        check_known_clips(clips, table.clips, path)
         table = table.select_clips(sorted(set(clips)))
     return table.take(np.argsort(table.clip_id, kind='stable'))
 
@@ -140,12 +141,3 @@ def _check_values(
         EXPRESSION.column: label.astype(EXPRESSION.dtype),
         ACTION_UNIT.column: au.astype(ACTION_UNIT.dtype),
     }
-
-
-def _check_clips(path: str | os.PathLike, table: FrameTable, clips: Sequence[str]) -> None:
-    unknown = sorted(set(clips) - set(table.clips))
-    if unknown:
-        raise InvalidValueError(
-            f'clips: got {shorten(unknown)}, not found in {path}, expected names such as '
-            f'{shorten(table.clips[:3])}; correct the list of clips'
-        )

@@ -81,7 +81,8 @@ class FilenameTemplate:
         """
         before, after = len(self._prefix), len(self._prefix) + self._width
         length = after + len(self._suffix)
-        if not names or set(map(len, names)) != {length} or self._width > 9:  # beyond int32
+        is_ascii = (self._prefix + self._suffix).isascii()
+        if set(map(len, names)) != {length} or self._width > 9 or not is_ascii:  # 9: int32
             return np.array([self.number(name) for name in names], np.int32)
         chars = np.frombuffer(''.join(names).encode('ascii', 'replace'), np.uint8)
         chars = chars.reshape(len(names), length)

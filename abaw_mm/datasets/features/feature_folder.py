@@ -270,12 +270,9 @@ class FeatureFolder:
 
 
 def _check_data_root(folder: FeatureFolder, meta: Mapping[str, Any]) -> None:
-    """Raise ValueError if a folder has features of another data root.
-
-    Folders of earlier versions only have the last part of its path.
-    """
+    """Raise ValueError if a folder has features of another data root."""
     got, expected = folder.meta.get('data_root'), meta.get('data_root')
-    if got != expected and (got is None or got != os.path.basename(expected or '')):
+    if got != expected:
         raise InvalidValueError(
             f'--out {folder.path}: got a folder with features of the crops in {got}, expected '
             f'{expected}, the data_root of this run; choose another folder, or if the data were '

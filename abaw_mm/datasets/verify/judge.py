@@ -12,7 +12,7 @@ from abaw_mm.datasets.verify.findings import KINDS, LEVELS, Finding
 from abaw_mm.datasets.verify.read_download import Split
 from abaw_mm.errors import shorten
 from abaw_mm.structures import FrameTable
-from abaw_mm.structures.tasks import ACTION_UNITS, EXPRESSIONS, UNLABELLED, get_targets
+from abaw_mm.structures.tasks import ACTION_UNITS, EXPRESSIONS, get_targets
 
 HEADLINE_CONFIG = 'configs/res50_srp_affwild2.py'
 # Counted in the official files: 1.5 to 1.7 % of the lines have no crop because the face detector
@@ -78,7 +78,7 @@ def check_clip(
     split: str,
     clip: str,
     frame_no: np.ndarray,
-    label: np.ndarray | FrameTable | None,
+    targets: FrameTable | None,
     crops: np.ndarray,
     task: str = 'expr',
 ) -> ClipReport:
@@ -88,8 +88,7 @@ def check_clip(
         split (str): Name of the split.
         clip (str): Name of the clip.
         frame_no (ndarray): (L, ) frame number of each line, increasing.
-        label (ndarray | FrameTable, optional): (L, ) label of each line, or a table of the targets
-            of another track; None if hidden.
+        targets (FrameTable, optional): Annotations of the L lines; None if hidden.
         crops (ndarray): (F, ) frame numbers of the crops on disk, increasing.
         task (str): Track. Defaults to ``'expr'``.
     """
@@ -97,18 +96,13 @@ def check_clip(
     edges = np.diff(np.concatenate([[0], is_missing, [0]]).astype(np.int8))
     lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
     unlabelled = per_class = usable_lines = None
-    if isinstance(label, FrameTable):
+    if targets is not None:
         known = np.any(
-            [target.is_annotated(label[target.column]) for target in get_targets(task)], axis=0
+            [target.is_annotated(targets[target.column]) for target in get_targets(task)], axis=0
         )
         unlabelled = int(np.count_nonzero(~known))
         usable_lines = int(np.count_nonzero(known & ~is_missing))
-        per_class = count_frames(label.take(known & ~is_missing), task)
-    elif label is not None:
-        unlabelled = int(np.count_nonzero(label == UNLABELLED))
-        usable = label[~is_missing & (label != UNLABELLED)]
-        usable_lines = len(usable)
-        per_class = np.bincount(usable, minlength=len(EXPRESSIONS)).tolist()
+        per_class = count_frames(targets.take(known & ~is_missing), task)
     return ClipReport(
         split,
         clip,

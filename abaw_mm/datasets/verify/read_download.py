@@ -49,9 +49,7 @@ class Split:
 
     name: str
     path: str
-    lines: dict[str, tuple[np.ndarray, np.ndarray | FrameTable | None]] = field(
-        default_factory=dict
-    )
+    lines: dict[str, tuple[np.ndarray, FrameTable | None]] = field(default_factory=dict)
     hidden: bool = False
     task: str = 'expr'
 
@@ -140,11 +138,9 @@ def read_annotations(name: str, folder: Path, task: str = 'expr') -> tuple[Split
         except (ValueError, OSError) as error:
             findings.append(Finding('annotation', str(error), name, clip))
         else:
-            split.lines[clip] = np.arange(1, len(labels) + 1, dtype=np.int32), labels
-            if task != 'expr':
-                (target,) = get_targets(task)
-                table = number_lines(1, **{target.column: {clip: labels}})
-                split.lines[clip] = table.frame_no, table
+            (target,) = get_targets(task)
+            table = number_lines(1, **{target.column: {clip: labels}})
+            split.lines[clip] = table.frame_no, table
     return split, findings
 
 

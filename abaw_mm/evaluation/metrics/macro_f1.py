@@ -11,7 +11,7 @@ from abaw_mm.checks import between, check_arguments, one_of
 from abaw_mm.errors import InvalidValueError
 from abaw_mm.evaluation.metrics.frame_metric import FrameMetric
 from abaw_mm.structures.frame_table import FrameTable
-from abaw_mm.structures.tasks import EXPRESSIONS, UNLABELLED
+from abaw_mm.structures.tasks import EXPRESSION, EXPRESSIONS
 
 ABSENT = ('zero', 'skip')
 
@@ -133,17 +133,12 @@ class MacroF1(FrameMetric):
 
     def compute_metrics(self, frames: FrameTable) -> dict:
         """Compute and log the scores of all frames."""
-        if np.all(frames['gt_label'] == UNLABELLED):
-            print_log(
-                f'MacroF1: the labels of all {len(frames)} frames are hidden, so there is no '
-                'score. To keep the predictions, use `--out predictions.npz` of tools/test.py.',
-                logger='current',
-                level=logging.WARNING,
-            )
+        labelled = self.select_annotated(frames, EXPRESSION)
+        if labelled is None:
             return {}
-        self._check_labels(frames)
-        scores = self.score(frames)
-        self._log_scores(scores, len(frames))
+        self._check_labels(labelled)
+        scores = self.score(labelled)
+        self._log_scores(scores, len(labelled))
         # One dict, because mmengine draws a curve of each number and the supports never change.
         support = {
             name: scores.pop(f'support_{name}') for name in self.class_names(self.num_classes)
@@ -156,12 +151,6 @@ class MacroF1(FrameMetric):
         return score_labels(frames['pred_label'], frames['gt_label'], names, self.absent)
 
     def _check_labels(self, frames: FrameTable) -> None:
-        hidden = np.count_nonzero(frames['gt_label'] == UNLABELLED)
-        if hidden:
-            raise InvalidValueError(
-                f'MacroF1: got no label for {hidden} of {len(frames)} frames, expected labels for '
-                "all or none; score annotated sets and the challenge's list separately"
-            )
         largest = max(frames['gt_label'].max(), frames['pred_label'].max())
         if largest >= self.num_classes:
             raise InvalidValueError(

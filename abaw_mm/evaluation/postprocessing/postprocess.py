@@ -169,6 +169,11 @@ class Postprocess:
     def _seen_prior(self, predictions: Predictions) -> np.ndarray:
         """Return the shares of the classes that training saw, (C,)."""
         prior = np.array(self.prior)
+        if len(prior) != len(predictions.classes):
+            raise InvalidValueError(
+                f'--tau: got the shares of {len(prior)} classes for predictions of '
+                f'{len(predictions.classes)}, expected the same; give annotations of their edition'
+            )
         if predictions.balance is not None:
             return predictions.balance.apply(prior)
         print_log(

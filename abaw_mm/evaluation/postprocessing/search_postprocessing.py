@@ -140,12 +140,12 @@ class SearchResult:
 
     @property
     def claimed(self) -> float:
-        """Score of :attr:`choice` on the clips that chose it, which is partly luck."""
+        """Score of :attr:`choice` on the clips that it was chosen on, which is partly luck."""
         return self.stages[-1].claimed
 
     @property
     def held_out(self) -> float:
-        """Score on clips that had no say, which is what to expect on other videos."""
+        """Score on held-out clips, an estimate for other videos."""
         return self.stages[-1].held_out
 
 
@@ -241,7 +241,9 @@ def _list_steps(
     frames = average(parts, names)
     wanted = [step for step in Choice.__annotations__ if getattr(candidates, step)]
     if not wanted:
-        raise InvalidValueError('got no step to search, expected at least one')
+        raise InvalidValueError(
+            'got no step to search, expected at least one; give --steps, or --widths above 0'
+        )
     own = STEPS[frames.task]
     for step in wanted:
         if step not in own:

@@ -50,6 +50,9 @@ def test_many_names_give_the_numbers_of_each():
     template = FilenameTemplate('{:05d}.jpg')
     for some in (names, [*names, '123456.jpg', 'thumbs.db'], []):
         assert template.numbers(some).tolist() == [template.number(name) for name in some]
+    template = FilenameTemplate('bild_für_{:05d}.jpg')
+    names = [template.name(7), template.name(8), 'bild_fur_00007.jpg']
+    assert template.numbers(names).tolist() == [7, 8, -1]
 
 
 @pytest.mark.parametrize('template', ['00001.jpg', '{:s}.jpg', '{:05d}_{:05d}.jpg', '{a}.jpg'])

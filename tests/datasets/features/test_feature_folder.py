@@ -88,12 +88,6 @@ def test_start_rejects_another_data_root_of_the_same_name(tmp_path):
     ) as error:
         FeatureFolder.start(tmp_path, dict(meta, data_root='/disk2/affwild2'))
     assert 'network' not in str(error.value)
-    # a folder of an earlier version
-    path = tmp_path / 'meta.json'
-    path.write_text(path.read_text().replace('/disk1/affwild2', 'affwild2'))
-    FeatureFolder.start(tmp_path, dict(meta, data_root='/disk2/affwild2'))
-    with pytest.raises(ValueError, match='crops in affwild2, expected /disk2/affwild'):
-        FeatureFolder.start(tmp_path, dict(meta, data_root='/disk2/affwild'))
 
 
 def test_write_rejects_numbers_beyond_float16_and_other_shapes(folder):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from abaw_mm.datasets.annotations import number_lines
 from abaw_mm.datasets.verify.findings import KINDS, LEVELS, Finding
 from abaw_mm.datasets.verify.judge import (
     HEADLINE_CONFIG,
@@ -25,7 +26,7 @@ def report_of(lines=10, crops=None, labels=None, **fields):
     numbers = np.arange(1, lines + 1)
     labels = numbers % 8 if labels is None else np.array(labels)
     crops = numbers if crops is None else np.array(crops)
-    report = check_clip('train', 'a', numbers, labels, crops)
+    report = check_clip('train', 'a', numbers, number_lines(1, label={'a': labels}), crops)
     for name, value in fields.items():
         setattr(report, name, value)
     return report
@@ -38,7 +39,8 @@ def kinds(findings):
 def test_counts_of_a_clip():
     labels = np.array([0, 1, -1, 1, 7, 2, 2, -1], np.int8)
     # lines 1, 4, 5 and 8 have no crop; crop 10 has no line
-    r = check_clip('val', 'a', np.arange(1, 9), labels, np.array([2, 3, 6, 7, 10]))
+    table = number_lines(1, label={'a': labels})
+    r = check_clip('val', 'a', np.arange(1, 9), table, np.array([2, 3, 6, 7, 10]))
     assert (r.lines, r.unlabelled, r.crops, r.missing, r.beyond) == (8, 2, 5, 4, 1)
     assert (r.gaps, r.longest_gap, r.first, r.last) == (3, 2, 2, 10)
     assert r.per_class == [0, 1, 2, 0, 0, 0, 0, 0]

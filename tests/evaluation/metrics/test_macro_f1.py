@@ -118,7 +118,7 @@ def test_more_processes_than_frames(run_distributed):
 def test_hidden_labels_give_no_score_and_a_warning(log):
     assert evaluate(make_samples([0, 1], [None, None])) == {}
     assert 'hidden' in log()[0]
-    with pytest.raises(ValueError, match='got no label for 1 of 2 frames'):
+    with pytest.raises(ValueError, match='got no gt_label for 1 of 2 frames'):
         evaluate(make_samples([0, 1], [0, None]))
 
 

@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 
 from abaw_mm.compat import adapt_cfg_to_cpu
+from abaw_mm.engine.end_workers import end_workers
 
 RUNS = itertools.count()
 
@@ -74,5 +75,6 @@ def toy_cfg(work_dir, iters=2, launcher='none', **options):
 def train_toy(cfg):
     """Train a config of :func:`toy_cfg` and return the Runner."""
     runner = Runner.from_cfg(adapt_cfg_to_cpu(cfg, cfg.launcher))
-    runner.train()
+    with end_workers(runner):
+        runner.train()
     return runner

@@ -12,6 +12,7 @@ from abaw_mm.apis.config import load_config, set_loader_flags
 from abaw_mm.apis.deploy.use_onnx import check_source, use_onnx
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
+from abaw_mm.engine.end_workers import end_workers
 from abaw_mm.engine.processes.comparison import compare_processes
 from abaw_mm.engine.processes.digests import describe_files
 from abaw_mm.errors import InvalidValueError
@@ -128,7 +129,8 @@ def test(
         evaluator = runner.test_evaluator
         evaluator.metrics.append(dump)
         dump.dataset_meta = evaluator.dataset_meta  # the evaluator has given it to its own metrics
-    metrics = runner.test()
+    with end_workers(runner):
+        metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
         with atomic_write(out) as draft:
             mmengine.dump(metrics, draft)

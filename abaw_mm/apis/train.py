@@ -13,6 +13,7 @@ from abaw_mm.apis.config import load_config, log_batch, set_loader_flags
 from abaw_mm.checkpoints.find_latest import find_latest
 from abaw_mm.checkpoints.load import check_checkpoint_path
 from abaw_mm.compat.cpu import end_process_group
+from abaw_mm.engine.end_workers import end_workers
 from abaw_mm.engine.lock_run_folder import lock_run_folder
 from abaw_mm.engine.processes.comparison import compare_processes
 from abaw_mm.engine.processes.digests import describe_files
@@ -100,7 +101,7 @@ def train(
             )
         stop = StopHook()
         runner.register_hook(stop)
-        with stop.handle_errors(runner):
+        with end_workers(runner), stop.handle_errors(runner):
             model = runner.train()
     barrier()  # a process that exits early would abort those still writing
     print_log(f'Checkpoints and logs are in {cfg.work_dir}', logger='current')

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from abaw_mm.paper import sweep as module
 from abaw_mm.paper.report import make_report, to_markdown
@@ -249,7 +250,7 @@ def test_changed_settings_are_refused_and_named(make, change, named):
 
 def test_changed_weights_are_refused_and_new_ones_are_added(make, tmp_path):
     weights = tmp_path / 'a.pth'
-    weights.write_bytes(b'one')
+    torch.save(dict(w=torch.zeros(1)), weights)
     run(make(init={'res18_contrawarping': str(weights)}))
     more = make(
         names=['res18_byol', 'res18_gap'],
@@ -259,7 +260,7 @@ def test_changed_weights_are_refused_and_new_ones_are_added(make, tmp_path):
     elsewhere = tmp_path / 'b.pth'
     weights.rename(elsewhere)  # the content counts, not the path
     assert run(make(init={'res18_contrawarping': str(elsewhere)})) == []
-    elsewhere.write_bytes(b'two')
+    torch.save(dict(w=torch.ones(1)), elsewhere)
     with pytest.raises(ValueError, match='weights.res18_contrawarping'):
         run(make(init={'res18_contrawarping': str(elsewhere)}))
 

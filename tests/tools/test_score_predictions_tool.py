@@ -90,9 +90,9 @@ def test_user_errors(folder, run_tool):
     assert status == 2 and '--clips: has no effect without --ann-file' in error
     status, _, error = run_tool(TOOL, 'predictions.npz', '--fill', 'previous')
     assert status == 2 and '--fill: has no effect without --ann-file' in error
-    for content, message in ('v \n\n', None), ('\n', 'names no clip'):
-        (folder / 'clips.txt').write_text(content)
-        command = ('predictions.npz', '--ann-file', 'ann', '--clips', 'clips.txt')
-        status, _, error = run_tool(TOOL, *command)
-        assert (status, message or '') == (0 if message is None else 1, message or '')
-        assert message is None or message in error
+    command = ('predictions.npz', '--ann-file', 'ann', '--clips', 'clips.txt')
+    (folder / 'clips.txt').write_text('v \n\n')
+    assert run_tool(TOOL, *command)[0] == 0
+    (folder / 'clips.txt').write_text('\n')
+    status, _, error = run_tool(TOOL, *command)
+    assert status == 1 and 'names no clip' in error

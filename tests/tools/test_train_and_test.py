@@ -187,7 +187,11 @@ def test_plain_config_gives_the_same_scores(trained, score):
 @pytest.mark.parametrize(
     ('flags', 'line', 'rows'),
     [
-        (('test_dataloader.dataset.ann_file=list.txt',), 'gt_label of all 14 frames are hidden', 14),
+        (
+            ('test_dataloader.dataset.ann_file=list.txt',),
+            'gt_label of all 14 frames are hidden',
+            14,
+        ),
         (('test_evaluator.absent=skip',), '\nmacro-F1 ', None),
     ],
 )
